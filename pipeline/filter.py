@@ -1,0 +1,70 @@
+"""filter: pairs, scores/* -> verdicts.   Usage: python -m pipeline.filter [--data data]"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipeline import judging, params, runner
+from transforms import arrays, rules, schema
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data, staged
+
+RULES = b"gangue.rules"  # metadata: names of the bits of ``fired``
+KEPT = "kept"
+
+
+def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
+    """Give every candidate its verdict."""
+
+    def build(root: beam.Pipeline) -> Any:
+        work = functools.partial(filter_shard, data=data, p=p)
+        return root | beam.Create(data.shards("queries")) | ForEachShard(work)
+
+    return runner.run("filter", build, data, p.beam, writes=["verdicts"], rows=sum(data.rows("pairs")), flags=flags)
+
+
+def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
+    """Judge the candidates of one shard."""
+    loaded = judging.load(data, p, shard)
+    verdicts = rules.judge(loaded.candidates, p.filter.rules, loaded.queries)
+    names = np.array([*verdicts.names, KEPT], dtype=object)  # -1 is the last
+    positive_ids = loaded.block.positives["document_id"].take(pa.array(np.maximum(verdicts.positive, 0)))
+    mask = verdicts.positive >= 0
+    table = pa.table(
+        [
+            loaded.pairs["query_id"].take(pa.array(verdicts.pair)),
+            pa.array(np.asarray(positive_ids.to_pylist(), dtype=object), pa.string(), mask=~mask),
+            loaded.pairs["document_id"].take(pa.array(verdicts.pair)),
+            pa.array(names[verdicts.verdict], pa.string()),
+            pa.array(verdicts.fired),
+        ],
+        schema=schema.VERDICTS,
+    ).replace_schema_metadata({RULES: json.dumps(verdicts.names)})
+    output = staged("verdicts")
+    data.write(output, shard, table)
+    counts = Counts({f"out:{name}": int((verdicts.verdict == i).sum()) for i, name in enumerate(verdicts.names)})
+    counts[f"out:{KEPT}"] = int((verdicts.verdict == -1).sum())
+    counts["in"] = judged(loaded, p)
+    counts["judged"] = len(table)
+    counts[f"rows:{output}"] = len(table)
+    return counts
+
+
+def judged(loaded: judging.Shard, p: params.Params) -> int:
+    """How many verdicts there must be: one per pair, or with a rule on the own positive one per positive of it."""
+    query, positive = loaded.candidates.query, loaded.candidates.relations["positive"]
+    if not any(rule.positive == "own" for rule in p.filter.rules):
+        return len(query)
+    per_query = np.diff(arrays.offsets_of(loaded.candidates.positive_query, loaded.queries))
+    return int(np.where(positive, 1, per_query[query]).sum())
+
+
+if __name__ == "__main__":
+    runner.main("filter", run)

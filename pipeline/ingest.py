@@ -1,0 +1,58 @@
+"""ingest: a source -> documents, queries, positives, rejected. Usage: python -m pipeline.ingest [--data D].
+
+The source is read once, in order, by this process, for lines have numbers and files have headers: some 10 us
+a record. Hashing, comparing and writing the texts cost several times that and are shared among workers. How
+many shards there are is known only when every run is described: hence the barrier before the plan.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import apache_beam as beam
+
+from pipeline import params, runner
+from transforms import runs, sources, tasks
+from transforms.gathering import gather
+from transforms.planning import Cut, plan
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data
+
+WRITES = ("documents", "queries", "positives", "rejected")
+
+
+def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
+    """Read the source and publish its datasets.
+
+    Raises:
+      FileNotFoundError: a file of the source is missing.
+      ValueError: the source cannot be read, or nothing of it can be used.
+    """
+    data.begin("ingest")
+    try:
+        found = runs.spill(data, sources.read(p.source))
+        build = functools.partial(_build, data=data, found=found, p=p)
+        return runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)
+    finally:
+        data.begin("ingest")
+
+
+def _build(root: beam.Pipeline, data: Data, found: runs.Runs, p: params.Params) -> None:
+    cut = Cut(p.ingest.documents_per_shard, p.ingest.queries_per_shard, p.ingest.near_duplicate)
+    describe = functools.partial(runs.describe, data=data, signatures=cut.near_duplicate is not None)
+    unnamed = sources.without_positive(p.source)
+    _ = (
+        root
+        | beam.Create(found.names)  # run
+        | "Describe" >> ForEachShard(describe)
+        | beam.combiners.Count.Globally()  # 0-d: wait for all runs
+        | beam.Map(lambda _: "plan").with_output_types(str)
+        | "Plan" >> ForEachShard(functools.partial(plan, found=found, cut=cut, unnamed=unnamed))
+        | beam.FlatMap(lambda _: tasks.names(data)).with_output_types(str)  # task
+        | "Gather" >> ForEachShard(functools.partial(gather, found=found))
+    )
+
+
+if __name__ == "__main__":
+    runner.main("ingest", run)

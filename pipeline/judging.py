@@ -1,0 +1,110 @@
+"""The pairs of one shard as the arrays that rules and samplers work on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import params, pool, retrievers
+from pipeline.score import worth_scoring
+from transforms import arrays, pooling, relations, rules, schema
+from transforms.storage import Data
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One shard of queries with all that was found and measured for them."""
+
+    block: relations.QueryBlock
+    pairs: pa.Table  # schema.pairs, in the order of ``candidates``
+    candidates: rules.Candidates
+
+    @property
+    def queries(self) -> int:
+        """Number of queries."""
+        return len(self.block.queries)
+
+
+def load(data: Data, p: params.Params, shard: str) -> Shard:
+    """Pairs, ranks and scores of one shard."""
+    block, _ = retrievers.query_block(data, shard)
+    pairs = data.read("pairs", shard)
+    _, query = arrays.codes(block.query_ids, pairs["query_id"])
+    scores = {name: arrays.floats(pairs, f"score_{name}") for name in p.retrievers}
+    for name in p.scorers:
+        scores[name] = _joined(pairs, data.read(f"scores/{name}", shard))
+    kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
+    return _shard(p, block, pairs, query, kinds, scores)
+
+
+def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shard:
+    """The shard as it would be had some positives never been labelled.
+
+    Args:
+      shard: as loaded.   hidden: (p,) bool, which positives nobody knows.
+
+    Returns:
+      A shard without them: they are candidates now, where a retriever returned them, and score as candidates do.
+    """
+    block = relations.QueryBlock(shard.block.queries, shard.block.positives.filter(pa.array(~hidden)))
+    found = pooling.best_rank(shard.candidates.ranks) < pooling.NO_RANK
+    was_positive = shard.candidates.relations["positive"]
+    width = np.int64(
+        1 + max(shard.pairs["document_row"].to_numpy().max(initial=0), shard.block.positive_row.max(initial=0))
+    )
+    key = shard.candidates.query * width + shard.pairs["document_row"].to_numpy()
+    unknown = np.isin(key, shard.block.positive_query[hidden] * width + shard.block.positive_row[hidden])
+    keep = ~was_positive | ~unknown | found
+    pairs = shard.pairs.filter(pa.array(keep))
+    query = shard.candidates.query[keep]
+    order = pooling.best_rank({n: r[keep] for n, r in shard.candidates.ranks.items()})
+    kinds = pool.relate(data, block, query, pairs["document_row"].to_numpy(), order, shard.candidates.tie[keep])
+    scores = {name: score[keep].copy() for name, score in shard.candidates.scores.items()}
+    named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
+    for relation, column in named.items():
+        pairs = pairs.set_column(pairs.column_names.index(relation), relation, column)
+    for name in p.scorers:
+        scores[name][~worth_scoring(pairs, p.scorers[name].depth)] = np.nan
+    return _shard(p, block, pairs, query, kinds, scores)
+
+
+def _shard(
+    p: params.Params,
+    block: relations.QueryBlock,
+    pairs: pa.Table,
+    query: np.ndarray,
+    kinds: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
+) -> Shard:
+    ids = np.asarray(pairs["document_id"].to_pylist(), dtype=object)
+    tie = np.unique(ids, return_inverse=True)[1] if len(ids) else np.empty(0, np.int64)
+    rows = pairs["document_row"].to_numpy()
+    width = np.int64(rows.max(initial=0) + 1)
+    keys = query * width + rows
+    order = np.argsort(keys, kind="stable")
+    place = order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]
+    return Shard(
+        block,
+        pairs,
+        rules.Candidates(
+            query=query,
+            tie=tie,
+            relations=kinds,
+            scores=scores,
+            ranks={name: arrays.floats(pairs, f"rank_{name}").astype(np.float64) for name in p.retrievers},
+            random=pairs["random"].to_numpy(),
+            positive_query=block.positive_query,
+            positive_scores={name: score[place] for name, score in scores.items()},
+        ),
+    )
+
+
+def _joined(pairs: pa.Table, scores: pa.Table) -> np.ndarray:
+    """(n,) float32 scores of the pairs, NaN where a pair has none."""
+    one, other = (arrays.codes(pairs[name], scores[name]) for name in ("query_id", "document_id"))
+    width = np.int64(len(pairs) + len(scores) + 1)
+    keys, some = one[0] * width + other[0], one[1] * width + other[1]
+    order = np.argsort(keys)
+    return pooling.scatter(keys[order], some, arrays.floats(scores, "score"))[np.argsort(order)].astype(np.float32)

@@ -1,0 +1,177 @@
+"""How many false negatives get through: hide known positives, mine again, count those that come back.
+
+A hidden positive is a true answer that nobody labelled, which is just what a false negative is. The same is
+done without any rule on scores (``naive``), so that there is something to compare with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import judging, params
+from pipeline.sample import choose
+from transforms import arrays, checks, intervals, lookup, randomness, rules
+from transforms.relations import QueryBlock
+from transforms.storage import Data
+from transforms.summary import Summary, summarise
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """What one stack of rules let through: sums, which add up over shards.
+
+    Attributes:
+      chosen: negatives of queries with hidden positives, over all rounds.
+      leaked: hidden positives among them.
+      hard: those among the chosen that were not drawn at random.
+      hard_leaked: hidden positives among these.
+      hardness: ``sample.score`` of the chosen.
+      resampled: (2, replicates) chosen and leaked when queries are drawn anew.
+    """
+
+    chosen: int = 0
+    leaked: int = 0
+    hard: int = 0
+    hard_leaked: int = 0
+    hardness: Summary = dataclasses.field(default_factory=Summary)
+    resampled: list[list[int]] = dataclasses.field(default_factory=lambda: [[0] * intervals.REPLICATES] * 2)
+
+    def __add__(self, other: Stack) -> Stack:
+        """Sum of two shards."""
+        return Stack(
+            self.chosen + other.chosen,
+            self.leaked + other.leaked,
+            self.hard + other.hard,
+            self.hard_leaked + other.hard_leaked,
+            self.hardness + other.hardness,
+            np.add(self.resampled, other.resampled).tolist(),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Leak:
+    """Outcome of the test; queries and hidden positives are counted once per round."""
+
+    queries: int = 0
+    hidden: int = 0
+    rules: Stack = dataclasses.field(default_factory=Stack)
+    naive: Stack = dataclasses.field(default_factory=Stack)
+
+    def __add__(self, other: Leak) -> Leak:
+        """Sum of two shards."""
+        return Leak(
+            self.queries + other.queries,
+            self.hidden + other.hidden,
+            self.rules + other.rules,
+            self.naive + other.naive,
+        )
+
+
+def hidden_positives(
+    positive_query: np.ndarray, positive_words: np.ndarray, share: float, round_words: np.ndarray
+) -> np.ndarray:
+    """(p,) bool: about ``share`` of the positives of each query with two or more, one at least, never all.
+
+    Args:
+      positive_query: (p,) query number of each positive, ascending.
+      positive_words: (p,) uint64 hash of (query id, document id).
+      share: in (0, 1).
+      round_words: (1,) uint64 hash of (seed, round).
+
+    >>> words = np.arange(5, dtype=np.uint64)
+    >>> hidden_positives(np.array([0, 1, 1, 1, 1]), words, 0.5, np.uint64([3])).astype(int).tolist()
+    [0, 1, 0, 1, 0]
+    """
+    noise = randomness.uniforms(randomness.mix(round_words, positive_words))
+    place = arrays.rank_within(positive_query, [noise])
+    size = np.bincount(positive_query)[positive_query] if len(positive_query) else positive_query
+    quota = np.clip(np.round(share * size), 1, np.maximum(size - 1, 1))
+    return (size > 1) & (place < quota)
+
+
+def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
+    """Hide, mine and count in one shard of queries, ``audit.rounds`` times."""
+    block = shard.block
+    positive_query = block.positive_query
+    query_words = randomness.id_words(block.query_ids)
+    words = randomness.mix(query_words[positive_query], randomness.id_words(block.positives["document_id"]))
+    stacks = {"rules": p.filter.rules, "naive": (params.Rule(kind="naive"),)}
+    tallies = {name: np.zeros((shard.queries, 4), np.int64) for name in stacks}
+    hardness = {name: Summary() for name in stacks}
+    queries = hidden_count = 0
+    for number in range(p.audit.rounds):
+        round_words = randomness.mix(p.audit.seed, number)
+        hidden = hidden_positives(positive_query, words, p.audit.hidden, round_words)
+        if not hidden.any():
+            break
+        tested = np.unique(positive_query[hidden])
+        queries, hidden_count = queries + len(tested), hidden_count + int(hidden.sum())
+        unaware = judging.hide(data, p, shard, hidden)
+        answers = _answers(data, block, unaware, hidden)
+        for name, stack in stacks.items():
+            verdicts = rules.judge(unaware.candidates, stack, unaware.queries)
+            chosen = choose(unaware, verdicts, p.sample)
+            counts = np.isin(unaware.candidates.query[chosen.pair], tested)
+            pair, hard = chosen.pair[counts], ~chosen.random[counts]
+            query = unaware.candidates.query[pair]
+            leaked = answers[pair]
+            row = np.stack([np.ones_like(hard), leaked, hard, leaked & hard], axis=1)
+            np.add.at(tallies[name], query, row)
+            hardness[name] += summarise(unaware.candidates.scores[p.sample.score][pair])
+
+    def summed(name: str) -> Stack:
+        resampled = intervals.resampled(query_words, tallies[name][:, :2], p.audit.seed)
+        chosen, leaked, hard, hard_leaked = (int(total) for total in tallies[name].sum(axis=0))
+        return Stack(chosen, leaked, hard, hard_leaked, hardness[name], resampled.astype(np.int64).tolist())
+
+    return Leak(queries, hidden_count, summed("rules"), summed("naive"))
+
+
+def _answers(data: Data, block: QueryBlock, unaware: judging.Shard, hidden: np.ndarray) -> np.ndarray:
+    """(n,) bool: the candidate is a hidden positive of its query, reads like one or is almost a copy."""
+    documents = lookup.rows(data, "documents", ("text_hash", "near_group"))
+    candidate = documents.take(unaware.pairs["document_row"].to_numpy())
+    answer = documents.take(block.positive_row[hidden])
+    query, asked = pa.array(unaware.candidates.query), pa.array(block.positive_query[hidden])
+    same = [checks.among([query, candidate[name]], [asked, answer[name]]) for name in ("text_hash", "near_group")]
+    return np.any(same, axis=0)
+
+
+def figures(stack: Stack, queries: int, rounds: int) -> dict[str, float | int | None]:
+    """Share of the negatives that leaked, and how sure it is.
+
+    The interval is a bootstrap over queries, for negatives of one query rise and fall together. Where nothing
+    leaked a bootstrap sees no spread: then it is Wilson's, with a query as one trial.
+
+    Args:
+      stack: as counted.
+      queries: how many, over all rounds.
+      rounds: how many.
+
+    >>> figures(Stack(chosen=40, leaked=0), 20, 1)["high"]
+    0.161125
+    """
+    if not stack.chosen:
+        nothing = dict.fromkeys(("share", "low", "high", "hard_share", "hardness"))
+        return {**nothing, "chosen": 0, "leaked": 0, "hard": 0}
+    low, high = intervals.interval_of_ratio(np.array(stack.resampled[1]), np.array(stack.resampled[0]))
+    if stack.leaked in (0, stack.chosen):
+        trials = queries / rounds
+        low, high = intervals.wilson(trials if stack.leaked else 0, trials)
+    result: dict[str, float | int | None] = {
+        "share": round(stack.leaked / stack.chosen, 6),
+        "low": round(low, 6),
+        "high": round(high, 6),
+        "hard_share": round(stack.hard_leaked / stack.hard, 6) if stack.hard else None,
+        "hardness": round(stack.hardness.mean, 6) if stack.hardness.count else None,
+        "chosen": stack.chosen,
+        "leaked": stack.leaked,
+        "hard": stack.hard,
+    }
+    if rounds == 1:
+        wilson = intervals.wilson(stack.leaked, stack.chosen)
+        result |= {"wilson_low": round(wilson[0], 6), "wilson_high": round(wilson[1], 6)}
+    return result

@@ -1,0 +1,66 @@
+"""Where the product comes from: its shards match, and its recipe is that of these params and these data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline import params
+from pipeline.export import RECIPE, recipe_params
+from transforms.storage import Data
+
+CO_SHARDED = ("positives", "pairs", "verdicts", "negatives", "shortfalls", "triplets")
+
+
+def check_shards(data: Data, p: params.Params) -> dict[str, dict[str, int]]:
+    """Every dataset keyed by query has the shards of ``queries``; returns the rows of each view's shards.
+
+    Raises:
+      ValueError: shards are missing or too many.
+    """
+    expected = data.shards("queries")
+    views = [f"views/{view}" for view in p.export.views]
+    for dataset in (*CO_SHARDED, *views):
+        if (found := data.shards(dataset)) != expected:
+            raise ValueError(
+                f"{dataset}: must have the {len(expected)} shards of queries, got {len(found)}."
+                " Rebuild it: dvc repro --force"
+            )
+    return {view: dict(zip(expected, data.rows(f"views/{view}"), strict=True)) for view in p.export.views}
+
+
+def check_recipe(found: bytes | None, first: bytes | None, p: params.Params, rows: Mapping[str, int]) -> dict[str, Any]:
+    """The recipe of a shard, if it is that of the first shard, of these params and of these data.
+
+    Args:
+      found: as in the shard's footer.
+      first: as in the first shard's.
+      p: params.
+      rows: dataset -> rows it has now.
+
+    Raises:
+      ValueError: it is missing, differs, or is of other params or data; names where.
+    """
+    where = f"triplets: footer {RECIPE.decode()}"
+    cure = "Export them again: dvc repro"
+    if found is None:
+        raise ValueError(f"{where} must be there, got none. {cure}")
+    if found != first:
+        raise ValueError(f"{where} must be equal in all shards, and differs from the first one's. {cure}")
+    try:
+        recipe: dict[str, Any] = json.loads(found)
+        made, noted = recipe["params"], recipe["rows"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{where} must be JSON with params and rows: {error!r}. {cure}") from error
+    wanted = recipe_params(p)
+    for section in sorted({*wanted, *made}):
+        if wanted.get(section) != made.get(section):
+            now, before = json.dumps(wanted.get(section)), json.dumps(made.get(section))
+            raise ValueError(f"{where} must hold the current params, but {section} is {now} and was {before}. {cure}")
+    for dataset, count in noted.items():
+        if dataset in rows and rows[dataset] != count:
+            raise ValueError(
+                f"{where} must be of the current data, but {dataset} had {count} rows, has {rows[dataset]}. {cure}"
+            )
+    return recipe

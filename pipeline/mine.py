@@ -1,0 +1,47 @@
+"""Every stage, one after the other, in this process: for notebooks and for other people's workflows."""
+
+from __future__ import annotations
+
+from pipeline import (
+    audit,
+    cluster,
+    embed,
+    export,
+    filter,
+    ingest,
+    params,
+    pool,
+    retrieve,
+    sample,
+    score,
+    teach,
+)
+from transforms.storage import Data
+
+
+def run(params_path: str, root: str, reports: str) -> None:
+    """Mine: params and a source in, datasets and a report out.
+
+    Args:
+      params_path: a params file.   root: where the datasets go.   reports: where report and metrics go.
+
+    Raises:
+      ValueError, FileNotFoundError: the params or the source break a rule; says which, and the cure.
+    """
+    p = params.load(params_path)
+    data = Data(root)
+    ingest.run(data, p)
+    for name in p.encoders:
+        embed.run(data, p, name)
+    for name in p.encoders:
+        cluster.run(data, p, name)
+    for name in p.retrievers:
+        retrieve.run(data, p, name)
+    pool.run(data, p)
+    for name in p.scorers:
+        teach.run(data, p, name)
+        score.run(data, p, name)
+    filter.run(data, p)
+    sample.run(data, p)
+    export.run(data, p)
+    audit.run(data, p, reports=reports)

@@ -1,0 +1,122 @@
+"""pool: candidates/*, positives -> pairs.   Usage: python -m pipeline.pool [--data data]"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import params, retrievers, runner
+from transforms import arrays, lookup, pooling, randomness, relations, schema
+from transforms.dense import DenseRetriever
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data, staged
+
+
+def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
+    """Join what the retrievers found with the positives and the random draws; score every pair by every retriever."""
+
+    def build(root: beam.Pipeline) -> Any:
+        work = functools.partial(pool_shard, data=data, p=p)
+        return root | beam.Create(data.shards("queries")) | ForEachShard(work)
+
+    rows = sum(sum(data.rows(f"candidates/{name}")) for name in p.retrievers)
+    return runner.run("pool", build, data, p.beam, writes=["pairs"], rows=rows, flags=flags)
+
+
+def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
+    """Pool the queries of one shard."""
+    block, query_rows = retrievers.query_block(data, shard)
+    found = {name: data.read(f"candidates/{name}", shard) for name in p.retrievers}
+    width = np.int64(len(lookup.representatives(data)))
+    keys = {name: _keys(block, table, width) for name, table in found.items()}
+    drawn = _draw(data, p, block, width)
+    positive_keys = block.positive_query * width + block.positive_row
+    key = np.unique(np.concatenate([positive_keys, drawn, *keys.values()]))
+    query, document = np.divmod(key, width)
+
+    ranks = {n: pooling.scatter(key, keys[n], found[n]["rank"].to_numpy()) for n in p.retrievers}
+    scores = {n: pooling.scatter(key, keys[n], found[n]["score"].to_numpy()) for n in p.retrievers}
+    for name, score in scores.items():
+        missing = np.flatnonzero(np.isnan(ranks[name]))
+        retriever = retrievers.open_retriever(data, p, name)
+        score[missing] = retriever.score(query_rows[query[missing]], document[missing])
+    similarities = {
+        name: pooling.highest_similarity(
+            query,
+            document,
+            block.positive_query,
+            block.positive_row,
+            len(query_rows),
+            DenseRetriever(data, name).similarity,
+        )
+        for name in retrievers.encoders(p)
+    }
+    ids, tie = retrievers.document_columns(data, document)
+    kinds = relate(data, block, query, document, pooling.best_rank(ranks), tie)
+    table = pa.table(
+        [
+            block.query_ids.take(pa.array(query)),
+            pa.array(ids, pa.string()),
+            pa.array(document),
+            *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
+            pa.array(np.isin(key, drawn)),
+            *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
+            *(pooling.null_floats(score) for score in scores.values()),
+            *(pooling.null_floats(similarity) for similarity in similarities.values()),
+        ],
+        schema=schema.pairs(p.retrievers, similarities),
+    ).take(pa.array(np.lexsort((tie, query))))
+    output = staged("pairs")
+    data.write(output, shard, table)
+    rows_in = len(block.positives) + len(drawn) + sum(map(len, found.values()))
+    return Counts(
+        {
+            "in": rows_in,
+            "out:pairs": len(table),
+            "out:merged": rows_in - len(table),
+            f"rows:{output}": len(table),
+            "pairs": len(table),
+        }
+    )
+
+
+def relate(
+    data: Data,
+    block: relations.QueryBlock,
+    query: np.ndarray,
+    document: np.ndarray,
+    order: np.ndarray,
+    tie: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Every relation of ``schema.RELATIONS`` of (n,) pairs; the lowest ``order`` among copies is the one that stays."""
+    wanted = relations.involved(block, document)
+    documents = lookup.rows(data, "documents", ("text_hash", "near_group")).take(wanted)
+    kinds = relations.annotate(block, documents, wanted, query, document)
+    (groups,) = arrays.codes(documents["near_group"])
+    # A positive goes first, so that none is called a copy of a candidate.
+    order = np.where(kinds["positive"], -1, order)
+    copies = relations.duplicates(query, groups[np.searchsorted(wanted, document)], order, tie)
+    kinds["duplicate"] = copies & ~kinds["positive"]
+    return kinds
+
+
+def _keys(block: relations.QueryBlock, table: pa.Table, width: np.int64) -> np.ndarray:
+    query = pc.index_in(table["query_id"], block.query_ids.combine_chunks()).to_numpy().astype(np.int64)
+    return query * width + table["document_row"].to_numpy()
+
+
+def _draw(data: Data, p: params.Params, block: relations.QueryBlock, width: np.int64) -> np.ndarray:
+    words = randomness.id_words(block.query_ids)
+    drawn = pooling.draw_documents(words, p.pool.random, lookup.representatives(data), p.pool.seed)
+    key = np.arange(len(words))[:, None] * width + drawn
+    return np.setdiff1d(key[drawn >= 0], block.positive_query * width + block.positive_row)
+
+
+if __name__ == "__main__":
+    runner.main("pool", run)

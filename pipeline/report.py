@@ -1,0 +1,183 @@
+"""The numbers of the audit as files: ``metrics.json``, ``plots/*.json`` and one page to read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from pipeline import charts, leak, params
+from pipeline.evidence import SIDES, Evidence
+from transforms import intervals
+from transforms.storage import Data
+from transforms.summary import Summary
+
+BINS = 40
+_QUANTILES = {"25%": 0.25, "50%": 0.5, "75%": 0.75}
+
+
+def write(
+    reports: Data,
+    p: params.Params,
+    evidence: Evidence,
+    recipe: dict[str, Any],
+    *,
+    reuse: dict[str, Any],
+    recall: dict[str, dict[str, int]],
+) -> None:
+    """Write all files; equal evidence gives equal bytes.
+
+    Args:
+      reports: where to.
+      p: params.
+      evidence: of all shards.
+      recipe: as in the triplets' footer.
+      reuse: documents, times, most, most_id.
+      recall: retriever -> queries, wanted, found.
+    """
+    numbers = metrics(p, evidence, reuse)
+    waterfall = [
+        {"verdict": name, "count": count, "fired": evidence.fired.get(name, 0)}
+        for name, count in evidence.verdicts.items()
+    ]
+    files = {
+        "metrics.json": _json(numbers),
+        "plots/waterfall.json": _json(waterfall),
+        "plots/scores.json": _json([row for name in evidence.scores for row in score_bins(evidence, name)]),
+        "report.html": page(p, evidence, recipe, numbers, reuse, recall),
+    }
+    for path, content in files.items():
+        reports.write_text(path, content)
+
+
+def metrics(p: params.Params, evidence: Evidence, reuse: dict[str, Any]) -> dict[str, Any]:
+    """The numbers to compare between runs; null where there is nothing to measure."""
+    sizes = evidence.sizes
+    low, high = intervals.wilson(sizes["full"], sizes["positives"])
+    means = {
+        name: {side: _rounded(summary.mean if summary.count else None) for side, summary in sides.items()}
+        for name, sides in evidence.scores.items()
+    }
+    shares: dict[str, dict[str, float | None]] = {}
+    for key, (total, queries) in evidence.overlaps.items():
+        one, other, ranks = key.split("|")
+        shares.setdefault(f"{one}_{other}", {})[f"top_{ranks}"] = _rounded(total / queries if queries else None)
+    return {
+        **{name: sizes[name] for name in ("triplets", "queries", "positives", "hard", "random")},
+        "full_quota": {
+            "share": _rounded(sizes["full"] / sizes["positives"] if sizes["positives"] else None),
+            "low": _rounded(low),
+            "high": _rounded(high),
+        },
+        "leak": {
+            "queries": evidence.leak.queries,
+            "hidden": evidence.leak.hidden,
+            **{
+                name: leak.figures(stack, evidence.leak.queries, p.audit.rounds)
+                for name, stack in (("rules", evidence.leak.rules), ("naive", evidence.leak.naive))
+            },
+        },
+        "means": means,
+        "verdicts": dict(evidence.verdicts),
+        "shortfalls": dict(sorted(evidence.shortfalls.items())),
+        "overlap": shares,
+        "reuse": {"most": reuse["most"], "documents": sum(reuse["times"].values())},
+    }
+
+
+def score_bins(evidence: Evidence, name: str) -> list[dict[str, Any]]:
+    """Histogram of one score: rows of score, kind, bin (its middle) and count; one scale for both kinds."""
+    edges, counts = _histograms(evidence, name)
+    middles = (edges[1:] + edges[:-1]) / 2
+    return [
+        {"score": name, "kind": kind, "bin": _rounded(float(middle)), "count": int(count)}
+        for kind, column in counts.items()
+        for middle, count in zip(middles, column, strict=True)
+    ]
+
+
+def page(
+    p: params.Params,
+    evidence: Evidence,
+    recipe: dict[str, Any],
+    numbers: dict[str, Any],
+    reuse: dict[str, Any],
+    recall: dict[str, dict[str, int]],
+) -> str:
+    """The report: one HTML page that loads nothing and runs nothing."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"share": _share, "number": _number, "whole": _whole, "pretty": _pretty}
+    drawn = {}
+    for name in evidence.scores:
+        edges, counts = _histograms(evidence, name)
+        drawn[name] = charts.histograms(name, edges.tolist(), counts["positive"].tolist(), counts["negative"].tolist())
+    return environment.get_template("report.html.j2").render(
+        p=p,
+        numbers=numbers,
+        evidence=evidence,
+        recipe=recipe,
+        reuse=reuse,
+        recall=recall,
+        total=sum(evidence.verdicts.values()),
+        waterfall=charts.waterfall(evidence.verdicts, evidence.fired),
+        tables={name: {side: columns(sides[side]) for side in SIDES} for name, sides in evidence.scores.items()},
+        histograms=drawn,
+        names=[*p.retrievers, *p.scorers],
+        suspicion=f"the highest {next(iter(p.scorers))} score" if p.scorers else "the score nearest to the positive's",
+    )
+
+
+def columns(summary: Summary) -> dict[str, float | int | None]:
+    """A distribution in the rows that sentence-transformers prints of mined negatives."""
+    some = summary.count > 0
+    return {
+        "count": summary.count,
+        "mean": summary.mean if some else None,
+        "std": summary.deviation,
+        "min": summary.low if some else None,
+        **{name: summary.quantile(share) for name, share in _QUANTILES.items()},
+        "max": summary.high if some else None,
+    }
+
+
+def _histograms(evidence: Evidence, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    sides = {side: evidence.scores[name][side] for side in ("positive", "negative")}
+    some = [summary for summary in sides.values() if summary.count] or [Summary(high=1.0)]
+    low, high = min(s.low for s in some), max(s.high for s in some)
+    if high - low <= 1e-6 * max(abs(low), abs(high)):  # one value only
+        low, high = low - max(abs(low) / 2, 0.5), high + max(abs(high) / 2, 0.5)
+    edges = np.linspace(low, high, BINS + 1)
+    return edges, {side: summary.histogram(edges) for side, summary in sides.items()}
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six significant digits: sums of shards differ in the last bits."""
+    return None if value is None or not np.isfinite(value) else float(f"{value:.6g}")
+
+
+def _share(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}".replace("-", "−")
+
+
+def _whole(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,52 @@
+"""A retriever of ``params.yaml`` over the datasets it searches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline import params
+from transforms import lookup
+from transforms.dense import DenseRetriever
+from transforms.lexical import LexicalRetriever
+from transforms.relations import QueryBlock
+from transforms.storage import Data, staged
+
+INDEX_FILE = "index.faiss"
+
+
+def open_retriever(
+    data: Data, p: params.Params, name: str, *, unpublished: bool = False
+) -> DenseRetriever | LexicalRetriever:
+    """The retriever, ready to search and to score pairs; ``unpublished``: over the index now being built."""
+    settings = p.retrievers[name]
+    place = staged if unpublished else str
+    if isinstance(settings, params.Dense):
+        path = None if settings.index == "Flat" else data.path(place(f"indexes/{name}/faiss"), INDEX_FILE)
+        return DenseRetriever(data, settings.encoder, path, settings.nprobe)
+    return LexicalRetriever(
+        data, place(f"indexes/{name}/weights"), place(f"indexes/{name}/vocabulary"), settings.stopwords
+    )
+
+
+def encoders(p: params.Params) -> list[str]:
+    """Encoders that some retriever searches with, in the order of ``retrievers``."""
+    found = (r.encoder for r in p.retrievers.values() if isinstance(r, params.Dense))
+    return list(dict.fromkeys(found))
+
+
+def query_block(data: Data, shard: str) -> tuple[QueryBlock, np.ndarray]:
+    """The queries and positives of one shard, and the (q,) row numbers of its queries."""
+    block = QueryBlock(data.read("queries", shard), data.read("positives", shard))
+    offsets = lookup.rows(data, "queries", ("query_id",)).offsets
+    first = offsets[data.shards("queries").index(shard)]
+    return block, first + np.arange(len(block.queries))
+
+
+def document_columns(data: Data, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of documents, and a number for each that sorts as its id does: (n,) str, (n,) int64."""
+    unique, inverse = np.unique(rows, return_inverse=True)
+    ids = lookup.rows(data, "documents", ("document_id",)).take(unique)["document_id"]
+    strings = np.asarray(ids.to_pylist(), dtype=object)
+    order = np.empty(len(strings), np.int64)
+    order[np.argsort(strings, kind="stable")] = np.arange(len(strings))
+    return strings[inverse], order[inverse]

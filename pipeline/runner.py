@@ -1,0 +1,217 @@
+"""Run one stage: build its Beam pipeline, run it, hold its counts against its files, publish them."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import params
+from transforms import lookup, progress
+from transforms.shards import NAMESPACE, Counts
+from transforms.storage import Data, staged
+
+Build = Callable[[beam.Pipeline], Any]
+
+_REFUSED = {
+    "multi_threading": "Beam's multi_threading mode loses rows and reports DONE",
+    "DaskRunner": "Beam's Dask runner drops what finish_bundle emits and runs only the last leaf",
+}
+
+
+def options(settings: params.Beam, flags: Sequence[str] = ()) -> PipelineOptions:
+    """Beam options of the ``beam`` section; the runner is always named, never Beam's own default.
+
+    Raises:
+      ValueError: a runner or a mode that loses data.
+
+    >>> options(params.Beam(), ["--direct_running_mode=multi_threading"])
+    Traceback (most recent call last):
+    ...
+    ValueError: beam.options: Beam's multi_threading mode loses rows and reports DONE. Remove it, or set beam.workers
+    """
+    arguments = [*settings.options, *flags]
+    for argument in arguments:
+        for word, reason in _REFUSED.items():
+            if word in argument:
+                raise ValueError(f"beam.options: {reason}. Remove it, or set beam.workers")
+    if not any(argument.startswith("--runner") for argument in arguments):
+        arguments.append(f"--runner={settings.runner}")
+    if settings.runner == "FnApiRunner" and not any("direct_running_mode" in a for a in arguments):
+        mode = "multi_processing" if settings.workers > 1 else "in_memory"
+        arguments += [f"--direct_running_mode={mode}", f"--direct_num_workers={settings.workers}"]
+        arguments += ["--default_sdk_harness_log_level=CRITICAL"]
+    return PipelineOptions(arguments)
+
+
+def run(
+    stage: str,
+    build: Build,
+    data: Data,
+    settings: params.Beam,
+    *,
+    writes: Sequence[str],
+    rows: int,
+    in_place: bool = False,
+    flags: Sequence[str] = (),
+) -> Counts:
+    """Run a stage and publish what it wrote.
+
+    Args:
+      stage: name, for messages.
+      build: lays the stage's transforms on a pipeline.
+      data: where its datasets are.
+      settings: the ``beam`` section.
+      writes: datasets it writes, staged, or in place where earlier shards are worth keeping.
+      rows: how many rows there are to do, for the progress bar.
+      in_place: the stage writes its shards where they stay, and reuses those it finds.
+      flags: further Beam flags.
+
+    Returns:
+      The stage's counts.
+
+    Raises:
+      ValueError: the data breaks a rule (the message says which), or the counts do not add up.
+    """
+    if not in_place:
+        for dataset in writes:
+            data.begin(dataset)
+    lookup.forget()
+    started = time.monotonic()
+    try:
+        counts = _execute(stage, build, settings, rows, flags)
+        reconcile(stage, counts, data, [dataset if in_place else staged(dataset) for dataset in writes])
+    except BaseException:
+        if not in_place:
+            for dataset in writes:
+                data.begin(dataset)
+        raise
+    for dataset in writes:
+        if in_place:
+            data.sweep(dataset, data.files(dataset))
+        else:
+            data.publish(dataset)
+    seconds = time.monotonic() - started
+    shown = [(name.removeprefix("out:"), n) for name, n in counts.items() if not name.startswith("rows:") and n]
+    detail = ", ".join(f"{name} {count}" for name, count in sorted(shown))
+    print(f"{stage}: {detail} ({seconds:.1f} s)", file=sys.stderr, flush=True)  # noqa: T201
+    return counts
+
+
+def _execute(stage: str, build: Build, settings: params.Beam, rows: int, flags: Sequence[str]) -> Counts:
+    """Run the pipeline and return its counters."""
+    # Everything between stages is a file; a flush on a timer is what makes multi_processing lose elements.
+    from apache_beam.runners.portability.fn_api_runner import worker_handlers
+
+    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    pipeline = beam.Pipeline(options=options(settings, flags))
+    build(pipeline)
+    with progress.shown(stage, rows):
+        try:
+            result = pipeline.run()
+            result.wait_until_finish()
+        except Exception as error:
+            raise _plain(stage, error) from error
+    return Counts(
+        {
+            metric.key.metric.name: metric.committed
+            for metric in result.metrics().query()["counters"]
+            if metric.key.metric.namespace == NAMESPACE
+        }
+    )
+
+
+def reconcile(stage: str, counts: Counts, data: Data, datasets: Sequence[str]) -> None:
+    """Check that no row was lost: rows in = rows out + rows dropped, and rows counted = rows on disk.
+
+    A runner's state DONE proves nothing: some lose elements and report it.
+
+    Raises:
+      ValueError: the counts disagree; names both.
+    """
+    gone = {name: count for name, count in counts.items() if name.startswith("out:")}
+    if counts["in"] != sum(gone.values()):
+        raise ValueError(
+            f"{stage}: every row must go somewhere, but {counts['in']} came in and {sum(gone.values())} went out"
+            f" ({', '.join(f'{name[4:]} {count}' for name, count in sorted(gone.items()))}). Run it again"
+        )
+    for dataset in datasets:
+        written = counts[f"rows:{dataset}"]
+        data.shards(dataset)
+        found = sum(data.rows(dataset))
+        if written != found:
+            raise ValueError(
+                f"{stage}: {data.path(dataset)} must hold the {written} rows that were written, found {found}."
+                " Run it again"
+            )
+
+
+def _plain(stage: str, error: BaseException) -> Exception:
+    """The error of a worker without Beam's wrapping, under the name of its stage."""
+    text = re.sub(r"\s*\[while running .*?\]", "", str(error))
+    last = text.strip().splitlines()[-1] if "Traceback" in text else text.strip()
+    last = re.sub(r"^(\w+\.)*(ValueError|RuntimeError|FileNotFoundError): ", "", last)
+    if isinstance(error, ValueError | OSError) or "ValueError" in text:
+        return ValueError(f"{stage}: {last}")
+    return RuntimeError(f"{stage}: {last}")
+
+
+def main(
+    stage: str, run_stage: Callable[..., Any], choices: Callable[[params.Params], Sequence[str]] | None = None
+) -> None:
+    """Command line of one stage: ``python -m pipeline.STAGE [NAME] [--data DIR] [--params FILE] [Beam flags]``.
+
+    ``choices`` lists the names of a stage that runs once per encoder, retriever or scorer.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m pipeline.{stage}", description=sys.modules["__main__"].__doc__)
+    if choices:
+        parser.add_argument("name", help="which of the params section to run")
+    parser.add_argument("--data", default="data", help="root of the datasets: a folder or an fsspec path")
+    parser.add_argument("--params", default="params.yaml", help="params file")
+    arguments, flags = parser.parse_known_args()
+
+    def command() -> None:
+        settings = params.load(arguments.params)
+        if choices is None:
+            run_stage(Data(arguments.data), settings, flags=flags)
+            return
+        names = choices(settings)
+        if arguments.name not in names:
+            raise ValueError(f"{arguments.params}: {stage} knows {', '.join(names)}, got {arguments.name}")
+        run_stage(Data(arguments.data), settings, arguments.name, flags=flags)
+
+    sys.exit(report_errors(command))
+
+
+def report_errors(command: Callable[[], None]) -> int:
+    """Run a command; mistakes of the user or the data end in one plain line, not in a traceback.
+
+    Returns:
+      The exit code: 0, 1 for an error, 130 when interrupted.
+    """
+    try:
+        command()
+    except (ValueError, OSError) as error:
+        print(f"gangue: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print("gangue: interrupted; what was finished is kept. Run the same command to go on", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def total(counts: Sequence[Counts]) -> Counts:
+    """Sum of several counts."""
+    result: Counts = collections.Counter()
+    for count in counts:
+        result.update(count)
+    return result

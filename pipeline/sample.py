@@ -1,0 +1,162 @@
+"""sample: verdicts -> negatives, shortfalls.   Usage: python -m pipeline.sample [--data data]"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import judging, params, runner
+from pipeline.filter import KEPT
+from transforms import arrays, pooling, randomness, rules, schema, selection
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data, staged
+
+
+def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
+    """Choose the negatives of every (query, positive)."""
+
+    def build(root: beam.Pipeline) -> Any:
+        work = functools.partial(sample_shard, data=data, p=p)
+        return root | beam.Create(data.shards("queries")) | ForEachShard(work)
+
+    rows = sum(data.rows("verdicts"))
+    counts = runner.run("sample", build, data, p.beam, writes=["negatives", "shortfalls"], rows=rows, flags=flags)
+    if counts["nearly_uniform"]:
+        print(  # noqa: T201
+            f"sample: simans weighs the candidates of {counts['nearly_uniform']} positives almost alike (largest over"
+            " smallest weight below 2), so it draws at random there. Raise sample.simans.a, or scale: zscore",
+            file=sys.stderr,
+        )
+    return counts
+
+
+def choose(loaded: judging.Shard, verdicts: rules.Verdicts, settings: params.Sample) -> selection.Chosen:
+    """Choose negatives for one shard as judged."""
+    return selection.choose(
+        settings,
+        loaded.candidates,
+        verdicts,
+        loaded.queries,
+        randomness.id_words(loaded.block.query_ids),
+        randomness.id_words(loaded.block.positives["document_id"]),
+        randomness.id_words(loaded.pairs["document_id"]),
+    )
+
+
+def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
+    """Choose the negatives of one shard."""
+    loaded = judging.load(data, p, shard)
+    verdicts = read_verdicts(data, shard, loaded, p)
+    chosen = choose(loaded, verdicts, p.sample)
+    negatives = _negatives(loaded, chosen, p)
+    shortfalls = _shortfalls(loaded, verdicts, chosen, p)
+    counts = Counts(
+        {
+            "in": int(chosen.kept.sum()),
+            "out:chosen": len(negatives),
+            "out:surplus": chosen.surplus,
+            "out:unscored": chosen.unscored,
+            "chosen": len(negatives),
+            "short": len(shortfalls),
+            "nearly_uniform": chosen.flat,
+        }
+    )
+    for dataset, table in (("negatives", negatives), ("shortfalls", shortfalls)):
+        data.write(staged(dataset), shard, table)
+        counts[f"rows:{staged(dataset)}"] = len(table)
+    return counts
+
+
+def read_verdicts(data: Data, shard: str, loaded: judging.Shard, p: params.Params) -> rules.Verdicts:
+    """The verdicts of a shard as arrays again."""
+    table = data.read("verdicts", shard)
+    names = rules.rule_names(p.filter.rules)
+    pairs = loaded.pairs
+    query, of_query = arrays.codes(pairs["query_id"], table["query_id"])
+    document, of_document = arrays.codes(pairs["document_id"], table["document_id"])
+    width = np.int64(len(pairs) + len(table) + 1)
+    keys = query * width + document
+    order = np.argsort(keys)
+    pair = order[np.searchsorted(keys[order], of_query * width + of_document)]
+    positives = loaded.block.positives
+    positive = np.full(len(table), -1)
+    own = table["positive_id"].is_valid().to_numpy()
+    if own.any():
+        one, other = arrays.codes(positives["document_id"], table["positive_id"].filter(pa.array(own)))
+        wide = np.int64(len(positives) + len(table) + 1)
+        known = loaded.block.positive_query * wide + one
+        sort = np.argsort(known)
+        wanted = loaded.candidates.query[pair[own]] * wide + other
+        positive[own] = sort[np.searchsorted(known[sort], wanted)]
+    verdict = pc.index_in(table["verdict"], pa.array([*names, KEPT])).to_numpy().astype(np.int64)
+    verdict[verdict == len(names)] = -1
+    return rules.Verdicts(names, pair, positive, verdict, table["fired"].to_numpy())
+
+
+def _negatives(loaded: judging.Shard, chosen: selection.Chosen, p: params.Params) -> pa.Table:
+    candidates, pair, positive = loaded.candidates, chosen.pair, chosen.positive
+    positives = loaded.block.positives
+    names = [*p.retrievers, *p.scorers]
+    table = pa.table(
+        [
+            loaded.pairs["query_id"].take(pa.array(pair)),
+            positives["document_id"].take(pa.array(positive)),
+            loaded.pairs["document_id"].take(pa.array(pair)),
+            pa.array(np.where(chosen.random, selection.RANDOM, selection.HARD), pa.string()),
+            pa.array(np.ones(len(pair)), pa.float32()),
+            *(loaded.pairs[f"rank_{name}"].take(pa.array(pair)) for name in p.retrievers),
+            *(pooling.null_floats(candidates.scores[name][pair]) for name in names),
+            *(pooling.null_floats(candidates.positive_scores[name][positive]) for name in names),
+            positives["document_row"].take(pa.array(positive)),
+            loaded.pairs["document_row"].take(pa.array(pair)),
+        ],
+        schema=schema.negatives(p.retrievers, p.scorers),
+    )
+    return table.sort_by([(name, "ascending") for name in ("query_id", "positive_id", "negative_id")])
+
+
+def _shortfalls(
+    loaded: judging.Shard, verdicts: rules.Verdicts, chosen: selection.Chosen, p: params.Params
+) -> pa.Table:
+    """Every (query, positive) that got fewer negatives than wanted, and the verdict that cost it most."""
+    positives = loaded.block.positives
+    found = np.bincount(chosen.positive, minlength=len(positives))
+    short = np.flatnonzero(found < p.sample.negatives)
+    # Verdicts that hold for all positives count for each of them.
+    kinds = len(verdicts.names) + 1
+    own = verdicts.positive >= 0
+    by_positive = np.zeros((len(positives), kinds), np.int64)
+    np.add.at(by_positive, (verdicts.positive[own], verdicts.verdict[own]), 1)
+    by_query = np.zeros((loaded.queries, kinds), np.int64)
+    np.add.at(by_query, (loaded.candidates.query[verdicts.pair[~own]], verdicts.verdict[~own]), 1)
+    tally = by_positive[short] + by_query[loaded.candidates.positive_query[short]]
+    tally[:, verdicts.names.index("positive")] = 0
+    fallen = tally[:, :-1]
+    names = np.array(verdicts.names, dtype=object)
+    reason = np.where(
+        tally.sum(axis=1) == 0,
+        "nothing_found",
+        np.where(fallen.sum(axis=1) == 0, "too_few_found", names[fallen.argmax(axis=1)]),
+    )
+    return pa.table(
+        [
+            positives["query_id"].take(pa.array(short)),
+            positives["document_id"].take(pa.array(short)),
+            pa.array(np.full(len(short), p.sample.negatives), pa.int32()),
+            pa.array(found[short], pa.int32()),
+            pa.array(tally.sum(axis=1), pa.int32()),
+            pa.array(reason.tolist(), pa.string()),
+        ],
+        schema=schema.SHORTFALLS,
+    )
+
+
+if __name__ == "__main__":
+    runner.main("sample", run)

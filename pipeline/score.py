@@ -1,0 +1,148 @@
+"""score: pairs, text -> scores/SCORER.   Usage: python -m pipeline.score SCORER [--data data]"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import fsspec
+import numpy as np
+import pyarrow as pa
+
+from pipeline import params, runner
+from transforms import arrays, cross_encoder, encoder, lookup, pooling, schema, text, vector_store
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data
+
+
+def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
+    """Score the pairs worth scoring; a pair of texts that these models have scored before is not scored again."""
+
+    def build(root: beam.Pipeline) -> Any:
+        work = functools.partial(score_shard, data=data, p=p, name=name)
+        return root | beam.Create(data.shards("queries")) | ForEachShard(work)
+
+    output = f"scores/{name}"
+    rows = sum(int(worth_scoring(data.read("pairs", s), p.scorers[name].depth).sum()) for s in data.shards("pairs"))
+    return runner.run(f"score@{name}", build, data, p.beam, writes=[output], rows=rows, in_place=True, flags=flags)
+
+
+def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:
+    """(n,) bool: positives, random draws, and what some retriever ranks within the depth, but no known copies."""
+    ranks = {n: arrays.floats(pairs, n) for n in pairs.column_names if n.startswith("rank_")}
+    copies = np.any([pairs[relation].to_numpy() for relation in schema.RELATIONS if relation != "positive"], axis=0)
+    near = (pooling.best_rank(ranks) <= depth) | pairs["random"].to_numpy()
+    return pairs["positive"].to_numpy() | (near & ~copies)
+
+
+def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
+    """Score the pairs of one shard of queries."""
+    settings = p.scorers[name]
+    queries = data.read("queries", shard, ["query_id", "text", "near_group"])
+    pairs = data.read("pairs", shard)
+    worth = worth_scoring(pairs, settings.depth)
+    pairs = pairs.filter(pa.array(worth)).select(["query_id", "document_id", "document_row"])
+    _, query = arrays.codes(queries["query_id"], pairs["query_id"])
+    rows, document = np.unique(pairs["document_row"].to_numpy(), return_inverse=True)
+    documents = lookup.rows(data, "documents", ("title", "text")).take(rows)
+    texts = text.full_text(documents["title"], documents["text"]).to_pylist()
+    query_texts = queries["text"].to_pylist()
+    query_hash = text.hashes(query_texts).take(pa.array(query))
+    document_hash = text.hashes(texts).take(pa.array(document))
+
+    fingerprint, folders = _models(data, settings, name)
+    scores = _known(data, f"scores/{name}", shard, fingerprint, query_hash, document_hash)
+    missing = np.isnan(scores)
+    fold = cross_encoder.fold_of(queries["near_group"].to_pylist())[query] if len(folders) > 1 else query * 0
+    for number, folder in enumerate(folders):
+        todo = np.flatnonzero(missing & (fold == number))
+        if todo.size:
+            model = cross_encoder.load(folder, settings.max_length, settings.trust_remote_code)
+            asked, given = [query_texts[i] for i in query[todo]], [texts[i] for i in document[todo]]
+            scores[todo] = model.score(asked, given, tokens=settings.tokens_per_batch)
+    finite = np.isfinite(scores)
+    if not finite.all():
+        bad = pairs.slice(int(np.flatnonzero(~finite)[0]), 1).to_pylist()[0]
+        raise ValueError(
+            f"scores/{name}: a score must be finite, but {int((~finite).sum())} are not, first for query"
+            f" {bad['query_id']} and document {bad['document_id']}. Check scorers.{name}.model"
+        )
+    table = pa.table(
+        [pairs["query_id"], pairs["document_id"], query_hash, document_hash, pa.array(scores, pa.float32())],
+        schema=schema.SCORES,
+    ).replace_schema_metadata({vector_store.FINGERPRINT: fingerprint})
+    data.write(f"scores/{name}", shard, table)
+    return Counts(
+        {
+            "in": len(worth),
+            "out:scored": len(table),
+            "out:not_worth_scoring": int((~worth).sum()),
+            f"rows:scores/{name}": len(table),
+            "predicted": int(missing.sum()),
+            "reused": int((~missing).sum()),
+        }
+    )
+
+
+@functools.cache
+def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[str, ...]]:
+    """What the scores depend on, and the folder of the model of each fold."""
+    if settings.model is not None:
+        folders = [encoder.locate(settings.model, settings.revision)]
+    else:
+        folders = [_local(data, f"models/{name}/fold-{fold}") for fold in range(cross_encoder.FOLDS)]
+    prints = [encoder.fingerprint(folder, max_length=settings.max_length) for folder in folders]
+    return "+".join(prints), tuple(folders)
+
+
+def _local(data: Data, path: str) -> str:
+    """A folder of the datasets on this machine's disk."""
+    if data.local:
+        if not os.path.isdir(data.path(path)):
+            raise FileNotFoundError(f"{data.path(path)}: the taught model must exist. Make it: dvc repro")
+        return data.path(path)
+    folder = tempfile.mkdtemp(prefix="gangue-")
+    fsspec.core.url_to_fs(data.root)[0].get(f"{data.path(path)}/", f"{folder}/", recursive=True)
+    return folder
+
+
+def _known(
+    data: Data, dataset: str, shard: str, fingerprint: str, query_hash: pa.Array, document_hash: pa.Array
+) -> np.ndarray:
+    """(n,) scores that these models gave these texts before, NaN where they did not."""
+    earlier = [
+        table
+        for name in vector_store.overlapping(shard, data.files(dataset))
+        if (table := _readable(data, dataset, name)) is not None
+        and (table.schema.metadata or {}).get(vector_store.FINGERPRINT) == fingerprint.encode()
+    ]
+    scores = np.full(len(query_hash), np.nan, np.float32)
+    if not earlier:
+        return scores
+    old = pa.concat_tables(earlier)
+    one, other = (
+        arrays.codes(query_hash, old["query_hash"]),
+        arrays.codes(document_hash, old["document_hash"]),
+    )
+    width = np.int64(len(query_hash) + len(old) + 1)
+    key, old_key = one[0] * width + other[0], one[1] * width + other[1]
+    unique, first = np.unique(old_key, return_index=True)
+    place = np.minimum(np.searchsorted(unique, key), max(len(unique) - 1, 0))
+    found = unique[place] == key if len(unique) else np.zeros(len(key), bool)
+    scores[found] = arrays.floats(old, "score")[first[place[found]]]
+    return scores
+
+
+def _readable(data: Data, dataset: str, name: str) -> pa.Table | None:
+    try:
+        return data.read(dataset, name.partition(".")[0])
+    except ValueError:  # a damaged shard is made anew
+        return None
+
+
+if __name__ == "__main__":
+    runner.main("score", run, lambda p: list(p.scorers))

@@ -1,0 +1,65 @@
+"""What was mined, in a few lines on the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline import params
+from transforms.storage import Data
+
+
+def show(params_path: str, root: str, reports: str) -> None:
+    """Print the size of the dataset, how hard and how false its negatives are, and where to look."""
+    p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
+    rows = {name: sum(data.rows(name)) for name in ("documents", "queries", "positives", "rejected", "triplets")}
+    console.print(
+        f"{rows['triplets']} triplets from {rows['queries']} queries, {rows['positives']} positives and"
+        f" {rows['documents']} documents ({rows['rejected']} records rejected)."
+    )
+    short = sum(data.rows("shortfalls"))
+    console.print(
+        f"{rows['positives'] - short} of {rows['positives']} positives have all {p.sample.negatives} negatives."
+    )
+    metrics = _metrics(reports)
+    leak = metrics.get("leak") or {}
+    if leak.get("share") is not None:
+        console.print(
+            f"False negatives: {leak['share']:.1%} of the negatives are hidden positives"
+            f" ({leak['low']:.1%} to {leak['high']:.1%}); without filters {leak['naive_share']:.1%}."
+        )
+    console.print(f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html")
+
+
+def _metrics(reports: str) -> dict[str, dict[str, float]]:
+    """The audit's metrics, empty when it has not run."""
+    import json
+    import os
+
+    path = os.path.join(reports, "metrics.json")
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        values: dict[str, dict[str, float]] = json.load(file)
+    return values
+
+
+def show_triplets(root: str, count: int) -> None:
+    """Print the first triplets, a few lines each."""
+    data, console = Data(root), Console(highlight=False)
+    left = count
+    for shard in data.shards("triplets"):
+        for row in data.read("triplets", shard).slice(0, left).to_pylist():
+            scores = [name.removeprefix("score_") for name in row if name.startswith("score_")]
+            for role, prefix in (("query", None), ("positive", "positive_score_"), ("negative", "score_")):
+                numbers = "  ".join(
+                    f"{s} {row[prefix + s]:.3f}" for s in scores if prefix and row[prefix + s] is not None
+                )
+                text = textwrap.shorten(" ".join(row[role].split()), 96, placeholder=" …")
+                console.print(f"[bold]{role:9}[/bold] {escape(text)}  [dim]{numbers}[/dim]")
+            console.print()
+            left -= 1
+        if left <= 0:
+            return

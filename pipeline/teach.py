@@ -1,0 +1,103 @@
+"""teach: pairs, text -> models/SCORER.   Usage: python -m pipeline.teach SCORER [--data data]
+
+Makes the cross-encoder of a scorer that has none: one model for each fold of queries, taught on the others, so
+that no pair is ever scored by a model that saw its query.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import fsspec
+import numpy as np
+
+from pipeline import params, runner
+from transforms import arrays, cross_encoder, encoder, lookup, randomness, schema, text
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data, staged
+
+
+def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
+    """Teach the models of a scorer, one per fold; a scorer that has a model is only noted down."""
+    settings = p.scorers[name]
+    output = f"models/{name}"
+    data.begin(output)
+    note = {"model": settings.model, "revision": settings.revision, "taught": settings.teach is not None}
+    data.write_text(f"{staged(output)}/origin.json", json.dumps(note, sort_keys=True) + "\n")
+
+    def build(root: beam.Pipeline) -> Any:
+        folds = list(range(cross_encoder.FOLDS)) if settings.teach else []
+        return root | beam.Create(folds) | ForEachShard(functools.partial(teach_fold, data=data, p=p, name=name))
+
+    rows = 0
+    if settings.teach:
+        rows = sum(data.rows("positives")) * (1 + settings.teach.negatives) * settings.teach.epochs
+    counts = runner.run(f"teach@{name}", build, data, p.beam, writes=[], rows=rows, flags=flags)
+    data.publish(output)
+    return counts
+
+
+def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
+    """Teach the model that will score this fold, on the queries of all others."""
+    settings = p.scorers[name]
+    assert settings.teach is not None
+    query_texts, document_rows, labels = _examples(data, settings.teach, fold)
+    if not labels.any() or labels.all():
+        raise ValueError(
+            f"scorers.{name}.teach: each of {cross_encoder.FOLDS} folds of queries needs positives and candidates to"
+            f" learn from, fold {fold} has none. Give more pairs, or name a model: scorers.{name}.model"
+        )
+    documents = lookup.rows(data, "documents", ("title", "text")).take(document_rows)
+    start = p.encoders[settings.teach.encoder]
+    with tempfile.TemporaryDirectory() as folder:
+        cross_encoder.teach(
+            encoder.locate(start.model, start.revision),
+            query_texts,
+            text.full_text(documents["title"], documents["text"]).to_pylist(),
+            labels,
+            layers=settings.teach.layers,
+            max_length=settings.max_length,
+            epochs=settings.teach.epochs,
+            batch_size=settings.teach.batch_size,
+            learning_rate=settings.teach.learning_rate,
+            seed=settings.teach.seed,
+            output=folder,
+        )
+        target = data.path(f"{staged(f'models/{name}')}/fold-{fold}")
+        filesystem = fsspec.core.url_to_fs(data.root)[0]
+        filesystem.put(f"{folder}/", f"{target}/", recursive=True)
+    return Counts({"in": len(labels), "out:taught": len(labels), "positives": int(labels.sum())})
+
+
+def _examples(data: Data, settings: params.Teach, fold: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Training pairs: n query texts, (n,) document rows, (n,) labels; positives, and candidates drawn by hash."""
+    texts: list[str] = []
+    rows, labels = [], []
+    for shard in data.shards("queries"):
+        queries = data.read("queries", shard, ["query_id", "text", "near_group"])
+        pairs = data.read("pairs", shard, ["query_id", "document_id", "document_row", *schema.RELATIONS])
+        _, of_pair = arrays.codes(queries["query_id"], pairs["query_id"])
+        others = cross_encoder.fold_of(queries["near_group"].to_pylist()) != fold
+        kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
+        positive = kinds["positive"]
+        eligible = ~np.any(list(kinds.values()), axis=0)
+        words = randomness.mix(
+            settings.seed, randomness.id_words(pairs["query_id"]), randomness.id_words(pairs["document_id"])
+        )
+        place = arrays.rank_within(of_pair, [np.where(eligible, randomness.uniforms(words), 2.0)])
+        quota = settings.negatives * np.bincount(of_pair[positive], minlength=len(queries))
+        chosen = others[of_pair] & (positive | (eligible & (place < quota[of_pair])))
+        strings = queries["text"].to_pylist()
+        texts += [strings[i] for i in of_pair[chosen]]
+        rows.append(pairs["document_row"].to_numpy()[chosen])
+        labels.append(positive[chosen])
+    return texts, np.concatenate(rows), np.concatenate(labels)
+
+
+if __name__ == "__main__":
+    runner.main("teach", run, lambda p: list(p.scorers))

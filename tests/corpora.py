@@ -1,0 +1,80 @@
+"""Small corpora with all that makes mining go wrong: copies, near-copies, queries that ask the same, ties."""
+
+import dataclasses
+import json
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from models import WORDS
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Rows as they stand in the source's files: (id, title, text), (id, text), (query id, document id)."""
+
+    documents: list[tuple[str, str, str]]
+    queries: list[tuple[str, str]]
+    positives: list[tuple[str, str]]
+
+    def shuffled(self, seed):
+        rng = random.Random(seed)
+        return Corpus(*(rng.sample(rows, len(rows)) for rows in dataclasses.astuple(self)))
+
+    def write(self, folder, *, suffix=".jsonl", files=1):
+        """One folder for each table, in some number of files."""
+        tables = {
+            "documents": [dict(zip(("document_id", "title", "text"), row, strict=True)) for row in self.documents],
+            "queries": [dict(zip(("query_id", "text"), row, strict=True)) for row in self.queries],
+            "positives": [dict(zip(("query_id", "document_id"), row, strict=True)) for row in self.positives],
+        }
+        for name, rows in tables.items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for old in (folder / name).iterdir():
+                old.unlink()
+            for number in range(files):
+                path, part = folder / name / f"{number}{suffix}", rows[number::files]
+                if suffix == ".parquet":
+                    pq.write_table(pa.Table.from_pylist(part), path)
+                else:
+                    path.write_text("".join(json.dumps(row) + "\n" for row in part))
+
+
+def source(folder):
+    """The ``source`` section for a corpus written there."""
+    names = {name: name for name in ("documents", "queries", "positives")}
+    return {"kind": "tables", "path": str(folder), "document_title": "title", **names}
+
+
+def corpus(seed, documents=36, queries=9):
+    """A corpus of a seed; some ids are not ASCII and none sort as they were made."""
+    rng = random.Random(seed)
+    ids = rng.sample([f"{letter}{number}" for letter in "aZé9" for number in range(25)], documents)
+    texts = [_text(rng) for _ in ids]
+    for number in range(1, documents):
+        earlier = texts[rng.randrange(number)]
+        copy = rng.random()
+        if copy < 0.1:
+            texts[number] = earlier
+        elif copy < 0.2:
+            texts[number] = f" {earlier.upper()}  "
+        elif copy < 0.3:
+            texts[number] = " ".join(rng.sample(earlier.split(), len(earlier.split())))  # a tie
+        elif copy < 0.4:
+            long = " ".join(rng.choices(WORDS, k=40))
+            texts[number - 1], texts[number] = f"{long} {rng.choice(WORDS)}", f"{long} {rng.choice(WORDS)}"
+    rows = [
+        (i, *(text.split(" ", 1) if rng.random() < 0.2 and " " in text else ("", text)))
+        for i, text in zip(ids, texts, strict=True)
+    ]
+    asked = [" ".join(rng.choices(WORDS, k=rng.randint(1, 5))) for _ in range(queries)]
+    asked[1] = asked[0]
+    asked[2] = f"{asked[0].title()} "
+    asked[3] = texts[rng.randrange(documents)]
+    names = [f"q{number}" for number in rng.sample(range(100), queries)]
+    positives = [(name, document) for name in names for document in rng.sample(ids, rng.randint(1, 4))]
+    return Corpus(rows, list(zip(names, asked, strict=True)), positives)
+
+
+def _text(rng):
+    return " ".join(rng.choices(WORDS, k=rng.choice((1, 2, 3, 4, 6, 9, 30))))

@@ -1,0 +1,318 @@
+"""The whole path, from files to triplets, against the miner in plain Python, and against itself cut anew."""
+
+import collections
+import hashlib
+import json
+import math
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import corpora
+import models
+import numpy as np
+import oracle
+import pytest
+import whole_path
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline import params
+from transforms import arrays, randomness, sampling
+from transforms.storage import Data
+
+DENSE = {"kind": "dense", "encoder": "static", "depth": 8}
+BM25 = {"kind": "bm25", "depth": 8, "stopwords": None}
+DEEP = {**DENSE, "max_depth": 30}
+TOP = {"kind": "top", "score": "dense", "negatives": 3}
+MIXED = {"kind": "mixed", "score": "dense", "negatives": 5, "random": 2}
+
+RECIPES = {
+    "naive": {
+        "filter": {"kind": "naive"},
+        "sample": {**TOP, "skip_kept": 1},
+    },
+    "shifted": {
+        "filter": {"kind": "shifted", "score": "dense", "shift": 2},
+        "sample": TOP,
+    },
+    "abs": {
+        "filter": {"kind": "abs", "score": "dense", "abs": 0.3},
+        "sample": {"kind": "random", "score": "bm25", "negatives": 3, "first": 6},
+    },
+    "margin of each own positive": {
+        "retrievers": {"dense": DEEP, "bm25": {**BM25, "max_depth": 32}},
+        "filter": {"kind": "margin", "score": "dense", "margin": 0.1, "positive": "own"},
+        "sample": {"kind": "random", "score": "dense", "negatives": 3},
+    },
+    "margin of the weakest positive": {
+        "retrievers": {"dense": DEEP},
+        "filter": {"kind": "margin", "score": "dense", "margin": 0.0, "positive": "min"},
+        "sample": {
+            "kind": "simans",
+            "score": "dense",
+            "negatives": 3,
+            "simans": {"law": "laplace", "scale": "raw", "a": 3},
+        },
+    },
+    "perc of the weakest positive": {
+        "retrievers": {"dense": DEEP, "bm25": BM25},
+        "filter": {"kind": "perc", "score": "dense", "perc": 0.95},
+        "sample": {"kind": "simans", "score": "dense", "negatives": 3, "simans": {"b": 0.2}},
+    },
+    "perc of the mean positive": {
+        "pool": {"random": 4},
+        "filter": {"kind": "perc", "score": "dense", "perc": 0.9, "positive": "mean"},
+        "sample": MIXED,
+    },
+    "perc of the strongest positive, no near-duplicates": {
+        "ingest": {"near_duplicate": None},
+        "filter": {"kind": "perc", "score": "bm25", "perc": 1.0, "positive": "max"},
+        "sample": {**TOP, "first": 4, "seed": 5},
+    },
+    "rank window": {
+        "filter": {"kind": "rank_window", "score": "dense", "first": 3, "last": 7},
+        "sample": TOP,
+    },
+    "rank window beside random draws": {
+        "pool": {"random": 6, "seed": 4},
+        "filter": {"kind": "rank_window", "score": "bm25", "first": 2, "last": 6},
+        "sample": MIXED,
+    },
+    "several rules": {
+        "retrievers": {"dense": DEEP, "bm25": {**BM25, "max_depth": 16}},
+        "pool": {"random": 4},
+        "filter": {
+            "kind": "perc",
+            "score": "dense",
+            "perc": 0.9,
+            "positive": "own",
+            "also": [
+                {"kind": "perc", "score": "bm25", "perc": 0.9, "positive": "max"},
+                {"kind": "abs", "score": "dense", "abs": 0.7},
+            ],
+        },
+        "sample": MIXED,
+    },
+}
+CUTS = ("perc of the weakest positive", "several rules")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return models.static_encoder(tmp_path_factory.mktemp("static"))
+
+
+def sections(model, folder, recipe, **changes):
+    return {
+        "source": corpora.source(folder),
+        "encoders": {"static": {"model": model}},
+        "retrievers": {"dense": DENSE, "bm25": BM25},
+        **RECIPES[recipe],
+        **changes,
+    }
+
+
+def mined(data):
+    columns = ["query_id", "positive_id", "negative_id", "negative_kind"]
+    return sorted(tuple(row.values()) for row in data.read_all("triplets", columns).to_pylist())
+
+
+def judged(data):
+    rows = data.read_all("verdicts", ["query_id", "positive_id", "document_id", "verdict"]).to_pylist()
+    verdicts = {(row["query_id"], row["positive_id"], row["document_id"]): row["verdict"] for row in rows}
+    assert len(verdicts) == len(rows)
+    return verdicts
+
+
+def world_of(corpus, data, p):
+    """What the oracle starts from: the texts as written, and the vectors, groups and draws of the run."""
+    documents = {name: f"{title} {text}".strip() for name, title, text in corpus.documents}
+    queries = dict(corpus.queries)
+    positives = collections.defaultdict(list)
+    for query, document in sorted(set(corpus.positives)):
+        positives[query].append(document)
+    scores, returns = {}, {}
+    if "dense" in p.retrievers:
+        of_query, of_document = (vectors(data, kind) for kind in ("queries", "documents"))
+        scores["dense"] = lambda q, d: float(of_query[q] @ of_document[d])
+        returns["dense"] = lambda q, d: True
+    if "bm25" in p.retrievers:
+        scores["bm25"] = bm25(documents, queries)
+        returns["bm25"] = lambda q, d: scores["bm25"](q, d) > 0
+    drawn = collections.defaultdict(list)
+    for row in data.read_all("pairs", ["query_id", "document_id", "random"]).to_pylist():
+        if row["random"]:
+            drawn[row["query_id"]].append(row["document_id"])
+
+    def uniform(*ids):
+        words = (randomness.id_words(np.array([name], dtype=object)) for name in ids)
+        return float(randomness.uniforms(sampling.noise_words(p.sample.seed, *words))[0])
+
+    near, near_queries = (
+        dict(
+            zip(
+                *(data.read_all(name, [key, "near_group"])[c].to_pylist() for c in (key, "near_group")),
+                strict=True,
+            )
+        )
+        for name, key in (("documents", "document_id"), ("queries", "query_id"))
+    )
+    return oracle.World(
+        documents,
+        queries,
+        dict(positives),
+        near,
+        near_queries,
+        scores,
+        returns,
+        lambda x: float(np.float32(x)),
+        drawn,
+        uniform,
+    )
+
+
+def vectors(data, kind):
+    key = {"queries": "query_id", "documents": "document_id"}[kind]
+    matrix = arrays.matrix(data.read_all(f"vectors/static/{kind}").combine_chunks())
+    return dict(zip(data.read_all(kind, [key])[key].to_pylist(), matrix.astype(np.float64), strict=True))
+
+
+def bm25(documents, queries, k1=1.5, b=0.75):
+    """Lucene's BM25; copies of a text count once in its statistics."""
+
+    def words(text):
+        return re.findall(r"\b\w\w+\b", text.lower())
+
+    texts = {oracle.normal(text): words(text) for text in documents.values()}
+    mean = sum(map(len, texts.values())) / len(texts)
+    frequency = collections.Counter(word for of_text in texts.values() for word in set(of_text))
+
+    def weight(word, of_text):
+        idf = np.float32(math.log(1 + (len(texts) - frequency[word] + 0.5) / (frequency[word] + 0.5)))
+        count = of_text.count(word)
+        return float(np.float32(idf * (count / (k1 * (1 - b + b * len(of_text) / mean) + count))))
+
+    def score(query, document):
+        asked, given = collections.Counter(words(queries[query])), words(documents[document])
+        return sum(asked[word] * weight(word, given) for word in sorted(asked) if word in given)
+
+    return score
+
+
+def check_against_the_oracle(corpus, data, p):
+    world = world_of(corpus, data, p)
+    triplets, verdicts = oracle.mine(world, p)
+    assert judged(data) == verdicts
+    assert mined(data) == triplets
+    found = collections.Counter((query, positive) for query, positive, *_ in triplets)
+    short = {pair: p.sample.negatives - found[pair] for pair in set(corpus.positives)}
+    rows = data.read_all("shortfalls").to_pylist()
+    assert {(row["query_id"], row["positive_id"]): row["wanted"] - row["found"] for row in rows} == {
+        pair: missing for pair, missing in short.items() if missing
+    }
+    for query, documents in world.drawn.items():
+        assert len(documents) <= p.pool.random, query
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@given(seed=st.integers(0, 2**32))
+@settings(
+    max_examples=2,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_whole_path_mines_what_the_oracle_mines(recipe, seed, model, tmp_path_factory):
+    folder, corpus = tmp_path_factory.mktemp("corpus"), corpora.corpus(seed)
+    corpus.write(folder, suffix=".parquet" if seed % 2 else ".jsonl")
+    data, p = Data(str(folder / "data")), params.parse(sections(model, folder, recipe))
+    whole_path.run(data, p)
+    check_against_the_oracle(corpus, data, p)
+
+
+def digest(data):
+    """Hashes of the files of the product."""
+    return {
+        name: hashlib.sha256(pathlib.Path(data.path("triplets", name)).read_bytes()).hexdigest()
+        for name in data.files("triplets")
+    }
+
+
+@pytest.fixture(scope="module", params=CUTS)
+def first(request, model, tmp_path_factory):
+    """A finished run, and a way to run the same recipe again over a source that may have changed."""
+    folder, corpus = tmp_path_factory.mktemp("first"), corpora.corpus(20)
+    corpus.write(folder)
+    data = Data(str(folder / "data"))
+    whole_path.run(data, params.parse(sections(model, folder, request.param)))
+
+    def again(**changes):
+        other = Data(str(tmp_path_factory.mktemp("again")))
+        whole_path.run(other, params.parse(sections(model, folder, request.param, **changes)))
+        return other
+
+    return folder, corpus, data, again, sections(model, folder, request.param)
+
+
+@pytest.mark.parametrize(("documents", "queries"), [(5, 2), (1000, 1), (1, 1000)])
+def test_the_size_of_the_shards_changes_no_triplet(first, documents, queries):
+    _, _, data, again, _ = first
+    other = again(ingest={"documents_per_shard": documents, "queries_per_shard": queries})
+    assert mined(other) == mined(data)
+    assert judged(other) == judged(data)
+
+
+@pytest.mark.parametrize(("suffix", "files"), [(".jsonl", 1), (".parquet", 3)])
+def test_the_order_format_and_number_of_the_source_files_change_no_byte(first, suffix, files):
+    folder, corpus, data, again, _ = first
+    try:
+        corpus.shuffled(files).write(folder, suffix=suffix, files=files)
+        assert digest(again()) == digest(data)
+    finally:
+        corpus.write(folder)
+
+
+@pytest.mark.parametrize("beam", [{"workers": 2}, {"runner": "BundleBasedDirectRunner"}], ids=["processes", "bundles"])
+def test_the_runner_changes_no_byte(first, beam):
+    _, _, data, again, _ = first
+    assert digest(again(beam=beam)) == digest(data)
+
+
+def test_the_seed_of_pythons_hashes_changes_no_byte(first, tmp_path):
+    _, _, data, _, values = first
+    (tmp_path / "params.json").write_text(json.dumps(values))
+    here = pathlib.Path(__file__).parent
+    seed = str(1 + int(os.environ.get("PYTHONHASHSEED", "0").replace("random", "0")))
+    subprocess.run(
+        [sys.executable, str(here / "whole_path.py"), str(tmp_path / "params.json"), str(tmp_path / "data")],
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(here.parent)},
+        check=True,
+        capture_output=True,
+    )
+    assert digest(Data(str(tmp_path / "data"))) == digest(data)
+
+
+def many_ties(dense):
+    """Thirty documents that every retriever finds equally good, and a query."""
+    others = [word for word in models.WORDS if word != "ab"]
+    texts = ["ab"] * 30 if dense else [f"ab {one}{two}" for one in others[:6] for two in others[:5]]
+    documents = [(f"d{number:02}", "", text + " " * (number if dense else 0)) for number, text in enumerate(texts)]
+    return corpora.Corpus(documents, [("q", "ab")], [("q", "d29")])
+
+
+def test_ties_at_the_depth_go_by_id_however_many_they_are(tmp_path, model):
+    many_ties(dense=False).write(tmp_path)
+    values = {
+        "source": corpora.source(tmp_path),
+        "retrievers": {"bm25": {**BM25, "depth": 5}},
+        "filter": {"kind": "naive"},
+        "sample": {**TOP, "score": "bm25", "negatives": 4},
+    }
+    for size in (1000, 10, 3):
+        data = Data(str(tmp_path / str(size)))
+        whole_path.run(data, params.parse({**values, "ingest": {"documents_per_shard": size, "near_duplicate": None}}))
+        assert [row[2] for row in mined(data)] == ["d00", "d01", "d02", "d03"]

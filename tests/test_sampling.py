@@ -1,0 +1,74 @@
+"""Samplers: golden numbers of SimANS, exact draws, and choices that order cannot change."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms import randomness, sampling
+
+NEGATIVES = np.array([84, 81, 80, 79, 78, 76, 74, 70.0])
+
+
+def probabilities(logits):
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def test_simans_weighs_as_the_paper_does():
+    p = probabilities(sampling.simans_logits(NEGATIVES, np.full(8, 80.0), 0.5, 0.0))
+    assert p[:6].round(6).tolist() == [0.000143, 0.258201, 0.425701, 0.258201, 0.057612, 0.000143]
+
+
+def test_simans_shifts_towards_harder_negatives_with_the_papers_sign_of_b():
+    p = probabilities(sampling.simans_logits(NEGATIVES, np.full(8, 80.0), 0.5, 1.0))
+    assert p[:5].round(6).tolist() == [0.006297, 0.566865, 0.343821, 0.076717, 0.006297]
+
+
+def test_the_laplace_law_is_that_of_the_passage_code():
+    p = sampling.simans_logits(np.array([81.0]), np.array([80.0]), 3.0, 0.0, "laplace")
+    assert p.tolist() == [-3.0]
+
+
+def test_on_cosines_simans_is_almost_uniform_and_the_ratio_tells():
+    scores = np.arange(0.9, 0.15, -0.1)
+    logits = sampling.simans_logits(scores, np.full(len(scores), 0.8), 0.5, 0.0)
+    assert sampling.weight_ratio(logits, np.zeros(len(scores), int))[0] == pytest.approx(1.197, abs=1e-3)
+
+
+def test_gumbel_top_k_draws_pairs_with_the_probabilities_of_the_law():
+    # METHODS: inclusion probabilities for k = 2; a draw that cuts a set in id order gives .618 / .458 instead.
+    logits = sampling.simans_logits(NEGATIVES[:6], np.full(6, 80.0), 0.5, 0.0)
+    rounds = 20_000
+    group = np.repeat(np.arange(rounds), 6)
+    words = sampling.noise_words(7, group.astype(np.uint64), group.astype(np.uint64), np.tile(np.arange(6), rounds))
+    keys = np.tile(logits, rounds) + randomness.gumbels(words)
+    chosen = sampling.choose(group, keys, np.tile(np.arange(6), rounds), np.full(len(group), 2))
+    included = chosen.reshape(rounds, 6).mean(axis=0)
+    expected = [0.00036, 0.55532, 0.74820, 0.55532, 0.14044, 0.00036]
+    assert np.abs(included - expected).max() < 4 * 0.5 / np.sqrt(rounds)
+
+
+def test_hashed_uniforms_are_uniform():
+    words = randomness.mix(3, np.arange(100_000, dtype=np.uint64))
+    counts = np.histogram(randomness.uniforms(words), bins=20, range=(0, 1))[0]
+    chi_square = ((counts - 5000) ** 2 / 5000).sum()
+    assert chi_square < 50  # 19 degrees of freedom: p about 1e-4
+
+
+def test_a_seed_changes_the_draw():
+    ids = np.arange(100, dtype=np.uint64)
+    assert (randomness.mix(1, ids) != randomness.mix(2, ids)).all()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.floats(-1, 1)), max_size=50),
+    st.integers(0, 4),
+    st.integers(0, 2),
+)
+def test_choose_takes_the_highest_keys_of_each_group(rows, quota, skip):
+    groups, keys = np.array([g for g, _ in rows], int), np.array([k for _, k in rows], float)
+    chosen = sampling.choose(groups, keys, np.arange(len(rows)), np.full(len(rows), quota), skip)
+    for group in set(groups.tolist()):
+        members = sorted((i for i in range(len(rows)) if groups[i] == group), key=lambda i: (-keys[i], i))
+        assert sorted(np.flatnonzero(chosen & (groups == group)).tolist()) == sorted(members[skip : skip + quota])

@@ -1,0 +1,24 @@
+"""All stages from source to triplets in one process.   Usage: python tests/whole_path.py PARAMS.json DATA"""
+
+import json
+import pathlib
+import sys
+
+from pipeline import embed, export, filter, ingest, params, pool, retrieve, sample
+from transforms.storage import Data
+
+
+def run(data, p):
+    ingest.run(data, p)
+    for name in p.encoders:
+        embed.run(data, p, name)
+    for name in p.retrievers:
+        retrieve.run(data, p, name)
+    pool.run(data, p)
+    filter.run(data, p)
+    sample.run(data, p)
+    export.run(data, p)
+
+
+if __name__ == "__main__":
+    run(Data(sys.argv[2]), params.parse(json.loads(pathlib.Path(sys.argv[1]).read_text())))

@@ -1,0 +1,98 @@
+"""Arrow columns as numpy arrays, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+
+def matrix(table: pa.Table, column: str = "vector") -> np.ndarray:
+    """(n, d) float32 view of a fixed-size-list column, without a copy where it is one chunk.
+
+    >>> matrix(pa.table({"vector": pa.array([[1, 2], [3, 4]], pa.list_(pa.float32(), 2))})).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+    chunked = table[column]
+    dimensions = chunked.type.list_size
+    if len(chunked) == 0:
+        return np.empty((0, dimensions), np.float32)
+    array = chunked.chunk(0) if chunked.num_chunks == 1 else pa.concat_arrays(chunked.chunks)
+    flat = array.values.to_numpy(zero_copy_only=True).reshape(-1, dimensions)
+    return flat[array.offset : array.offset + len(array)]
+
+
+def present(table: pa.Table, column: str = "vector") -> np.ndarray:
+    """(n,) bool: which rows of the column are not null."""
+    return table[column].is_valid().to_numpy()
+
+
+def nullable(values: np.ndarray, valid: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """A column that is null where ``valid`` is false.
+
+    >>> nullable(np.array([1, 0]), np.array([True, False]), pa.int32()).to_pylist()
+    [1, None]
+    """
+    return pa.array(values, mask=~valid).cast(kind)
+
+
+def floats(table: pa.Table, column: str) -> np.ndarray:
+    """(n,) float32 values of a column, NaN where it is null."""
+    return np.asarray(table[column].to_numpy(), np.float32)
+
+
+def codes(*columns: pa.ChunkedArray | pa.Array) -> list[np.ndarray]:
+    """Each column as int64 codes of one common dictionary: equal values, equal codes.
+
+    >>> [c.tolist() for c in codes(pa.array(["a", "b"]), pa.array(["b"]))]
+    [[0, 1], [1]]
+    """
+    chunks = [
+        chunk for column in columns for chunk in (column.chunks if isinstance(column, pa.ChunkedArray) else [column])
+    ]
+    joined = pa.chunked_array(chunks, columns[0].type).combine_chunks()
+    if isinstance(joined, pa.ChunkedArray):
+        joined = pa.concat_arrays(joined.chunks)
+    flat = joined.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.split(flat, np.cumsum([len(column) for column in columns])[:-1])
+
+
+def ragged(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Expand each row to the members of its group.
+
+    Args:
+      offsets: (g + 1,) members ``offsets[i]:offsets[i + 1]`` belong to group i.
+      rows: (n,) a group number each.
+
+    Returns:
+      Two (m,) arrays: position in ``rows``, and member; in the order of ``rows``.
+
+    >>> [a.tolist() for a in ragged(np.array([0, 2, 3]), np.array([1, 0]))]
+    [[0, 1, 1], [2, 0, 1]]
+    """
+    sizes = np.diff(offsets)[rows]
+    position = np.repeat(np.arange(len(rows)), sizes)
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return position, offsets[rows][position] + within
+
+
+def offsets_of(groups: np.ndarray, count: int) -> np.ndarray:
+    """(count + 1,) offsets of sorted group numbers.
+
+    >>> offsets_of(np.array([0, 0, 2]), 3).tolist()
+    [0, 2, 2, 3]
+    """
+    return np.searchsorted(groups, np.arange(count + 1))
+
+
+def rank_within(groups: np.ndarray, keys: list[np.ndarray]) -> np.ndarray:
+    """(n,) place of each row inside its group, from 0, when the group is sorted by ``keys`` (first is primary).
+
+    >>> rank_within(np.array([0, 1, 0]), [np.array([5.0, 1.0, 2.0])]).tolist()
+    [1, 0, 0]
+    """
+    order = np.lexsort((*reversed(keys), groups))
+    starts = np.flatnonzero(np.r_[True, groups[order][1:] != groups[order][:-1]]) if len(order) else order
+    sizes = np.diff(np.r_[starts, len(order)])
+    places = np.empty(len(groups), np.int64)
+    places[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+    return places

@@ -1,0 +1,43 @@
+"""Spherical k-means with FAISS."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+
+def train(vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> np.ndarray:
+    """Centroids of unit length.
+
+    Args:
+      vectors: (n, d) float32.   clusters: c; no more than n are made.   iterations: of Lloyd's algorithm.
+
+    Returns:
+      (min(c, n), d) float32.
+
+    >>> train(np.eye(2, dtype=np.float32).repeat(40, axis=0), 2, 5, 1).round(3).sum(axis=1).tolist()
+    [1.0, 1.0]
+    """
+    clusters = min(clusters, len(vectors))
+    means = faiss.Kmeans(
+        vectors.shape[1],
+        clusters,
+        niter=iterations,
+        seed=seed,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=max(1, len(vectors)),
+    )
+    means.train(np.ascontiguousarray(vectors))
+    return np.asarray(means.centroids)
+
+
+def assign(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest centroid of each vector by inner product.
+
+    Returns:
+      (n,) int64 cluster, and (n,) float32 inner product with its centroid; -1 and NaN where a vector is not finite.
+    """
+    absent = ~np.isfinite(vectors).all(axis=1)
+    similarity, cluster = faiss.knn(np.nan_to_num(vectors), centroids, 1, metric=faiss.METRIC_INNER_PRODUCT)
+    return np.where(absent, -1, cluster[:, 0]), np.where(absent, np.nan, similarity[:, 0])

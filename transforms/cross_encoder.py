@@ -1,0 +1,145 @@
+"""Cross-encoders: scoring (query, document) texts, and teaching a small one on given pairs."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from transforms import encoder, progress
+
+_LOCK = threading.Lock()
+FOLDS = 2
+
+
+def fold_of(groups: Sequence[str]) -> np.ndarray:
+    """(q,) fold of each query, by its group of near-duplicates: queries that ask the same share a fold.
+
+    >>> fold_of(["a", "b", "a"]).tolist()
+    [1, 0, 1]
+    """
+    words = pd.util.hash_array(np.asarray(groups, dtype=object), categorize=False)
+    return (words >> np.uint64(32)).astype(np.int64) % FOLDS
+
+
+class CrossEncoder:
+    """A loaded sentence-transformers ``CrossEncoder``.  On a GPU where there is one."""
+
+    def __init__(self, folder: str, max_length: int, trust_remote_code: bool) -> None:
+        import sentence_transformers
+
+        encoder.hush()
+        self.model = sentence_transformers.CrossEncoder(
+            folder, num_labels=1, max_length=max_length, trust_remote_code=trust_remote_code
+        )
+
+    def score(self, queries: Sequence[str], documents: Sequence[str], *, tokens: int) -> np.ndarray:
+        """(n,) float32 scores of n pairs, in their order, on the model's own scale (``CrossEncoder.predict``)."""
+        encoded = self.model.tokenizer(
+            list(queries),
+            list(documents),
+            truncation=True,
+            max_length=self.model.max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        lengths = np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
+        scores = np.empty(len(queries), np.float32)
+        for batch in encoder.batches(lengths, tokens):
+            scores[batch] = self.model.predict(
+                [(queries[i], documents[i]) for i in batch], batch_size=len(batch), show_progress_bar=False
+            )
+            progress.advance(len(batch))
+        return scores
+
+
+@functools.lru_cache(maxsize=4)
+def _load(folder: str, max_length: int, trust_remote_code: bool) -> CrossEncoder:
+    return CrossEncoder(folder, max_length, trust_remote_code)
+
+
+def load(folder: str, max_length: int, trust_remote_code: bool = False) -> CrossEncoder:
+    """The cross-encoder, loaded once per process."""
+    with _LOCK:
+        return _load(folder, max_length, trust_remote_code)
+
+
+def teach(
+    folder: str,
+    queries: Sequence[str],
+    documents: Sequence[str],
+    labels: np.ndarray,
+    *,
+    layers: int,
+    max_length: int,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    output: str,
+) -> None:
+    """Fine-tune the first layers of an encoder as a cross-encoder, and save it.
+
+    Args:
+      folder: any encoder that transformers can load.
+      queries, documents, labels: n training pairs; 1 is relevant, 0 is not.
+      layers: how many of the encoder's layers to keep.
+      max_length: tokens of a pair.
+      epochs, batch_size, learning_rate, seed: of the training.
+      output: folder to write.
+    """
+    import datasets
+    import sentence_transformers
+    import transformers
+    from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments, losses
+
+    transformers.set_seed(seed)
+    encoder.hush()
+    model = sentence_transformers.CrossEncoder(
+        folder, num_labels=1, max_length=max_length, config_kwargs={"num_hidden_layers": layers}
+    )
+    data = datasets.Dataset.from_dict(
+        {"query": list(queries), "document": list(documents), "label": labels.astype(float).tolist()}
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = CrossEncoderTrainingArguments(
+            output_dir=scratch,
+            num_train_epochs=epochs,
+            per_device_train_batch_size=batch_size,
+            learning_rate=learning_rate,
+            warmup_steps=0.1,
+            seed=seed,
+            data_seed=seed,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )
+        trainer = CrossEncoderTrainer(
+            model=model, args=arguments, train_dataset=data, loss=losses.BinaryCrossEntropyLoss(model)
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.add_callback(_Progress(batch_size))
+        trainer.train()
+    model.eval()
+    os.makedirs(output, exist_ok=True)
+    model.save_pretrained(output, create_model_card=False)
+
+
+def _Progress(batch_size: int) -> Any:
+    import transformers
+
+    class Progress(transformers.TrainerCallback):
+        """Reports a batch after every step."""
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            progress.advance(batch_size)
+
+    return Progress()

@@ -1,0 +1,143 @@
+"""Dense retrieval with FAISS: exact by blocks of documents, or through an index."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import faiss
+import numpy as np
+
+from transforms import lookup, topk
+from transforms.storage import Data
+
+_BLOCK_ROWS = 32768  # documents in one call of FAISS
+_PAIRS = 1 << 13  # pairs whose vectors are gathered at once: they fit the processor's cache
+
+# FAISS picks its slow kernel for small batches; a larger block of documents halves the time of exact search.
+faiss.cvar.distance_compute_blas_database_bs = 16384
+
+
+@dataclasses.dataclass
+class DenseRetriever:
+    """Inner product between the vectors of one encoder."""
+
+    data: Data
+    encoder: str
+    index_path: str | None = None  # a FAISS index file; None: exact search
+    nprobe: int | None = None
+
+    def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The best documents of each query.
+
+        Args:
+          queries: (q,) query rows.
+          depth: k.
+          allowed: (documents,) bool; others are never returned.
+
+        Returns:
+          (q, k') document rows, -1 where there are fewer, in no order, and (q, k') approximate scores.
+        """
+        vectors = self._queries.gather(queries)
+        fetch = depth + topk.MARGIN
+        scores = np.full((len(queries), 0), -np.inf, np.float32)
+        rows = np.full((len(queries), 0), -1, np.int64)
+        for block_rows, block in self._blocks(allowed) if self.index_path is None else ():
+            found, places = faiss.knn(vectors, block, min(fetch, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+            scores, rows = topk.merge(scores, rows, found, block_rows[places], fetch)
+        if self.index_path is not None:
+            scores, rows = self._index.search(np.nan_to_num(vectors), min(fetch, self._index.ntotal))
+            scores = np.where(rows < 0, -np.inf, scores)
+            rows = np.where((rows >= 0) & allowed[np.maximum(rows, 0)], rows, -1)
+        rows[~np.isfinite(vectors).all(axis=1)] = -1  # a query without a vector finds nothing
+        return rows, scores
+
+    def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """(n,) float64 inner products of pairs of rows; NaN where either has no vector."""
+        result = np.empty(len(queries), np.float64)
+        for start in range(0, len(queries), _PAIRS):
+            here = slice(start, start + _PAIRS)
+            asked = self._queries.gather(queries[here]).astype(np.float64)
+            given = self._documents.gather(documents[here]).astype(np.float64)
+            result[here] = np.einsum("nd,nd->n", asked, given)
+        return result
+
+    def similarity(self, documents: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """(n,) float32 cosine between pairs of documents; NaN where either has no vector."""
+        rows, place = np.unique(np.concatenate([documents, others]), return_inverse=True)
+        vectors = self._documents.gather(rows)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        one, other = np.split(place, 2)
+        result = np.empty(len(documents), np.float32)
+        for start in range(0, len(documents), _PAIRS):
+            here = slice(start, start + _PAIRS)
+            result[here] = np.einsum("nd,nd->n", vectors[one[here]], vectors[other[here]])
+        return result
+
+    def _blocks(self, allowed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Row numbers and vectors of the documents, many shards at a time, without those not allowed."""
+        documents = self._documents
+        waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        for offset, block, present in zip(documents.offsets, documents.blocks, documents.present, strict=False):
+            keep = allowed[offset : offset + len(block)] & present
+            rows = np.flatnonzero(keep) + offset
+            waiting.append((rows, block if keep.all() else block[keep]))
+            if sum(len(r) for r, _ in waiting) >= _BLOCK_ROWS:
+                yield _joined(waiting)
+                waiting = []
+        if waiting and sum(len(r) for r, _ in waiting):
+            yield _joined(waiting)
+
+    @property
+    def _documents(self) -> lookup.Vectors:
+        return lookup.vectors(self.data, f"vectors/{self.encoder}/documents")
+
+    @property
+    def _queries(self) -> lookup.Vectors:
+        return lookup.vectors(self.data, f"vectors/{self.encoder}/queries")
+
+    @functools.cached_property
+    def _index(self) -> faiss.Index:
+        assert self.index_path is not None
+        index = faiss.read_index(self.index_path, faiss.IO_FLAG_MMAP_IFC)
+        if self.nprobe is not None:
+            faiss.extract_index_ivf(index).nprobe = self.nprobe
+        return index
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    if len(parts) == 1:
+        return parts[0][0], np.ascontiguousarray(parts[0][1])
+    return np.concatenate([rows for rows, _ in parts]), np.concatenate([block for _, block in parts])
+
+
+def build_index(factory: str, vectors: lookup.Vectors, centroids: np.ndarray, path: str, sample: int = 262144) -> None:
+    """Build a FAISS index over documents and write it to a file.
+
+    Where the factory asks for as many lists as there are centroids, these become its coarse quantiser.
+
+    Args:
+      factory: a FAISS factory string, such as ``IVF32,Flat``.
+      vectors: the documents.
+      centroids: (c, d) from the cluster stage.
+      path: local file to write.
+      sample: vectors to train on.
+
+    Raises:
+      ValueError: FAISS does not know the factory string.
+    """
+    try:
+        index = faiss.index_factory(vectors.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ValueError(f"retrievers.*.index: must be a FAISS factory string, got {factory}: {error}") from error
+    ivf = faiss.try_extract_index_ivf(index)
+    if ivf is not None and ivf.nlist == len(centroids):
+        ivf.quantizer.add(np.ascontiguousarray(centroids))
+    step = max(1, len(vectors) // sample)
+    if not index.is_trained:
+        index.train(np.nan_to_num(vectors.gather(np.arange(0, len(vectors), step))))
+    for block in vectors.blocks:
+        index.add(np.nan_to_num(np.ascontiguousarray(block)))
+    faiss.write_index(index, path)

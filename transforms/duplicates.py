@@ -1,0 +1,147 @@
+"""Which texts are nearly the same: MinHash over word trigrams, LSH band by band, connected components.
+
+The permutations are ``rensa``'s R-MinHash. 16 bands of 8 rows find a pair of Jaccard similarity 0.85 with
+probability 0.99 and one of 0.7 with 0.6 (1 - (1 - s^8)^16; Leskovec et al., Mining of Massive Datasets, 3.4),
+so thresholds well below 0.7 find only a part of their pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from transforms import text
+
+PERMUTATIONS = 128
+BANDS = 16
+_SEED = 13
+_NEIGHBOURS = 3  # one stray row inside a bucket must not hide a pair
+_EMPTY = np.uint32(2**32 - 1)  # R-MinHash of no words, in every place
+_ROWS_AT_ONCE = 1024  # signatures leave rensa as Python integers: 4 MB each time
+_PAIRS_AT_ONCE = 65536  # 2 x 32 MB of signatures
+
+
+def signatures(texts: pa.ChunkedArray[Any]) -> np.ndarray:
+    """(n, 128) uint32 MinHash signatures over the word trigrams of normalised texts.
+
+    A text of one or two words is one token; a script without blanks has few words and so matches only itself.
+
+    >>> a, b, c = signatures(pa.chunked_array([["to be or not to be", "to be or not to", ""]]))
+    >>> bool(0.5 < np.mean(a == b) < 1), bool((c == 2**32 - 1).all())
+    (True, True)
+    """
+    import rensa
+
+    tokens, offsets = _trigrams(texts)
+    parts = []
+    for start in range(0, len(texts), _ROWS_AT_ONCE):
+        cut = offsets[start : start + _ROWS_AT_ONCE + 1]
+        matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
+            tokens[cut[0] : cut[-1]], (cut - cut[0]).astype(np.uint64), PERMUTATIONS, _SEED
+        )
+        parts.append(np.array(matrix.to_rows(), np.uint32).reshape(-1, PERMUTATIONS))
+    return np.concatenate(parts) if parts else np.empty((0, PERMUTATIONS), np.uint32)
+
+
+def _trigrams(texts: pa.ChunkedArray[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Token hashes (uint64) and (n + 1,) offsets: text i has ``tokens[offsets[i]:offsets[i + 1]]``."""
+    array: Any = texts.cast(pa.large_string()).combine_chunks()
+    words = pc.split_pattern(array, " ")
+    distinct = words.values.dictionary_encode()
+    # The first eight bytes of each word's hash; each distinct word is hashed once.
+    word_hashes = text.hash_words(text.hashes(str(word) for word in distinct.dictionary.to_pylist()))[:, 0]
+    hashed = word_hashes[distinct.indices.to_numpy()]
+    lengths = pc.list_value_length(words).to_numpy()
+    lengths = np.where(pc.equal(array, pa.scalar("", pa.large_string())).to_numpy(zero_copy_only=False), 0, lengths)
+    starts = words.offsets.to_numpy()[:-1]
+
+    counts = np.where(lengths >= 3, lengths - 2, np.minimum(lengths, 1))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    first = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+    last = len(hashed) - 1
+    length = np.repeat(lengths, counts)
+    tokens = _mixed(np.zeros(len(first), np.uint64), hashed[first])
+    for position in (1, 2):
+        following = hashed[np.minimum(first + position, last)] if len(first) else tokens
+        tokens = np.where(length > position, _mixed(tokens, following), tokens)
+    return tokens, offsets
+
+
+def _mixed(state: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """One step of an order-sensitive 64-bit hash (the finaliser of splitmix64)."""
+    mixed = state * np.uint64(0x9E3779B97F4A7C15) + value
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)
+
+
+def near_pairs(
+    signatures: np.ndarray, rows: np.ndarray, hashes: np.ndarray, threshold: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of near-duplicates as positions in ``rows``, band by band; a pair may come more than once.
+
+    Memory is 32 bytes a row, whatever the size of the signatures.
+
+    Args:
+      signatures: (n, 128) uint32, possibly memory-mapped.
+      rows: (m,) which of them to compare.
+      hashes: (m, 2) uint64 text hashes of those, all different and ascending: they order a bucket, so
+        the order of the signatures cannot matter.
+      threshold: least estimated Jaccard similarity.
+    """
+    width = PERMUTATIONS // BANDS
+    for band in range(BANDS):
+        keys = np.zeros(len(hashes), np.uint64)
+        for column in range(band * width, (band + 1) * width):
+            keys = _mixed(keys, signatures[:, column][rows].astype(np.uint64))
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        for distance in range(1, _NEIGHBOURS + 1):
+            at = np.flatnonzero(keys[distance:] == keys[:-distance])
+            for start in range(0, len(at), _PAIRS_AT_ONCE):
+                part = at[start : start + _PAIRS_AT_ONCE]
+                left, right = order[part], order[part + distance]
+                one, other = signatures[rows[left]], signatures[rows[right]]
+                near = ((one == other).mean(axis=1) >= threshold) & (one[:, 0] != _EMPTY)
+                yield left[near], right[near]
+
+
+def near_groups(
+    ranks: np.ndarray, hashes: np.ndarray, signatures: np.ndarray | None, threshold: float | None
+) -> np.ndarray:
+    """For each text, the smallest rank in its group of near-duplicates, its own included.
+
+    Equal texts are always of one group; others where a chain of near-duplicates joins them.
+
+    Args:
+      ranks: (n,) place of each text's id in the order of ids, all different.
+      hashes: (n, 2) uint64 hashes of the normalised texts.
+      signatures: (n, 128) uint32 of the same texts.   None: only equal texts form a group.
+      threshold: least estimated Jaccard similarity in (0, 1].   None: only equal texts form a group.
+
+    >>> same, other = [7, 7], [9, 9]
+    >>> near_groups(np.array([2, 0, 1]), np.array([same, other, same], np.uint64), None, None).tolist()
+    [1, 0, 1]
+    """
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
+    ordered = hashes[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    text_of = np.empty(len(order), np.int64)  # which distinct text each row has
+    text_of[order] = np.cumsum(new) - 1
+    label = np.arange(np.count_nonzero(new))
+    if signatures is not None and threshold is not None and len(label):
+        pairs = list(near_pairs(signatures, order[new], ordered[new], threshold))
+        left, right = (np.concatenate([pair[side] for pair in pairs] or [label[:0]]) for side in (0, 1))
+        graph = coo_array((np.ones(len(left), np.bool_), (left, right)), shape=(len(label), len(label)))
+        label = connected_components(graph, directed=False)[1]
+    group = label[text_of]
+    smallest = np.full(len(label), np.iinfo(np.int64).max)
+    np.minimum.at(smallest, group, ranks)
+    return np.asarray(smallest[group], np.int64)

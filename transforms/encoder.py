@@ -1,0 +1,155 @@
+"""Sentence encoders: where a model is, what identifies it, and texts to vectors."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from transforms import progress
+
+_LOCK = threading.Lock()
+_IRRELEVANT = (".md", ".gitattributes", ".lock", ".txt.orig")
+
+
+def locate(model: str, revision: str | None = None) -> str:
+    """Folder of a model named as ``package:MODULE/path``, a folder, or a hub id.
+
+    Only a hub id opens a connection, and only when it is not cached.
+
+    Raises:
+      FileNotFoundError: no such package or folder; says how to get it.
+    """
+    if model.startswith("package:"):
+        module, _, inside = model.removeprefix("package:").partition("/")
+        found = importlib.util.find_spec(module)
+        if found is None or found.origin is None:
+            raise FileNotFoundError(
+                f"model {model}: package {module} must be installed. pip install 'gangue[models]', or name another"
+            )
+        return os.path.join(os.path.dirname(found.origin), inside)
+    if os.path.isdir(model):
+        return model
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise FileNotFoundError(f"model {model}: must be a folder that exists. Check encoders.*.model")
+    from huggingface_hub import snapshot_download
+
+    return str(snapshot_download(model, revision=revision))
+
+
+def fingerprint(folder: str, **settings: Any) -> str:
+    """What a vector or a score depends on: every file of the model that is not prose, and the settings.
+
+    The folder's own place and name do not count: a moved model keeps its vectors, a changed weight does not.
+
+    Args:
+      folder: the model.   settings: JSON values, such as prompt, max length, dtype.
+
+    Returns:
+      32 hex digits.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    for name in sorted(_files(folder)):
+        with open(os.path.join(folder, name), "rb") as file:
+            content = hashlib.file_digest(file, "blake2b").hexdigest()
+        digest.update(f"{name.replace(os.sep, '/')}\0{content}\0".encode())
+    return digest.hexdigest()
+
+
+def _files(folder: str) -> Iterator[str]:
+    for directory, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and not name.endswith(_IRRELEVANT):
+                yield os.path.relpath(os.path.join(directory, name), folder)
+
+
+def batches(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """Cut texts into batches of like length whose padded size stays within a budget.
+
+    Args:
+      lengths: (n,) tokens of each text.   tokens: budget of a batch, padding included; one text always fits.
+
+    Yields:
+      Indices of each batch, longest texts first.
+
+    >>> [b.tolist() for b in batches(np.array([3, 9, 4, 4]), 12)]
+    [[1], [2, 3, 0]]
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // max(1, int(lengths[order[start]])))
+        yield order[start : start + size]
+        start += size
+
+
+class Encoder:
+    """A loaded sentence-transformers model.  On a GPU where there is one."""
+
+    def __init__(self, folder: str, max_length: int | None, dtype: str, trust_remote_code: bool) -> None:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        hush()
+        arguments = {} if dtype == "float32" else {"dtype": getattr(torch, dtype)}
+        self.model = SentenceTransformer(folder, trust_remote_code=trust_remote_code, model_kwargs=arguments)
+        if max_length is not None:
+            self.model.max_seq_length = max_length
+        self.dimensions = int(self.model.get_embedding_dimension() or self.model.encode(["x"]).shape[1])
+
+    def encode(self, texts: Sequence[str], *, prompt: str, normalise: bool, tokens: int) -> np.ndarray:
+        """(n, d) float32 vectors of texts, in their order.
+
+        Low bits depend on which texts share a batch; batches depend on the texts given and the token budget only.
+        """
+        vectors = np.empty((len(texts), self.dimensions), np.float32)
+        for batch in batches(self._lengths(texts, prompt), tokens):
+            vectors[batch] = self.model.encode(
+                [texts[i] for i in batch],
+                prompt=prompt or None,
+                batch_size=len(batch),
+                normalize_embeddings=normalise,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+            )
+            progress.advance(len(batch))
+        return vectors
+
+    def _lengths(self, texts: Sequence[str], prompt: str) -> np.ndarray:
+        limit = self.model.max_seq_length
+        if limit is None or not np.isfinite(limit) or not callable(self.model.tokenizer):
+            return np.ones(len(texts), np.int64)  # a static model: length does not matter to it
+        encoded = self.model.tokenizer(
+            [prompt + text for text in texts], truncation=True, max_length=limit, return_attention_mask=False
+        )
+        return np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
+
+
+def hush() -> None:
+    """Keep the model libraries' own bars and notices out of the log."""
+    import transformers
+
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+@functools.lru_cache(maxsize=4)
+def _load(folder: str, max_length: int | None, dtype: str, trust_remote_code: bool) -> Encoder:
+    return Encoder(folder, max_length, dtype, trust_remote_code)
+
+
+def load(folder: str, max_length: int | None, dtype: str = "float32", trust_remote_code: bool = False) -> Encoder:
+    """The encoder, loaded once per process."""
+    with _LOCK:
+        return _load(folder, max_length, dtype, trust_remote_code)

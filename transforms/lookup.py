@@ -1,0 +1,122 @@
+"""Fetch rows of a dataset by number, across its shards, without holding the dataset."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from transforms import arrays, text
+from transforms.storage import Data
+
+CACHE_BYTES = 256 << 20  # decoded shards kept at hand by each lookup
+
+
+class Rows:
+    """Rows of one dataset by number; the most recently used shards stay decoded, up to ``CACHE_BYTES``."""
+
+    def __init__(self, data: Data, dataset: str, columns: Sequence[str]) -> None:
+        self._data, self._dataset, self._columns = data, dataset, list(columns)
+        self._shards = data.shards(dataset)
+        self.offsets = np.concatenate([[0], np.cumsum(data.rows(dataset))]).astype(np.int64)
+        self._cache: collections.OrderedDict[int, pa.Table] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def shard(self, number: int) -> pa.Table:
+        """One shard, from the cache where it is there."""
+        with self._lock:
+            if number in self._cache:
+                self._cache.move_to_end(number)
+                return self._cache[number]
+            table = self._data.read(self._dataset, self._shards[number], self._columns)
+            self._cache[number] = table
+            while len(self._cache) > 1 and sum(t.nbytes for t in self._cache.values()) > CACHE_BYTES:
+                self._cache.popitem(last=False)
+            return table
+
+    def take(self, rows: np.ndarray) -> pa.Table:
+        """The rows of these numbers, in this order, repeats included.
+
+        Args:
+          rows: (n,) int64 row numbers over all shards.
+
+        Raises:
+          IndexError: a row number is outside the dataset.
+        """
+        wanted, inverse = np.unique(rows, return_inverse=True)
+        if wanted.size and (wanted[0] < 0 or wanted[-1] >= len(self)):
+            raise IndexError(f"{self._dataset}: rows must be in [0, {len(self)}), got {wanted[0]}..{wanted[-1]}")
+        bounds = np.searchsorted(wanted, self.offsets)
+        parts = [
+            self.shard(number).take(pa.array(wanted[start:stop] - self.offsets[number]))
+            for number, (start, stop) in enumerate(itertools.pairwise(bounds))
+            if stop > start
+        ]
+        if not parts:
+            return self.shard(0).slice(0, 0)
+        return pa.concat_tables(parts).combine_chunks().take(pa.array(inverse))
+
+
+class Vectors:
+    """An encoder's vectors by row number; memory-mapped where the file system allows it."""
+
+    def __init__(self, data: Data, dataset: str) -> None:
+        self._tables = [data.read(dataset, shard) for shard in data.shards(dataset)]
+        self.offsets = np.concatenate([[0], np.cumsum([len(t) for t in self._tables])]).astype(np.int64)
+        self.blocks = [arrays.matrix(table) for table in self._tables]
+        self.present = [arrays.present(table) for table in self._tables]
+        self.dimensions = self.blocks[0].shape[1]
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """(n, d) float32 vectors of these rows; NaN where the row has none."""
+        result = np.empty((len(rows), self.dimensions), np.float32)
+        numbers = np.searchsorted(self.offsets, rows, side="right") - 1
+        for number in np.unique(numbers):
+            here = np.flatnonzero(numbers == number)
+            local = rows[here] - self.offsets[number]
+            result[here] = self.blocks[number][local]
+            absent = ~self.present[number][local]
+            result[here[absent]] = np.nan
+        return result
+
+
+@functools.lru_cache(maxsize=16)
+def rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:
+    """A lookup shared by the work of one process, until ``forget``."""
+    return Rows(data, dataset, columns)
+
+
+@functools.lru_cache(maxsize=16)
+def vectors(data: Data, dataset: str) -> Vectors:
+    """Vectors shared by the work of one process, until ``forget``."""
+    return Vectors(data, dataset)
+
+
+@functools.lru_cache(maxsize=4)
+def representatives(data: Data) -> np.ndarray:
+    """(documents,) bool: the first document of each text; copies of it are never retrieved."""
+    first = []
+    for shard in data.shards("documents"):
+        words = text.hash_words(data.read("documents", shard, ["text_hash"])["text_hash"])
+        mask = np.zeros(len(words), bool)
+        mask[np.unique(words, axis=0, return_index=True)[1]] = True
+        first.append(mask)
+    return np.concatenate(first)
+
+
+def forget() -> None:
+    """Drop what is at hand: the datasets may have changed."""
+    representatives.cache_clear()
+    rows.cache_clear()
+    vectors.cache_clear()

@@ -1,0 +1,48 @@
+"""Random numbers that are a hash of what they are for, so that order and sharding cannot matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+
+def id_words(ids: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """(n,) uint64: SipHash of each id under a fixed key, the same in every process.
+
+    >>> id_words(pa.array(["a", "b"])).tolist() == id_words(pa.array(["a", "b"])).tolist()
+    True
+    """
+    values = np.asarray(ids.to_pylist(), dtype=object)
+    return pd.util.hash_array(values, categorize=True).astype(np.uint64)
+
+
+def mix(*words: np.ndarray | int) -> np.ndarray:
+    """Combine words into one well-mixed uint64 each (splitmix64's finaliser after every word).
+
+    >>> mix(np.array([1, 2], np.uint64), 7).tolist()
+    [15869871542298255563, 9125781569600376474]
+    """
+    state = np.uint64(0x9E3779B97F4A7C15)
+    with np.errstate(over="ignore"):
+        result = np.asarray(state)
+        for word in words:
+            result = result ^ np.asarray(word, np.uint64)
+            result = (result ^ (result >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            result = (result ^ (result >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            result = (result ^ (result >> np.uint64(31))) + state
+    return np.atleast_1d(result)
+
+
+def uniforms(words: np.ndarray) -> np.ndarray:
+    """Words as float64 in the open interval (0, 1).
+
+    >>> uniforms(np.array([0, 2**64 - 1], np.uint64)).round(3).tolist()
+    [0.0, 1.0]
+    """
+    return ((words >> np.uint64(12)).astype(np.float64) + 0.5) / 2.0**52
+
+
+def gumbels(words: np.ndarray) -> np.ndarray:
+    """Standard Gumbel noise: the top k of ``log p + gumbel`` is a draw of k without replacement by p."""
+    return -np.log(-np.log(uniforms(words)))

@@ -1,0 +1,115 @@
+"""What a document is to a query besides a candidate: its positive, a copy of one, a sibling's positive…"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms import arrays, schema
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryBlock:
+    """The queries of one shard and their positives, as arrays (q queries, p positives).
+
+    Near-duplicate queries are in the same shard, so a query's siblings are all here.
+    """
+
+    queries: pa.Table  # schema.QUERIES, sorted by query_id
+    positives: pa.Table  # schema.POSITIVES, sorted by (query_id, document_id)
+
+    @property
+    def query_ids(self) -> pa.ChunkedArray:
+        """(q,) ids."""
+        return self.queries["query_id"]
+
+    @property
+    def positive_query(self) -> np.ndarray:
+        """(p,) number of each positive's query, ascending."""
+        return pc.index_in(self.positives["query_id"], self.query_ids.combine_chunks()).to_numpy().astype(np.int64)
+
+    @property
+    def positive_row(self) -> np.ndarray:
+        """(p,) document row of each positive."""
+        return self.positives["document_row"].to_numpy()
+
+    def siblings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positives of other queries that ask the same: (s,) query number, (s,) document row."""
+        (groups,) = arrays.codes(self.queries["near_group"])
+        positive_query, positive_row = self.positive_query, self.positive_row
+        shared = np.bincount(groups, minlength=1)[groups] > 1
+        asking = np.flatnonzero(shared)
+        by_group = np.argsort(groups[positive_query], kind="stable")
+        offsets = arrays.offsets_of(groups[positive_query][by_group], int(groups.max(initial=-1)) + 1)
+        position, member = arrays.ragged(offsets, groups[asking])
+        owner = by_group[member]
+        other = positive_query[owner] != asking[position]
+        return asking[position][other], positive_row[owner][other]
+
+
+def annotate(
+    block: QueryBlock, documents: pa.Table, rows: np.ndarray, query: np.ndarray, document_row: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The relation of each (query, document) pair, all but ``duplicate``.
+
+    Args:
+      block: the queries.
+      documents: ``text_hash`` and ``near_group`` of the documents ``rows``.
+      rows: sorted, unique; holds every pair's document, every positive and every sibling's positive.
+      query, document_row: (n,) the pairs.
+
+    Returns:
+      Relation -> (n,) bool, see ``schema.RELATIONS``.
+    """
+    texts, own = arrays.codes(documents["text_hash"], block.queries["text_hash"])
+    (groups,) = arrays.codes(documents["near_group"])
+    sibling_query, sibling_row = block.siblings()
+
+    def place(of: np.ndarray) -> np.ndarray:
+        return np.searchsorted(rows, of)
+
+    pair, positive, sibling = place(document_row), place(block.positive_row), place(sibling_row)
+    positive_query = block.positive_query
+    relations = {
+        "positive": _among(query, pair, positive_query, positive),
+        "same_text": _among(query, texts[pair], positive_query, texts[positive]),
+        "near_duplicate": _among(query, groups[pair], positive_query, groups[positive]),
+        "own_text": texts[pair] == own[query],
+        "sibling_positive": _among(query, groups[pair], sibling_query, groups[sibling]),
+    }
+    for relation in ("same_text", "near_duplicate", "sibling_positive", "own_text"):
+        relations[relation] &= ~relations["positive"]
+    return relations
+
+
+def involved(block: QueryBlock, document_row: np.ndarray) -> np.ndarray:
+    """Sorted unique document rows that ``annotate`` needs for these pairs."""
+    return np.unique(np.concatenate([document_row, block.positive_row, block.siblings()[1]]))
+
+
+def duplicates(query: np.ndarray, group: np.ndarray, order: np.ndarray, tie: np.ndarray) -> np.ndarray:
+    """(n,) bool: a better pair of the same query has a near-duplicate of this document.
+
+    Args:
+      query: (n,) query number.   group: (n,) code of the document's near-duplicates.
+      order: (n,) smaller is better.   tie: (n,) breaks ties.
+
+    >>> duplicates(np.array([0, 0, 0]), np.array([5, 5, 6]), np.array([2, 1, 3]), np.array([0, 1, 2])).tolist()
+    [True, False, False]
+    """
+    (both,) = (query * (int(group.max(initial=0)) + 1) + group,)
+    return arrays.rank_within(both, [order, tie]) > 0
+
+
+def empty_relations(rows: int) -> dict[str, np.ndarray]:
+    """Every relation, false for all rows."""
+    return {relation: np.zeros(rows, bool) for relation in schema.RELATIONS}
+
+
+def _among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
+    """(n,) whether (query, code) is one of the pairs (of_query, of_code)."""
+    width = np.int64(max(code.max(initial=0), of_code.max(initial=0)) + 1)
+    return np.isin(query * width + code, of_query * width + of_code)

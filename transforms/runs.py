@@ -1,0 +1,158 @@
+"""Records on disk between reading and writing: runs of some thousand, with hashes and signatures beside.
+
+Texts stay in the runs until the shard they belong to is written; planning reads ids and hashes only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import posixpath
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from transforms import duplicates, progress, schema, text
+from transforms.admission import one_array
+from transforms.shards import Counts
+from transforms.sources.blocks import EXCERPT, RECORDS, Block, Dataset
+from transforms.storage import Data, staged
+
+AREA = staged("ingest")
+_DESCRIBED = posixpath.join(AREA, "described")
+_SIGNATURE = pa.binary(4 * duplicates.PERMUTATIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """The runs of one source, in the order in which they were read.
+
+    Attributes:
+      data: where they are.
+      names: ``documents/00000000`` and so on.
+      rows: number of records of each.
+    """
+
+    data: Data
+    names: tuple[str, ...]
+    rows: tuple[int, ...]
+
+    @staticmethod
+    def id_column(dataset: Dataset) -> str:
+        """Name of the column with the ids of a dataset's records."""
+        return RECORDS[dataset].names[0]
+
+    def of(self, dataset: Dataset) -> range:
+        """Numbers of the runs that hold records of one dataset: they lie together."""
+        numbers = [i for i, name in enumerate(self.names) if name.startswith(f"{dataset}/")]
+        return range(numbers[0], numbers[-1] + 1) if numbers else range(0)
+
+    def located(self, dataset: Dataset, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run number and row of records, which are numbered over all runs of their dataset."""
+        numbers = self.of(dataset)
+        starts = np.cumsum([0, *(self.rows[number] for number in numbers)])
+        part = np.searchsorted(starts, records, side="right") - 1
+        return part + numbers.start, records - starts[part]
+
+    def column(self, dataset: Dataset, name: str) -> pa.ChunkedArray[Any]:
+        """One column of all records of a dataset; not for texts."""
+        parts = [self.read(number, [name]).column(0) for number in self.of(dataset)]
+        kind = RECORDS[dataset].field(name).type
+        return pa.chunked_array(itertools.chain.from_iterable(part.chunks for part in parts), kind)
+
+    def read(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """A run, memory-mapped where it can be."""
+        return self.data.read(*_place(AREA, self.names[number]), columns)
+
+    def hashes(self, dataset: Dataset, name: str) -> np.ndarray:
+        """(n, 2) uint64 ``text_hash`` or ``content_hash`` of all records of a dataset."""
+        parts = [text.hash_words(self._description(number, name)) for number in self.of(dataset)]
+        return np.concatenate([np.empty((0, 2), np.uint64), *parts])
+
+    def signatures(self, number: int) -> np.ndarray:
+        """(n, 128) uint32 signatures of a run."""
+        column: Any = one_array(self._description(number, "signature"))
+        return np.frombuffer(column.buffers()[1], "<u4").reshape(-1, duplicates.PERMUTATIONS)
+
+    def taken(
+        self, numbers: np.ndarray, rows: np.ndarray, columns: list[str] | None = None
+    ) -> Iterator[tuple[np.ndarray, pa.Table]]:
+        """Records by run number and row, run by run: where they stood in the arguments, and their table."""
+        order = np.lexsort((rows, numbers))
+        cuts = np.flatnonzero(np.diff(numbers[order])) + 1
+        for part in np.split(order, cuts) if len(order) else []:
+            yield part, self.read(int(numbers[part[0]]), columns).take(rows[part])
+
+    def _description(self, number: int, column: str) -> pa.ChunkedArray[Any]:
+        return self.data.read(*_place(_DESCRIBED, self.names[number]), [column]).column(0)
+
+
+def spill(data: Data, blocks: Iterable[Block]) -> Runs:
+    """Write each block as a run."""
+    rows: dict[Dataset, list[int]] = {dataset: [] for dataset in RECORDS}
+    for dataset, table in blocks:
+        data.write(*_place(AREA, _name(dataset, len(rows[dataset]))), table, suffix=".arrow")
+        rows[dataset].append(table.num_rows)
+    names = [_name(dataset, number) for dataset, counts in rows.items() for number in range(len(counts))]
+    return Runs(data, tuple(names), tuple(itertools.chain.from_iterable(rows.values())))
+
+
+def describe(name: str, data: Data, *, signatures: bool) -> Counts:
+    """Write the hashes of a run's records, and their signatures if wanted; count the records as ``in``."""
+    table = data.read(*_place(AREA, name))
+    if name.startswith(("documents/", "queries/")):
+        texts = table["text"]
+        titles = table["title"] if "title" in table.column_names else pa.chunked_array([[""] * len(texts)])
+        normal = text.normalise(text.full_text(titles, texts))
+        exact = zip(titles.to_pylist(), texts.to_pylist(), strict=True)
+        columns = {
+            # The length keeps a title from growing into the text unnoticed.
+            "content_hash": text.hashes([f"{len(str(title))}:{title}{body}" for title, body in exact]),
+            "text_hash": text.hashes(normal),
+        }
+        if signatures:
+            matrix = duplicates.signatures(normal).astype("<u4")
+            columns["signature"] = pa.Array.from_buffers(
+                _SIGNATURE, len(matrix), [None, pa.py_buffer(matrix.tobytes())]
+            )
+        data.write(*_place(_DESCRIBED, name), pa.table(columns), suffix=".arrow")
+    progress.advance(table.num_rows)
+    return Counts({"in": table.num_rows})
+
+
+def excerpts(table: pa.Table) -> list[str]:
+    """The beginning of each record, as JSON, for those that are rejected after they were read."""
+    if "record" in table.column_names:
+        return [str(record) for record in table["record"].to_pylist()]
+    return [
+        json.dumps(
+            {
+                name: value[:EXCERPT] if isinstance(value, str) else value
+                for name, value in record.items()
+                if name not in ("origin", "line")
+            },
+            ensure_ascii=False,
+        )[:EXCERPT]
+        for record in table.to_pylist()
+    ]
+
+
+def hash_column(words: np.ndarray) -> pa.Array[Any]:
+    """Column of hashes from their (n, 2) uint64 view: the inverse of ``text.hash_words``.
+
+    >>> hash_column(text.hash_words(text.hashes(["a"]))) == text.hashes(["a"])
+    True
+    """
+    return pa.Array.from_buffers(schema.HASH, len(words), [None, pa.py_buffer(words.astype(">u8").tobytes())])
+
+
+def _name(dataset: str, number: int) -> str:
+    return f"{dataset}/{number:08d}"
+
+
+def _place(area: str, name: str) -> tuple[str, str]:
+    dataset, number = posixpath.split(name)
+    return posixpath.join(area, dataset), number

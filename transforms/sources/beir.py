@@ -1,0 +1,107 @@
+"""A folder as BEIR lays it out: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transforms.sources import files, rows
+from transforms.sources.blocks import Record, rejected
+from transforms.sources.files import File
+from transforms.sources.values import Fault, as_grade, as_id, as_string, as_text
+
+if TYPE_CHECKING:
+    from pipeline import params
+
+_JUDGED_ZERO = ".judged_zero"  # pairs that were judged and found not relevant
+_SOURCE_DOCS = "source_docs"  # the papers that queries were written from: neither positive nor safe negative
+
+
+def records(source: params.Beir) -> Iterator[Record]:
+    """Documents, queries and the positives of the chosen splits.
+
+    Raises:
+      FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or is no split.
+    """
+    root = files.folder(source.path)
+    corpus, queries = (_file(root, name) for name in ("corpus.jsonl", "queries.jsonl"))
+    qrels = [_split(root, split) for split in dict.fromkeys(source.splits)]
+
+    def document(values: Sequence[Any], line: int) -> Iterable[Record]:
+        identifier, title, body = values
+        identifier = as_id(identifier, "_id")
+        title = "" if title is None else as_string(title, "title")
+        # Title and text are read as one: a document is empty when both are.
+        body = as_string(body, "text") if title.strip() else as_text(body, "text")
+        yield Record("documents", (identifier, title, body, corpus.origin, line))
+
+    def query(values: Sequence[Any], line: int) -> Iterable[Record]:
+        identifier, words = values
+        place = (queries.origin, line)
+        yield Record("queries", (as_id(identifier, "_id"), as_text(words, "text"), *place))
+
+    yield from rows.records(corpus, {"_id": "id", "title": "text", "text": "text"}, document, optional=["title"])
+    yield from rows.records(queries, {"_id": "id", "text": "text"}, query)
+    for file in qrels:
+        yield from _judgements(file, source.min_grade)
+
+
+def _file(root: Path, name: str) -> File:
+    path = root / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: a BEIR folder must have this file, found none. Correct source.path")
+    return File(path, name)
+
+
+def _split(root: Path, split: str) -> File:
+    present = sorted(path.stem for path in (root / "qrels").glob("*.tsv"))
+    splits = [name for name in present if not name.endswith(_JUDGED_ZERO) and name != _SOURCE_DOCS]
+    if split not in splits:
+        raise FileNotFoundError(
+            f"source.splits: {split} must be a split of {root / 'qrels'}, found"
+            f" {', '.join(splits) or 'none'}. Choose among those"
+        )
+    return File(root / "qrels" / f"{split}.tsv", f"qrels/{split}.tsv")
+
+
+def _judgements(file: File, min_grade: float) -> Iterator[Record]:
+    """Positives of one split. The header is optional: the third field of a judgement is a number."""
+    good, bad = 0, ""
+    with open(file.path, "rb") as stream:
+        for number, line, whole in rows.lines(stream):
+            if not line.strip():
+                continue
+            raw = line.decode(errors="surrogateescape").rstrip("\r\n")
+            fields = raw.split("\t")
+            if number == 1 and len(fields) == 3 and not _is_number(fields[2]):
+                continue
+            try:
+                if not whole:
+                    raise Fault(f"longer than {rows.LINE_BYTES} bytes")
+                if len(fields) != 3:
+                    raise Fault("not three fields: query, document, grade")
+                query_id, document_id = as_id(fields[0], "query-id"), as_id(fields[1], "corpus-id")
+                grade = as_grade(fields[2], "score", written=True)
+            except Fault as fault:
+                bad = bad or f"line {number}: {fault}"
+                yield rejected(file.origin, number, str(fault), raw)
+                continue
+            good += 1
+            if grade < min_grade:
+                yield rejected(file.origin, number, "grade below min_grade", raw)
+            else:
+                yield Record("positives", (query_id, document_id, grade, file.origin, number))
+    if bad and not good:
+        raise ValueError(
+            f"{file.path}: must have lines of query, document and grade with tabs between, but none is one,"
+            f" first: {bad}. Convert it"
+        )
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""A file of (anchor, positive) rows, as sentence-transformers trains on, and optionally more documents."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from transforms.sources import files, rows
+from transforms.sources.blocks import Record, content_ids, rejected
+from transforms.sources.files import File
+from transforms.sources.row import Kind
+from transforms.sources.values import Fault, as_id, as_text
+
+if TYPE_CHECKING:
+    from pipeline import params
+
+_AT_ONCE = 4096  # records whose ids are hashed together
+
+
+def records(source: params.Pairs) -> Iterator[Record]:
+    """A query for each anchor, a document for each positive, and the documents of the corpus file.
+
+    Records without an id get one made of their text, so an anchor on several rows is one query.
+
+    Raises:
+      FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or lacks a column.
+    """
+    root = files.folder(source.path)
+    pairs = files.find(root, source.pairs, "pairs")
+    corpus = files.find(root, source.corpus, "corpus") if source.corpus is not None else []
+    for file in corpus:
+        yield from _with_ids(_documents(file, source))
+    for file in pairs:
+        yield from _with_ids(_pairs(file, source))
+
+
+def _documents(file: File, source: params.Pairs) -> Iterator[Record]:
+    def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
+        body = as_text(values[0], source.text)
+        identifier = None if source.document_id is None else as_id(values[1], source.document_id)
+        return [Record("documents", (identifier, "", body, file.origin, line))]
+
+    columns: dict[str, Kind] = {source.text: "text"}
+    if source.document_id is not None:
+        columns[source.document_id] = "id"
+    return rows.records(file, columns, parse)
+
+
+def _pairs(file: File, source: params.Pairs) -> Iterator[Record]:
+    columns: dict[str, Kind] = {source.anchor: "text", source.positive: "texts"}
+    if source.anchor_id is not None:
+        columns[source.anchor_id] = "id"
+    if source.positive_id is not None:
+        columns[source.positive_id] = "ids"
+    names = list(columns)
+
+    def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
+        row = dict(zip(names, values, strict=True))
+        anchor = as_text(row[source.anchor], source.anchor)
+        query_id = None if source.anchor_id is None else as_id(row[source.anchor_id], source.anchor_id)
+        found: list[Record] = []
+        faults: list[Record] = []
+        for body, identifier in _positives(row, source):
+            try:
+                document_id = None if source.positive_id is None else as_id(identifier, source.positive_id)
+                document = (document_id, "", as_text(body, source.positive), file.origin, line)
+            except Fault as fault:
+                faults.append(rejected(file.origin, line, str(fault), f"{anchor}\t{body}"))
+                continue
+            found.append(Record("documents", document))
+            # The texts stand in for ids that are still to be made.
+            found.append(Record("positives", ((query_id, anchor), (document_id, body), 1.0, file.origin, line)))
+        if found:
+            found.append(Record("queries", (query_id, anchor, file.origin, line)))
+        return [*faults, *found]
+
+    return rows.records(file, columns, parse)
+
+
+def _positives(row: dict[str, Any], source: params.Pairs) -> list[tuple[Any, Any]]:
+    """(text, id) of each positive of a row; a plain string is one positive, however long."""
+    bodies = row[source.positive]
+    identifiers = None if source.positive_id is None else row[source.positive_id]
+    if not isinstance(bodies, list):
+        if bodies is not None and not isinstance(bodies, str | bytes):
+            raise Fault(f"{source.positive} is neither a string nor a list of strings")
+        return [(bodies, identifiers)]
+    if not bodies:
+        raise Fault(f"{source.positive} is an empty list")
+    if source.positive_id is None:
+        return [(body, None) for body in bodies]
+    if not isinstance(identifiers, list) or len(identifiers) != len(bodies):
+        raise Fault(f"{source.positive_id} is not a list as long as {source.positive}")
+    return list(zip(bodies, identifiers, strict=True))
+
+
+def _with_ids(parsed: Iterator[Record]) -> Iterator[Record]:
+    """The records with an id made of the text where they have none."""
+    while part := list(itertools.islice(parsed, _AT_ONCE)):
+        queries, documents = _made("q-", "queries", 0, part), _made("d-", "documents", 1, part)
+        for dataset, values in part:
+            if dataset == "documents":
+                identifier, title, body, *place = values
+                yield Record(dataset, (identifier or documents[body], title, body, *place))
+            elif dataset == "queries":
+                identifier, words, *place = values
+                yield Record(dataset, (identifier or queries[words], words, *place))
+            elif dataset == "positives":
+                (query_id, words), (document_id, body), *rest = values
+                yield Record(dataset, (query_id or queries[words], document_id or documents[body], *rest))
+            else:
+                yield Record(dataset, values)
+
+
+def _made(prefix: str, dataset: str, place: int, part: Sequence[Record]) -> dict[str, str]:
+    """Id of each text among the records that have none."""
+    texts = {v[place + 1] for d, v in part if d == dataset and v[0] is None}
+    texts |= {v[place][1] for d, v in part if d == "positives" and v[place][0] is None}
+    ordered = sorted(texts)
+    return dict(zip(ordered, content_ids(prefix, ordered), strict=True))

@@ -1,0 +1,90 @@
+"""Rows of Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from transforms.sources.blocks import ROWS
+from transforms.sources.files import File
+from transforms.sources.row import Kind, Row, lacks
+
+_WANTED: dict[Kind, str] = {
+    "id": "strings or whole numbers",
+    "ids": "ids or lists of ids",
+    "text": "strings",
+    "texts": "strings or lists of strings",
+    "grade": "numbers",
+}
+
+
+def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str]) -> Iterator[Row]:
+    """Rows of a Parquet file; memory is bounded by its largest row group."""
+    try:
+        with pq.ParquetFile(file.path) as parquet:
+            fields = parquet.schema_arrow
+            absent = set(columns) - set(optional) - set(fields.names)
+            if absent:
+                raise lacks(file, "column", absent, ", ".join(fields.names))
+            present = [name for name in columns if name in fields.names]
+            for name in present:
+                if not _fits(fields.field(name).type, columns[name]):
+                    raise ValueError(
+                        f"{file.path}: column {name} must hold {_WANTED[columns[name]]}, got"
+                        f" {fields.field(name).type}. Cast it, or name another column"
+                    )
+            line = 0
+            for batch in parquet.iter_batches(batch_size=ROWS, columns=present):
+                values = {name: _values(batch.column(name)) for name in present}
+                nothing = [None] * batch.num_rows
+                for row in zip(*(values.get(name, nothing) for name in columns), strict=True):
+                    line += 1
+                    yield Row(line, row, "")
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise ValueError(f"{file.path}: must be a whole Parquet file: {error}. Copy or write it again") from error
+
+
+def _fits(kind: pa.DataType, wanted: Kind) -> bool:
+    if pt.is_dictionary(kind):
+        return _fits(kind.value_type, wanted)
+    if pt.is_null(kind):
+        return True
+    if wanted == "grade":
+        return pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind)
+    if wanted in ("ids", "texts") and (pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)):
+        return _fits(kind.value_type, "id" if wanted == "ids" else "text")
+    stringy = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
+    stringy = stringy or pt.is_binary(kind) or pt.is_large_binary(kind)
+    return stringy or (wanted in ("id", "ids") and pt.is_integer(kind))
+
+
+def _values(column: Any) -> list[Any]:
+    """Values of a column; one that is no UTF-8 comes as bytes, so that it fails alone."""
+    if pt.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pt.is_binary(column.type) or pt.is_large_binary(column.type):
+        return [_decoded(value) for value in column.to_pylist()]
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar[Any]) -> object:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return b""
+
+
+def _decoded(value: bytes | None) -> str | bytes | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value

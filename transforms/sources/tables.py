@@ -1,0 +1,71 @@
+"""Documents, queries and positives that have ids, in Parquet, JSON Lines or CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from transforms.sources import files, rows
+from transforms.sources.blocks import Record
+from transforms.sources.files import File
+from transforms.sources.row import Kind
+from transforms.sources.values import Fault, as_grade, as_id, as_string, as_text
+
+if TYPE_CHECKING:
+    from pipeline import params
+
+
+def records(source: params.Tables) -> Iterator[Record]:
+    """Records of the three tables.
+
+    Raises:
+      FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or lacks a column.
+    """
+    root = files.folder(source.path)
+    documents = files.find(root, source.documents, "documents")
+    queries = files.find(root, source.queries, "queries")
+    positives = files.find(root, source.positives, "positives")
+    for file in documents:
+        yield from _documents(file, source)
+    for file in queries:
+        yield from _queries(file, source)
+    for file in positives:
+        yield from _positives(file, source)
+
+
+def _documents(file: File, source: params.Tables) -> Iterator[Record]:
+    def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
+        identifier = as_id(values[0], source.document_id)
+        title = "" if len(values) < 3 or values[2] is None else as_string(values[2], str(source.document_title))
+        body = (as_string if title.strip() else as_text)(values[1], source.document_text)
+        return [Record("documents", (identifier, title, body, file.origin, line))]
+
+    columns: dict[str, Kind] = {source.document_id: "id", source.document_text: "text"}
+    if source.document_title is not None:
+        columns[source.document_title] = "text"
+    return rows.records(file, columns, parse)
+
+
+def _queries(file: File, source: params.Tables) -> Iterator[Record]:
+    def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
+        identifier, words = as_id(values[0], source.query_id), as_text(values[1], source.query_text)
+        return [Record("queries", (identifier, words, file.origin, line))]
+
+    return rows.records(file, {source.query_id: "id", source.query_text: "text"}, parse)
+
+
+def _positives(file: File, source: params.Tables) -> Iterator[Record]:
+    written = file.path.suffix in (".csv", ".tsv")
+
+    def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
+        query_id = as_id(values[0], source.positive_query_id)
+        document_id = as_id(values[1], source.positive_document_id)
+        grade = as_grade(values[2], str(source.grade), written=written) if len(values) > 2 else 1.0
+        if grade <= 0:
+            raise Fault(f"{source.grade} is not above 0: not a positive")
+        return [Record("positives", (query_id, document_id, grade, file.origin, line))]
+
+    columns: dict[str, Kind] = {source.positive_query_id: "id", source.positive_document_id: "id"}
+    if source.grade is not None:
+        columns[source.grade] = "grade"
+    return rows.records(file, columns, parse)

@@ -1,0 +1,78 @@
+"""Text as this project compares it: full texts, their normal form, their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms import schema
+
+_BLANKS = r"[\s\p{Z}\x0b\x1c-\x1f\x85]+"  # all that Unicode calls white space; RE2's own class is ASCII's
+
+
+def full_text(titles: pa.ChunkedArray, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Title and text as one string, as BEIR joins them; this is what is embedded, scored and exported.
+
+    >>> full_text(pa.chunked_array([["Lift", ""]]), pa.chunked_array([["of a wing", "drag"]])).to_pylist()
+    ['Lift of a wing', 'drag']
+    """
+    return pc.utf8_trim_whitespace(pc.binary_join_element_wise(titles, texts, " "))
+
+
+def normalise(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    r"""NFKC, lower case, runs of white space as one blank: two texts that differ in less are the same.
+
+    >>> normalise(pa.chunked_array([["  The\tﬁrst\n LAW "]])).to_pylist()
+    ['the first law']
+    """
+    folded = pc.utf8_lower(pc.utf8_normalize(texts, form="NFKC"))
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, _BLANKS, " "))
+
+
+def hashes(texts: Iterable[str] | pa.ChunkedArray) -> pa.Array:
+    """BLAKE2b-128 of each text's UTF-8: 16 bytes, the same on every machine and in every process.
+
+    >>> hashes(["a", "b", "a"]).to_pylist()[0].hex()
+    '27c35e6e9373877f29e562464e46497e'
+    """
+    strings = texts.to_pylist() if isinstance(texts, pa.ChunkedArray) else texts
+    return pa.array([hashlib.blake2b(s.encode(), digest_size=16).digest() for s in strings], schema.HASH)
+
+
+def hash_words(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """(n, 2) big-endian uint64 view of a column of hashes, so that they sort and compare as numbers.
+
+    >>> hash_words(hashes(["a"])).shape
+    (1, 2)
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], schema.HASH)
+    if not len(array):
+        return np.empty((0, 2), np.uint64)
+    data = np.frombuffer(array.buffers()[1], ">u8").reshape(-1, 2)
+    return data[array.offset : array.offset + len(array)].astype(np.uint64)
+
+
+def shard_numbers(words: np.ndarray, shards: int) -> np.ndarray:
+    """Which shard each hash belongs to: equal ranges of the hash's first 32 bits.
+
+    Ranges, not remainders: when the number of shards doubles, each shard splits in two and nothing else moves.
+
+    >>> shard_numbers(np.array([[0, 0], [2**63, 0], [2**64 - 1, 0]], np.uint64), 4).tolist()
+    [0, 2, 3]
+    """
+    return ((words[:, 0] >> np.uint64(32)) * np.uint64(shards) >> np.uint64(32)).astype(np.int64)
+
+
+def shard_count(rows: int, rows_per_shard: int) -> int:
+    """The power of two of shards that keeps a shard near ``rows_per_shard``, so that growth splits shards.
+
+    >>> [shard_count(n, 512) for n in (0, 512, 513, 2600)]
+    [1, 1, 2, 8]
+    """
+    return 1 << max(0, (max(rows, 1) - 1) // rows_per_shard).bit_length()

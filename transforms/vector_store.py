@@ -1,0 +1,101 @@
+"""Vectors on disk, kept under the fingerprint of their model and the hash of their text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from transforms import arrays, schema, text
+from transforms.shards import Counts
+from transforms.storage import Data
+
+FINGERPRINT = b"gangue.fingerprint"
+
+
+def overlapping(shard: str, files: Sequence[str]) -> list[str]:
+    """The files whose range of hashes meets the shard's, whatever count they were cut for.
+
+    >>> overlapping("part-00001-of-00004", ["part-00000-of-00002.arrow", "part-00001-of-00002.arrow"])
+    ['part-00000-of-00002.arrow']
+    """
+    number, count = _place(shard)
+    return [
+        name
+        for name in files
+        if _place(name)[0] * count < (number + 1) * _place(name)[1]
+        and number * _place(name)[1] < (_place(name)[0] + 1) * count
+    ]
+
+
+def _place(name: str) -> tuple[int, int]:
+    parts = name.partition(".")[0].split("-")
+    return int(parts[1]), int(parts[3])
+
+
+def complete(
+    data: Data,
+    dataset: str,
+    shard: str,
+    texts: Sequence[str],
+    fingerprint: str,
+    dimensions: int,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    earlier: Sequence[str],
+) -> tuple[Counts, np.ndarray]:
+    """Write the vectors of a shard's texts, encoding only those that no earlier file has.
+
+    Args:
+      data, dataset, shard: where to write.
+      texts: (n,) the texts, in row order.
+      fingerprint: of model and settings; a file with another one is never read.
+      dimensions: d.
+      encode: m texts to (m, d) float32.
+      earlier: file names of the dataset that may hold vectors already.
+
+    Returns:
+      Counts of this shard, and (n,) whether each row has a finite vector; a row without has a null.
+    """
+    hashes = text.hashes(texts)
+    unique, first, inverse = np.unique(text.hash_words(hashes), axis=0, return_index=True, return_inverse=True)
+    vectors = np.full((len(unique), dimensions), np.nan, np.float32)
+    missing = np.ones(len(unique), bool)
+    for name in earlier:
+        known = _read(data, dataset, name, fingerprint)
+        if known is not None and missing.any():
+            _fill(vectors, missing, unique, *known)
+    todo = np.flatnonzero(missing)
+    if todo.size:
+        vectors[todo] = encode([texts[first[i]] for i in todo])
+    finite = np.asarray(np.isfinite(vectors).all(axis=1))[inverse]
+    rows = vectors[inverse]
+    flat = pa.array(rows.reshape(-1), pa.float32())
+    column = pa.FixedSizeListArray.from_arrays(flat, dimensions, mask=pa.array(~finite))
+    table = pa.table([hashes, column], schema=schema.vectors(dimensions))
+    data.write(dataset, shard, table.replace_schema_metadata({FINGERPRINT: fingerprint}), suffix=".arrow")
+    counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
+    counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
+    return counts, finite
+
+
+def _read(data: Data, dataset: str, name: str, fingerprint: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Hash words and vectors of a file, or None where it is of another model, or damaged: then it is made anew."""
+    try:
+        table = data.read(dataset, name.partition(".")[0])
+    except (ValueError, FileNotFoundError):
+        return None
+    if (table.schema.metadata or {}).get(FINGERPRINT) != fingerprint.encode() or not len(table):
+        return None
+    present = arrays.present(table)
+    return text.hash_words(table["content_hash"])[present], arrays.matrix(table)[present]
+
+
+def _fill(vectors: np.ndarray, missing: np.ndarray, wanted: np.ndarray, words: np.ndarray, known: np.ndarray) -> None:
+    order = np.lexsort((words[:, 1], words[:, 0]))
+    keys = np.ascontiguousarray(words[order].astype(">u8")).view("S16").ravel()
+    asked = np.ascontiguousarray(wanted.astype(">u8")).view("S16").ravel()
+    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1) if len(keys) else np.zeros(len(asked), int)
+    found = missing & (keys[place] == asked) if len(keys) else np.zeros(len(asked), bool)
+    vectors[found] = known[order[place[found]]]
+    missing[found] = False
