@@ -7,6 +7,7 @@ reads the texts, embeds them, mines and writes. The others reuse its vectors, to
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 import resource
@@ -84,14 +85,14 @@ def ours(job: Job) -> dict[str, Any]:
                 "sample": {"kind": "top", "score": "dense", "negatives": NEGATIVES},
             }
         )
-        stages: dict[str, Callable[[], Any]] = {
-            "ingest": lambda p=p: ingest.run(data, p),
-            "embed": lambda p=p: embed.run(data, p, "minilm"),
-            "retrieve": lambda p=p: retrieve.run(data, p, "dense"),
-            "pool": lambda p=p: pool.run(data, p),
-            "filter": lambda p=p: filter.run(data, p),
-            "sample": lambda p=p: sample.run(data, p),
-            "export": lambda p=p: export.run(data, p),
+        stages = {
+            "ingest": functools.partial(ingest.run, data, p),
+            "embed": functools.partial(embed.run, data, p, "minilm"),
+            "retrieve": functools.partial(retrieve.run, data, p, "dense"),
+            "pool": functools.partial(pool.run, data, p),
+            "filter": functools.partial(filter.run, data, p),
+            "sample": functools.partial(sample.run, data, p),
+            "export": functools.partial(export.run, data, p),
         }
         for stage in stages if not report else ("filter", "sample", "export"):
             stages[stage]()

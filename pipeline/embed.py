@@ -27,8 +27,10 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         return root | beam.Create(shards) | ForEachShard(work)
 
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
-    writes = [f"vectors/{name}/{dataset}" for dataset in TEXTS]
-    return runner.run(f"embed@{name}", build, data, p.beam, writes=writes, rows=rows, in_place=True, flags=flags)
+    writes = {f"vectors/{name}/{dataset}": data.shards(dataset) for dataset in TEXTS}
+    return runner.run(
+        f"embed@{name}", build, data, p.beam, writes=list(writes), rows=rows, in_place=writes, flags=flags
+    )
 
 
 def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.Encoder, folder: str) -> Counts:

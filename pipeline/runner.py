@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -60,7 +60,7 @@ def run(
     *,
     writes: Sequence[str],
     rows: int,
-    in_place: bool = False,
+    in_place: Mapping[str, Sequence[str]] | None = None,
     flags: Sequence[str] = (),
 ) -> Counts:
     """Run a stage and publish what it wrote.
@@ -72,7 +72,7 @@ def run(
       settings: the ``beam`` section.
       writes: datasets it writes, staged, or in place where earlier shards are worth keeping.
       rows: how many rows there are to do, for the progress bar.
-      in_place: the stage writes its shards where they stay, and reuses those it finds.
+      in_place: for a stage that writes its shards where they stay and reuses those it finds, the shards of each dataset.
       flags: further Beam flags.
 
     Returns:
@@ -88,6 +88,8 @@ def run(
     started = time.monotonic()
     try:
         counts = _execute(stage, build, settings, rows, flags)
+        for dataset, shards in (in_place or {}).items():
+            data.sweep(dataset, shards)
         reconcile(stage, counts, data, [dataset if in_place else staged(dataset) for dataset in writes])
     except BaseException:
         if not in_place:
@@ -95,9 +97,7 @@ def run(
                 data.begin(dataset)
         raise
     for dataset in writes:
-        if in_place:
-            data.sweep(dataset, data.files(dataset))
-        else:
+        if not in_place:
             data.publish(dataset)
     seconds = time.monotonic() - started
     shown = [(name.removeprefix("out:"), n) for name, n in counts.items() if not name.startswith("rows:") and n]

@@ -28,7 +28,16 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
     output = f"scores/{name}"
     rows = sum(int(worth_scoring(data.read("pairs", s), p.scorers[name].depth).sum()) for s in data.shards("pairs"))
-    return runner.run(f"score@{name}", build, data, p.beam, writes=[output], rows=rows, in_place=True, flags=flags)
+    return runner.run(
+        f"score@{name}",
+        build,
+        data,
+        p.beam,
+        writes=[output],
+        rows=rows,
+        in_place={output: data.shards("queries")},
+        flags=flags,
+    )
 
 
 def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:

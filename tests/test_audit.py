@@ -426,7 +426,7 @@ def test_a_verdict_that_is_not_the_first_is_named(data):
 def test_verdicts_of_other_rules_are_noticed(data):
     table = data.read("verdicts", SHARD)
     data.write("verdicts", SHARD, table.replace_schema_metadata({filtering.RULES: '["abs"]'}))
-    with pytest.raises(ValueError, match=r"verdicts: rules must be positive, .*denoise, got \['abs'\]"):
+    with pytest.raises(ValueError, match=r"verdicts: rules must be positive, .*denoise, unscored, got \['abs'\]"):
         check(data)
 
 

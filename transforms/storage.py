@@ -187,10 +187,10 @@ class Data:
         if os.path.exists(discarded):
             filesystem.rm(discarded, recursive=True)
 
-    def sweep(self, dataset: str, keep: Iterable[str]) -> None:
-        """Remove everything in the dataset's directory but the named files: other shard counts, leftovers."""
+    def sweep(self, dataset: str, shards: Iterable[str]) -> None:
+        """Remove everything in the dataset's directory but the named shards: other shard counts, leftovers."""
         filesystem, _ = _filesystem(self.root)
-        wanted = set(keep)
+        wanted = {shard + suffix for shard in shards for suffix in SUFFIXES}
         for entry in filesystem.ls(self.path(dataset), detail=False):
             if posixpath.basename(entry) not in wanted:
                 filesystem.rm(entry, recursive=True)

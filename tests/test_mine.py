@@ -1,0 +1,176 @@
+"""The whole job: one command, the same bytes every time, and every stage on its own gives them too."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jobs
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from pipeline import cli, params, score, teach
+from transforms import cross_encoder
+from transforms.storage import Data
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A finished job: folder with params.yaml, data and reports."""
+    folder = tmp_path_factory.mktemp("job")
+    jobs.write(folder)
+    done = mine(folder)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def mine(folder, data="data", reports="reports", parameters="params.yaml"):
+    arguments = ["--params", str(folder / parameters), "--data", str(folder / data), "--reports", str(folder / reports)]
+    return CliRunner().invoke(cli.app, ["mine", *arguments])
+
+
+def content(folder):
+    root = pathlib.Path(folder)
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_a_job_leaves_triplets_views_and_a_report_and_nothing_temporary(job):
+    assert set(os.listdir(job / "data" / "views")) == {
+        "triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"
+    }  # fmt: skip
+    assert "<html" in (job / "reports" / "report.html").read_text()
+    assert json.loads((job / "reports" / "metrics.json").read_text())
+    hidden = [path for path in (job / "data").rglob(".*")]
+    assert hidden == []
+
+
+def test_a_second_run_embeds_and_scores_nothing_and_writes_the_same_bytes(job):
+    before = content(job / "data") | content(job / "reports")
+    done = mine(job)
+    assert done.exit_code == 0
+    log = done.stderr
+    assert "embedded" in log
+    assert "encoded" not in log, "counts of zero are not shown"
+    assert "predicted" not in log
+    assert content(job / "data") | content(job / "reports") == before
+
+
+def test_every_stage_runs_alone_and_gives_the_same_bytes(job, pytestconfig):
+    data = Data(str(job / "stages"))
+    stages = [
+        "ingest", "embed tiny", "embed start", "cluster tiny", "cluster start", "retrieve dense", "retrieve bm25",
+        "pool", "teach taught", "score taught", "filter", "sample", "export", "audit",
+    ]  # fmt: skip
+    script = "\n".join(
+        f"{sys.executable} -m pipeline.{stage} --data {data.root} --params {job}/params.yaml"
+        + (f" --reports {job}/stage_reports" if stage == "audit" else "")
+        + " || exit 1"
+        for stage in stages
+    )
+    done = subprocess.run(["bash", "-c", script], cwd=pytestconfig.rootpath, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert content(data.root) == content(job / "data")
+    assert content(job / "stage_reports") == content(job / "reports")
+
+
+def test_triplets_have_the_promised_columns_and_carry_their_recipe(job):
+    files = sorted((job / "data" / "triplets").glob("*.parquet"))
+    table = pq.read_table(files[0])
+    assert table.column_names == [
+        "query_id", "positive_id", "negative_id", "query", "positive", "negative", "negative_kind", "weight",
+        "rank_dense", "rank_bm25", "score_dense", "score_bm25", "score_taught",
+        "positive_score_dense", "positive_score_bm25", "positive_score_taught",
+    ]  # fmt: skip
+    recipe = json.loads(pq.read_schema(files[0]).metadata[b"gangue.recipe"])
+    assert recipe["params"]["filter"]["perc"] == 0.99
+    assert set(recipe["fingerprints"]) == {"tiny", "start", "taught"}
+    assert str(job) not in json.dumps(recipe["params"]["source"])
+    rows = table.to_pylist()
+    assert rows == sorted(rows, key=lambda r: (r["query_id"], r["positive_id"], r["negative_id"]))
+    assert {row["negative_kind"] for row in rows} == {"hard", "random"}
+
+
+def test_no_query_is_scored_by_a_model_that_was_taught_on_it(job):
+    data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
+    queries = data.read_all("queries").to_pylist()
+    folds = dict(
+        zip(
+            (q["text"] for q in queries),
+            cross_encoder.fold_of([q["near_group"] for q in queries]).tolist(),
+            strict=True,
+        )
+    )
+    for fold in range(cross_encoder.FOLDS):
+        texts, _, labels = teach._examples(data, p.scorers["taught"].teach, fold)
+        assert {folds[text] for text in texts} == {1 - fold}
+        assert 0 < labels.sum() < len(labels)
+    scores = data.read_all("scores/taught").to_pylist()
+    models = [
+        cross_encoder.load(str(job / "data" / "models" / "taught" / f"fold-{fold}"), 32)
+        for fold in range(cross_encoder.FOLDS)
+    ]
+    documents = {d["document_id"]: d["text"] for d in data.read_all("documents").to_pylist()}
+    asked = {q["query_id"]: q["text"] for q in queries}
+    for row in scores[::17]:
+        text = asked[row["query_id"]]
+        expected = models[folds[text]].score([text], [documents[row["document_id"]]], tokens=512)[0]
+        assert row["score"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_deeper_scorer_scores_only_what_is_new(job):
+    data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
+    before = sum(data.rows("scores/taught"))
+    scorers = {"taught": p.scorers["taught"].model_copy(update={"depth": 11})}
+    deeper = p.model_copy(update={"scorers": scorers})
+    counts = score.run(data, deeper, "taught")
+    assert counts["reused"] == before
+    assert 0 < counts["predicted"] == sum(data.rows("scores/taught")) - before
+    score.run(data, p, "taught")
+
+
+def test_a_given_cross_encoder_is_used_without_teaching(tmp_path):
+    jobs.write(tmp_path)
+    jobs.write(tmp_path, model=str(tmp_path / "cross_encoder"))
+    done = mine(tmp_path)
+    assert done.exit_code == 0, done.output
+    assert os.listdir(tmp_path / "data" / "models" / "taught") == ["origin.json"]
+
+
+def test_a_score_that_is_not_finite_fails_the_stage_and_names_the_pair(job, monkeypatch):
+    data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
+    monkeypatch.setattr(cross_encoder.CrossEncoder, "score", lambda self, q, d, **_: [float("nan")] * len(q))
+    scorers = {"taught": p.scorers["taught"].model_copy(update={"depth": 12, "max_length": 31})}
+    with pytest.raises(ValueError, match=r"scores/taught: a score must be finite.*first for query q"):
+        score.run(data, p.model_copy(update={"scorers": scorers}), "taught")
+
+
+def test_bad_input_ends_in_one_line_and_leaves_the_earlier_output(job):
+    before = content(job / "data")
+    values = json.loads((job / "params.yaml").read_text())
+    values["source"]["queries"] = "nowhere.jsonl"
+    (job / "bad.yaml").write_text(json.dumps(values))
+    done = mine(job, parameters="bad.yaml")
+    assert done.exit_code == 1
+    error = done.stderr.strip()
+    assert "nowhere.jsonl" in error
+    assert "Traceback" not in error
+    assert content(job / "data") == before
+
+
+def test_show_prints_triplets_and_summary_says_where_to_look(job):
+    shown = CliRunner().invoke(cli.app, ["show", "--data", str(job / "data"), "--rows", "2"])
+    assert shown.exit_code == 0
+    assert shown.output.count("negative ") == 2
+    arguments = ["--params", str(job / "params.yaml"), "--data", str(job / "data"), "--reports", str(job / "reports")]
+    summary = CliRunner().invoke(cli.app, ["summary", *arguments])
+    assert summary.exit_code == 0
+    assert "triplets from 24 queries" in summary.output
+    assert "report.html" in summary.output
+
+
+def test_the_command_starts_without_importing_beam_or_torch():
+    code = "import sys, pipeline.cli; print([m for m in ('apache_beam', 'torch', 'pyarrow', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

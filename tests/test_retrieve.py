@@ -1,0 +1,243 @@
+"""Retrieval against brute force: the right documents, the right scores, one order."""
+
+import bm25s
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline import params, pool, retrieve, retrievers
+from transforms import lexical, lookup, pooling, randomness, schema, text, topk
+from transforms.storage import Data, shard_names
+
+RNG = np.random.default_rng(5)
+WORDS = [f"w{i}" for i in range(60)]
+
+
+def settings(index="Flat", nprobe=None, depth=10, max_depth=None, rule=None, negatives=3):
+    return params.parse(
+        {
+            "source": {"kind": "beir", "path": "x"},
+            "encoders": {"e": {"model": "unused"}},
+            "retrievers": {
+                "dense": {
+                    "kind": "dense", "encoder": "e", "depth": depth, "index": index,
+                    "nprobe": nprobe, "max_depth": max_depth,
+                },
+                "bm25": {"kind": "bm25", "depth": depth},
+            },
+            "filter": rule or {"kind": "naive"},
+            "sample": {"kind": "top", "score": "dense", "negatives": negatives},
+        }
+    )  # fmt: skip
+
+
+def make(tmp_path, documents=200, queries=12, shards=4, dimensions=16, copies=0, positives=1):
+    """A corpus of random words and random vectors, as ingest and embed would leave it."""
+    data = Data(str(tmp_path))
+    rng = np.random.default_rng(5)
+    texts = [" ".join(rng.choice(WORDS, 8)) + f" id{i}" for i in range(documents - copies)]
+    texts += texts[:copies]
+    hashes = text.hashes(texts)
+    words = text.hash_words(hashes)
+    ids = np.array([f"d{i:04d}" for i in range(documents)])
+    order = np.lexsort((ids, words[:, 1], words[:, 0]))
+    vectors = rng.normal(size=(documents, dimensions)).astype(np.float32)
+    vectors[documents - copies :] = vectors[:copies]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    number = text.shard_numbers(words[order], shards)
+    for shard, name in enumerate(shard_names(shards)):
+        here = order[number == shard]
+        columns = [ids[here].tolist(), [""] * len(here), [texts[i] for i in here], hashes.take(pa.array(here))]
+        data.write("documents", name, pa.table([*columns, ids[here].tolist()], schema=schema.DOCUMENTS))
+        write_vectors(data, "documents", name, vectors[here])
+    query_ids = [f"q{i:02d}" for i in range(queries)]
+    query_texts = [" ".join(rng.choice(WORDS, 3)) for _ in range(queries)]
+    asked = rng.normal(size=(queries, dimensions)).astype(np.float32)
+    data.write(
+        "queries", shard_names(1)[0],
+        pa.table([query_ids, query_texts, text.hashes(query_texts), query_ids], schema=schema.QUERIES),
+    )  # fmt: skip
+    write_vectors(data, "queries", shard_names(1)[0], asked)
+    row = np.empty(documents, np.int64)
+    row[order] = np.arange(documents)
+    pairs = [(q, (q * positives + i) % documents) for q in range(queries) for i in range(positives)]
+    table = pa.table(
+        [[query_ids[q] for q, _ in pairs], ids[[d for _, d in pairs]].tolist(), [1.0] * len(pairs),
+         row[[d for _, d in pairs]]],
+        schema=schema.POSITIVES,
+    ).sort_by([("query_id", "ascending"), ("document_id", "ascending")])  # fmt: skip
+    data.write("positives", shard_names(1)[0], table)
+    lookup.forget()
+    return data, texts, ids, vectors, query_texts, asked
+
+
+def write_vectors(data, dataset, shard, vectors):
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1), pa.float32()), vectors.shape[1])
+    hashes = text.hashes([str(i) for i in range(len(vectors))])
+    table = pa.table([hashes, column], schema=schema.vectors(vectors.shape[1]))
+    data.write(f"vectors/e/{dataset}", shard, table, suffix=".arrow")
+
+
+def candidates(data, name):
+    table = data.read_all(f"candidates/{name}").to_pylist()
+    result = {}
+    for row in table:
+        result.setdefault(row["query_id"], []).append((row["document_id"], row["rank"], row["score"]))
+    return result
+
+
+@pytest.mark.parametrize("shards", [1, 8])
+def test_exact_search_finds_what_brute_force_finds(tmp_path, shards):
+    data, _, ids, vectors, _, asked = make(tmp_path, shards=shards)
+    retrieve.run(data, settings(), "dense")
+    scores = asked.astype(np.float64) @ vectors.astype(np.float64).T
+    for q, hits in candidates(data, "dense").items():
+        expected = sorted(range(len(ids)), key=lambda i: (-scores[int(q[1:]), i], ids[i]))[:10]
+        assert [d for d, _, _ in hits] == ids[expected].tolist()
+        assert [r for _, r, _ in hits] == list(range(1, 11))
+        assert np.allclose([s for *_, s in hits], scores[int(q[1:])][expected], atol=1e-6)
+
+
+@pytest.mark.parametrize("shards", [1, 8])
+def test_bm25_over_shards_equals_bm25s_over_the_whole(tmp_path, shards):
+    data, texts, ids, _, query_texts, _ = make(tmp_path, shards=shards)
+    retrieve.run(data, settings(), "bm25")
+    index = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
+    index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+    for q, hits in candidates(data, "bm25").items():
+        tokens = lexical.tokenise([query_texts[int(q[1:])]], "en")[0]
+        scores = index.get_scores([t for t in tokens if t in index.vocab_dict])
+        best = np.sort(scores)[::-1][: len(hits)]
+        assert np.allclose([s for *_, s in hits], best, atol=1e-4)
+        assert np.allclose(scores[[int(d[1:]) for d, _, _ in hits]], [s for *_, s in hits], atol=1e-4)
+
+
+def test_a_corpus_smaller_than_the_depth_is_returned_whole_and_nothing_twice(tmp_path):
+    data, _, ids, *_ = make(tmp_path, documents=7, queries=2, shards=4)
+    retrieve.run(data, settings(depth=50), "dense")
+    for hits in candidates(data, "dense").values():
+        assert sorted(d for d, _, _ in hits) == sorted(ids)
+
+
+def test_copies_of_a_text_do_not_fill_the_pool(tmp_path):
+    data, *_ = make(tmp_path, documents=60, copies=30)
+    retrieve.run(data, settings(depth=60), "dense")
+    for hits in candidates(data, "dense").values():
+        assert len(hits) == 30
+        assert max(d for d, _, _ in hits) < "d0030", "the smallest id stands for its copies"
+
+
+def test_ties_are_ordered_by_id(tmp_path):
+    data, *_ = make(tmp_path, documents=40)
+    for shard in data.shards("documents"):
+        rows = len(data.read("documents", shard))
+        write_vectors(data, "documents", shard, np.ones((rows, 16), np.float32))
+    lookup.forget()
+    retrieve.run(data, settings(depth=40), "dense")
+    for hits in candidates(data, "dense").values():
+        assert [d for d, _, _ in hits] == sorted(d for d, _, _ in hits)
+
+
+def test_positives_do_not_eat_the_quota(tmp_path):
+    data, *_ = make(tmp_path, positives=8)
+    for shard in data.shards("documents"):  # every positive is nearer than any other document
+        block = data.read("documents", shard)
+        near = np.isin(block["document_id"].to_pylist(), data.read_all("positives")["document_id"].to_pylist())
+        vectors = RNG.normal(size=(len(block), 16)).astype(np.float32) * 0.01
+        vectors[near] += 1.0
+        write_vectors(data, "documents", shard, vectors)
+    write_vectors(data, "queries", shard_names(1)[0], np.ones((12, 16), np.float32))
+    lookup.forget()
+    short, deep = settings(depth=4), settings(depth=4, max_depth=200)
+    positives = data.read_all("positives").to_pylist()
+    known = {}
+    for row in positives:
+        known.setdefault(row["query_id"], set()).add(row["document_id"])
+    retrieve.run(data, short, "dense")
+    assert all(len(hits) == 4 for hits in candidates(data, "dense").values())
+    retrieve.run(data, deep, "dense")
+    for query, hits in candidates(data, "dense").items():
+        assert len([d for d, *_ in hits if d not in known[query]]) >= 3
+
+
+def test_a_ceiling_deepens_the_search_for_those_it_starves(tmp_path):
+    data, *_ = make(tmp_path)
+    rule = {"kind": "margin", "score": "dense", "margin": 0.0}
+    retrieve.run(data, settings(depth=5, max_depth=200, rule=rule), "dense")
+    lengths = {len(hits) for hits in candidates(data, "dense").values()}
+    assert max(lengths) > 5, "a random positive ranks low, so its better candidates fall"
+    assert min(lengths) >= 5
+
+
+def test_an_approximate_index_reports_its_recall(tmp_path):
+    data, *_ = make(tmp_path, documents=600)
+    centroids = RNG.normal(size=(16, 16)).astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(centroids.reshape(-1)), 16)
+    data.write("clusters/e/centroids", shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
+    shares = []
+    for nprobe in (1, 16):
+        retrieve.run(data, settings(index="IVF16,Flat", nprobe=nprobe), "dense")
+        recall = data.read_all("indexes/dense/recall")
+        shares.append(sum(recall["found"].to_pylist()) / sum(recall["wanted"].to_pylist()))
+    assert shares[0] < shares[1] == 1.0
+
+
+def test_a_factory_string_that_faiss_does_not_know_is_refused(tmp_path):
+    data, *_ = make(tmp_path, documents=20)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(16, np.float32)), 16)
+    data.write("clusters/e/centroids", shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
+    with pytest.raises(ValueError, match="must be a FAISS factory string, got Quantum9"):
+        retrieve.run(data, settings(index="Quantum9"), "dense")
+
+
+def test_the_pool_has_every_rank_every_score_and_the_positives(tmp_path):
+    data, _, ids, vectors, _, asked = make(tmp_path, positives=2)
+    p = settings()
+    for name in p.retrievers:
+        retrieve.run(data, p, name)
+    pool.run(data, p)
+    pairs = data.read_all("pairs").to_pylist()
+    found = {
+        name: {(q, d): r for q, hits in candidates(data, name).items() for d, r, _ in hits} for name in p.retrievers
+    }
+    positives = {(r["query_id"], r["document_id"]) for r in data.read_all("positives").to_pylist()}
+    assert {(r["query_id"], r["document_id"]) for r in pairs} == positives.union(*found.values())
+    scorer = retrievers.open_retriever(data, p, "bm25")
+    for row in pairs:
+        key = (row["query_id"], row["document_id"])
+        assert row["positive"] == (key in positives)
+        assert {n: row[f"rank_{n}"] for n in found} == {n: hits.get(key) for n, hits in found.items()}
+        dense = float(asked[int(key[0][1:])].astype(float) @ vectors[int(key[1][1:])].astype(float))
+        assert row["score_dense"] == pytest.approx(dense, abs=1e-6)
+        exact = scorer.score(np.array([int(key[0][1:])]), np.array([row["document_row"]]))[0]
+        assert row["score_bm25"] == pytest.approx(exact, abs=1e-5)
+        others = [int(d[1:]) for q, d in positives if q == key[0] and d != key[1]]
+        expected = max(float(vectors[int(key[1][1:])] @ vectors[o]) for o in others)
+        assert row["similarity_e"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_random_documents_come_uniformly_from_the_whole_corpus():
+    words = randomness.mix(np.arange(20_000, dtype=np.uint64))
+    allowed = np.ones(50, bool)
+    allowed[7] = False
+    drawn = pooling.draw_documents(words, 3, allowed, seed=1)
+    counts = np.bincount(drawn.reshape(-1), minlength=50)
+    assert counts[7] == 0
+    expected = drawn.size / 49
+    assert ((np.delete(counts, 7) - expected) ** 2 / expected).sum() < 100  # 48 degrees of freedom: p about 1e-5
+    assert all(len(set(row)) == 3 for row in drawn[:500].tolist())
+
+
+def test_a_corpus_smaller_than_the_draw_is_drawn_whole():
+    drawn = pooling.draw_documents(randomness.mix(np.arange(5, dtype=np.uint64)), 4, np.array([True, True, False]), 1)
+    assert all(sorted(set(row) - {-1}) == [0, 1] for row in drawn.tolist())
+
+
+def test_merging_keeps_the_best_of_both():
+    one, other = RNG.normal(size=(3, 20)), RNG.normal(size=(3, 30))
+    rows = np.arange(50)[None, :].repeat(3, axis=0)
+    scores, kept = topk.merge(one, rows[:, :20], other, rows[:, 20:], 10)
+    both = np.concatenate([one, other], axis=1)
+    for q in range(3):
+        assert sorted(kept[q].tolist()) == sorted(np.argsort(-both[q])[:10].tolist())
+        assert np.allclose(np.sort(scores[q]), np.sort(both[q])[-10:])
