@@ -65,6 +65,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     rest = [sum(s for name, s in run["seconds"].items() if name not in EMBEDDING) for run in runs]
     return {
         "wall_s": round(statistics.median(walls), 2),
+        "best_wall_s": round(min(walls), 2),  # the one that others on the machine disturbed least
         "walls_s": [round(wall, 2) for wall in walls],
         "embedding_s": round(median["embed"], 2),
         "imports_s": round(median["imports"], 2),
@@ -97,11 +98,13 @@ def ours_by_query(corpus: beir.Corpus, mode: str, output: pathlib.Path) -> dict[
     for row in pq.read_table(output / f"{mode}.verdicts.parquet").to_pylist():
         texts = verdicts[corpus.queries[row["query_id"]]]
         texts.setdefault(corpus.documents[row["document_id"]], row["verdict"])
-    weakest: dict[str, float] = {}
+    weakest: dict[str, float] = {}  # by id of the query
     for row in pq.read_table(output / "data/pairs").to_pylist():
         if row["positive"]:
-            query = corpus.queries[row["query_id"]]
-            weakest[query] = min(weakest.get(query, 2.0), row["score_dense"])
+            weakest[row["query_id"]] = min(weakest.get(row["query_id"], 2.0), row["score_dense"])
+    levels: dict[str, list[float]] = collections.defaultdict(list)
+    for name, query in corpus.queries.items():
+        levels[query] += ceiling(mode, weakest[name])
     copies: dict[str, list[str]] = collections.defaultdict(list)
     for text in set(corpus.documents.values()):
         copies[" ".join(text.lower().split())].append(text)
@@ -109,19 +112,16 @@ def ours_by_query(corpus: beir.Corpus, mode: str, output: pathlib.Path) -> dict[
         for text in list(texts):
             for copy in copies[" ".join(text.lower().split())]:
                 texts.setdefault(copy, "duplicate")
-    return {
-        query: Ours(chosen[query], verdicts[query], ceiling(mode, weakest[query])) for query in corpus.queries.values()
-    }
+    return {query: Ours(chosen[query], verdicts[query], tuple(levels[query])) for query in corpus.queries.values()}
 
 
-def ceiling(mode: str, weakest: float) -> float | None:
-    """The score that a negative must stay below."""
-    limits = {
-        "abs": sides.ABS,
-        "margin": weakest - sides.MARGIN,
-        "perc": weakest - abs(weakest) * (1 - sides.PERC),
-    }
-    return limits.get(mode)
+def ceiling(mode: str, weakest: float) -> list[float]:
+    """The score that a negative must stay below, if the mode has one."""
+    if mode == "abs":
+        return [sides.ABS]
+    if mode == "margin":
+        return [weakest - sides.MARGIN]
+    return [weakest - abs(weakest) * (1 - sides.PERC)] if mode == "perc" else []
 
 
 def theirs_by_pair(mode: str, output: pathlib.Path) -> dict[tuple[str, str], dict[str, float]]:
@@ -168,19 +168,19 @@ def main() -> int:
         "theirs": theirs,
         "ours_over_theirs": {
             name: round(ours[name] / theirs[name], 3)
-            for name in ("wall_s", "cpu_s", "embedding_s", "rest_s", "peak_mib")
+            for name in ("wall_s", "best_wall_s", "cpu_s", "embedding_s", "rest_s", "peak_mib")
         },
         "negatives": {mode: _shown(tally) for mode, tally in tallies.items()},
     }
     print(json.dumps(report, indent=2))
-    if asked.output:
-        RESULTS.mkdir(exist_ok=True)
-        target = RESULTS / f"against_sentence_transformers_{asked.output}.json"
-        target.write_text(json.dumps(report, indent=2) + "\n")
     lines = [f"{mode}: {line}" for mode, tally in tallies.items() for line in tally.unexplained]
     if lines:
         shown = "\n".join(lines[:20])
         print(f"{len(lines)} differences must have a reason, and have none:\n{shown}", file=sys.stderr)
+    if asked.output and not lines:
+        RESULTS.mkdir(exist_ok=True)
+        target = RESULTS / f"against_sentence_transformers_{asked.output}.json"
+        target.write_text(json.dumps(report, indent=2) + "\n")
     return int(bool(lines))
 
 

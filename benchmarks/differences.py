@@ -20,12 +20,13 @@ class Ours:
     Attributes:
       chosen: positive text -> negative text -> score.
       verdicts: document text -> our verdict; a text that only a copy of it stands for is a ``duplicate``.
-      ceiling: score that a negative must stay below; None where the mode has none.
+      ceilings: score that a negative must stay below, of each query that has this text; none where the mode has none.
+        They see one query with the positives of all, and so the lowest ceiling.
     """
 
     chosen: Mapping[str, Mapping[str, float]]
     verdicts: Mapping[str, str]
-    ceiling: float | None
+    ceilings: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass
@@ -58,7 +59,7 @@ def compare(tally: Tally, query: str, positive: str, ours: Ours, theirs: Mapping
       wanted: how many negatives each side was asked for.
 
     >>> tally = Tally()
-    >>> mined = Ours({"p": {"a": 0.9, "c": 0.5}}, {"a": "kept", "b": "own_text", "c": "kept"}, None)
+    >>> mined = Ours({"p": {"a": 0.9, "c": 0.5}}, {"a": "kept", "b": "own_text", "c": "kept"})
     >>> compare(tally, "b", "p", mined, {"b": 1.0, "a": 0.9}, 2)
     >>> tally.same, dict(tally.only_theirs), dict(tally.only_ours)
     (1, {'own_text': 1}, {'takes the place of own_text': 1})
@@ -90,8 +91,8 @@ def _left_out(text: str, score: float, ours: Ours, chosen: Iterable[float], want
     scores = list(chosen)
     if verdict in IDENTITY:
         return verdict, 0.0
-    if verdict not in (None, "kept") and ours.ceiling is not None:
-        gap = abs(score - ours.ceiling)
+    if verdict not in (None, "kept") and ours.ceilings:
+        gap = min(abs(score - ceiling) for ceiling in ours.ceilings)
         if gap == 0:
             return "equal to the ceiling: strict here, not there", gap
         return ("rounding at the ceiling", gap) if gap < ROUNDING else (UNEXPLAINED, 0.0)
@@ -103,12 +104,16 @@ def _left_out(text: str, score: float, ours: Ours, chosen: Iterable[float], want
 def _taken_in(score: float, ours: Ours, theirs: Iterable[float], freed: list[str], wanted: int) -> tuple[str, float]:
     """Why we chose what they did not; uses up a place of ``freed``."""
     scores = list(theirs)
-    if ours.ceiling is not None and (gap := abs(score - ours.ceiling)) < ROUNDING:
-        return "rounding at the ceiling", gap
-    lowest = min(scores, default=0.0)
-    if len(scores) == wanted and score > lowest + ROUNDING:
+    if ours.ceilings:
+        lowest, highest = min(ours.ceilings), max(ours.ceilings)
+        if (gap := min(abs(score - lowest), abs(score - highest))) < ROUNDING:
+            return "rounding at the ceiling", gap
+        if lowest < score < highest:
+            return "another query of this text has a weaker positive: one ceiling there, one each here", 0.0
+    last = min(scores, default=0.0)
+    if len(scores) == wanted and score > last + ROUNDING:
         return UNEXPLAINED, 0.0
     if freed:
         name = freed.pop(0)
-        return (name if name.startswith("near-tie") else f"takes the place of {name}"), max(0.0, score - lowest)
+        return (name if name.startswith("near-tie") else f"takes the place of {name}"), max(0.0, score - last)
     return UNEXPLAINED, 0.0

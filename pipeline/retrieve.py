@@ -201,17 +201,32 @@ class Hits:
 
 
 def search(data: Data, retriever: Any, rows: np.ndarray, queries: np.ndarray, depth: int) -> Hits:
-    """The best ``depth`` documents of these queries: fetched in float32, rescored and ordered in float64."""
-    documents, _ = retriever.search(rows[queries], depth, lookup.representatives(data))
-    query = np.repeat(queries, documents.shape[1])
-    document = documents.reshape(-1)
-    query, document = query[document >= 0], document[document >= 0]
-    score = retriever.score(rows[query], document)
-    _, tie = retrievers.document_columns(data, document)
-    order = topk.order(query, score, tie)
-    query, document, score = query[order], document[order], score[order]
-    keep = arrays.rank_within(query, [np.arange(len(query))]) < depth
-    return Hits(query[keep], document[keep], score[keep])
+    """The best ``depth`` documents of these queries: fetched in float32, rescored and ordered in float64.
+
+    Where the last document fetched scores as well as the one at the depth, the search cannot know that it has all of
+    its equals, so it fetches more: ties go by id, not by what an index happens to return.
+    """
+    settled = Hits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    pending, fetch = queries, depth
+    while pending.size:
+        documents, _ = retriever.search(rows[pending], fetch, lookup.representatives(data))
+        query, document = np.repeat(pending, documents.shape[1]), documents.reshape(-1)
+        query, document = query[document >= 0], document[document >= 0]
+        score = retriever.score(rows[query], document)
+        _, tie = retrievers.document_columns(data, document)
+        order = topk.order(query, score, tie)
+        query, document, score = query[order], document[order], score[order]
+        place = arrays.rank_within(query, [np.arange(len(query))])
+        fetched = np.bincount(query, minlength=len(rows))
+        at_depth, last = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
+        at_depth[query[place == depth - 1]] = score[place == depth - 1]
+        last[query] = score  # the worst comes last
+        close = last >= at_depth - topk.ROUNDING * np.maximum(1.0, np.abs(at_depth))
+        tied = pending[(close & (fetched >= fetch + topk.MARGIN))[pending]]
+        keep = place < depth
+        settled = settled.extended(Hits(query[keep], document[keep], score[keep]).without(tied))
+        pending, fetch = tied, 4 * fetch
+    return settled
 
 
 def short_queries(

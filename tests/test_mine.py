@@ -69,7 +69,9 @@ def test_every_stage_runs_alone_and_gives_the_same_bytes(job, pytestconfig):
         + " || exit 1"
         for stage in stages
     )
-    done = subprocess.run(["bash", "-c", script], cwd=pytestconfig.rootpath, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=pytestconfig.rootpath, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert content(data.root) == content(job / "data")
     assert content(job / "stage_reports") == content(job / "reports")
@@ -171,6 +173,8 @@ def test_show_prints_triplets_and_summary_says_where_to_look(job):
 
 
 def test_the_command_starts_without_importing_beam_or_torch():
-    code = "import sys, pipeline.cli; print([m for m in ('apache_beam', 'torch', 'pyarrow', 'numpy') if m in sys.modules])"
+    code = (
+        "import sys, pipeline.cli; print([m for m in ('apache_beam', 'torch', 'pyarrow', 'numpy') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -81,6 +81,10 @@ def test_denoise_drops_what_the_cross_encoder_finds_relevant():
     assert kept(candidates([0.95, 0.9, 0.2]), Rule(kind="denoise", score="s", max=0.9)) == [1, 2]
 
 
+def test_denoise_lets_pass_what_the_cross_encoder_did_not_read():
+    assert kept(candidates([0.95, np.nan]), Rule(kind="denoise", score="s", max=0.9)) == [1]
+
+
 def test_an_unscored_candidate_is_never_kept_by_a_rule_on_that_score():
     assert verdict_names(candidates([np.nan, 0.1]), Rule(kind="abs", score="s", abs=0.7)) == [
         "unscored",

@@ -17,6 +17,7 @@ import numpy as np
 from transforms import progress
 
 _LOCK = threading.Lock()
+_TOKENISED = 256  # texts whose tokens are held at once: only their lengths are kept
 _IRRELEVANT = (".md", ".gitattributes", ".lock", ".txt.orig")
 
 
@@ -129,10 +130,16 @@ class Encoder:
         limit = self.model.max_seq_length
         if limit is None or not np.isfinite(limit) or not callable(self.model.tokenizer):
             return np.ones(len(texts), np.int64)  # a static model: length does not matter to it
-        encoded = self.model.tokenizer(
-            [prompt + text for text in texts], truncation=True, max_length=limit, return_attention_mask=False
-        )
-        return np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
+        lengths: list[int] = []
+        for start in range(0, len(texts), _TOKENISED):
+            encoded = self.model.tokenizer(
+                [prompt + text for text in texts[start : start + _TOKENISED]],
+                truncation=True,
+                max_length=limit,
+                return_attention_mask=False,
+            )
+            lengths += map(len, encoded["input_ids"])
+        return np.array(lengths, np.int64)
 
 
 def hush() -> None:

@@ -191,20 +191,23 @@ def _fires(
         assert rule.first is not None
         assert rule.last is not None
         inside = (rank >= rule.first) & (rank <= rule.last)
-        return ~inside & ~candidates.random[pairs], nowhere
+        retrieved = ~np.all([np.isnan(ranks) for ranks in candidates.ranks.values()], axis=0)
+        # A document drawn at random has no rank to judge, unless a retriever returned it as well.
+        return ~inside & ~(candidates.random & ~retrieved)[pairs], nowhere
     score = candidates.scores[rule.score][pairs]
     unscored = np.isnan(score)
     if rule.kind == "abs":
         return ~unscored & ~(score < rule.abs), unscored
     if rule.kind == "denoise":
-        return ~unscored & (score > rule.max), unscored
+        # It speaks of what the cross-encoder read, the best of every retriever; the rest is none of its business.
+        return score > rule.max, nowhere
     if rule.kind == "shifted":
         # Ranks count what the identity rules leave: NV-Retriever shifts after the positives are taken out.
         key = np.where(structural & ~unscored, -score, np.inf)
         group = candidates.query[pairs] * (len(candidates.positive_query) + 1) + positive + 1
         place = arrays.rank_within(group, [key, candidates.tie[pairs]])
         return structural & ~unscored & (place < rule.shift), unscored
-    positives = candidates.positive_scores[rule.score]
+    positives = candidates.positive_scores[rule.score].astype(np.float64)
     if rule.positive == "own":
         # Row -1 stands for a positive itself, whose verdict is known already.
         own = positives[positive] if len(positives) else np.full(len(pairs), np.nan)

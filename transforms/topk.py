@@ -7,6 +7,9 @@ import numpy as np
 MARGIN = 8
 """Fetched beyond k: a search in float32 may misplace its last few, a rescore in float64 puts them right."""
 
+ROUNDING = 1e-5
+"""Relative error of a float32 score, with room to spare: scores nearer than this may be in the wrong order."""
+
 
 def merge(
     scores: np.ndarray, rows: np.ndarray, more_scores: np.ndarray, more_rows: np.ndarray, k: int
