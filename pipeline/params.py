@@ -140,10 +140,11 @@ class Teach(_Section):
 
     encoder: Name  # whose weights it starts from
     layers: Positive = 2
-    negatives: Positive = 4  # per pair, from the pool
+    negatives: Positive = 1  # per positive, drawn from its query's pool
+    random: Count = 3  # per positive, drawn from the whole corpus
     epochs: Positive = 1
-    batch_size: Positive = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    batch_size: Positive = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
     seed: int = 13
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import textwrap
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,26 +26,24 @@ def show(params_path: str, root: str, reports: str) -> None:
     console.print(
         f"{rows['positives'] - short} of {rows['positives']} positives have all {p.sample.negatives} negatives."
     )
-    metrics = _metrics(reports)
-    leak = metrics.get("leak") or {}
-    if leak.get("share") is not None:
+    leak = _metrics(reports).get("leak") or {}
+    if leak.get("rules"):
+        rules, naive = leak["rules"], leak["naive"]
         console.print(
-            f"False negatives: {leak['share']:.1%} of the negatives are hidden positives"
-            f" ({leak['low']:.1%} to {leak['high']:.1%}); without filters {leak['naive_share']:.1%}."
+            f"Leak test: {rules['share']:.1%} of the negatives are hidden positives ({rules['low']:.1%} to"
+            f" {rules['high']:.1%}), at a mean {p.sample.score} score of {rules['hardness']:.3f}; without rules"
+            f" {naive['share']:.1%} at {naive['hardness']:.3f}."
         )
     console.print(f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html")
 
 
-def _metrics(reports: str) -> dict[str, dict[str, float]]:
+def _metrics(reports: str) -> dict[str, Any]:
     """The audit's metrics, empty when it has not run."""
-    import json
-    import os
-
     path = os.path.join(reports, "metrics.json")
     if not os.path.exists(path):
         return {}
     with open(path, encoding="utf-8") as file:
-        values: dict[str, dict[str, float]] = json.load(file)
+        values: dict[str, Any] = json.load(file)
     return values
 
 

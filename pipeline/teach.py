@@ -15,9 +15,10 @@ from typing import Any
 import apache_beam as beam
 import fsspec
 import numpy as np
+import pyarrow as pa
 
 from pipeline import params, runner
-from transforms import arrays, cross_encoder, encoder, lookup, randomness, schema, text
+from transforms import arrays, cross_encoder, encoder, lookup, pooling, randomness, schema, text
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -36,7 +37,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
     rows = 0
     if settings.teach:
-        rows = sum(data.rows("positives")) * (1 + settings.teach.negatives) * settings.teach.epochs
+        per_positive = 1 + settings.teach.negatives + settings.teach.random
+        rows = sum(data.rows("positives")) * per_positive * settings.teach.epochs
     counts = runner.run(f"teach@{name}", build, data, p.beam, writes=[], rows=rows, flags=flags)
     data.publish(output)
     return counts
@@ -96,7 +98,28 @@ def _examples(data: Data, settings: params.Teach, fold: int) -> tuple[list[str],
         texts += [strings[i] for i in of_pair[chosen]]
         rows.append(pairs["document_row"].to_numpy()[chosen])
         labels.append(positive[chosen])
+        query, drawn = _easy(data, settings, queries, pairs, of_pair, others)
+        texts += [strings[i] for i in query]
+        rows.append(drawn)
+        labels.append(np.zeros(len(drawn), bool))
     return texts, np.concatenate(rows), np.concatenate(labels)
+
+
+def _easy(
+    data: Data, settings: params.Teach, queries: pa.Table, pairs: pa.Table, of_pair: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random documents for each positive: (n,) query number, (n,) document row; none is anything to its query."""
+    kinds = np.any([pairs[relation].to_numpy() for relation in schema.RELATIONS], axis=0)
+    positives = np.bincount(of_pair[pairs["positive"].to_numpy()], minlength=len(queries))
+    most = settings.random * int(positives.max(initial=0))
+    words = randomness.id_words(queries["query_id"])
+    drawn = pooling.draw_documents(words, most, lookup.representatives(data), settings.seed)
+    query, turn = np.nonzero((drawn >= 0) & (np.arange(most) < settings.random * positives[:, None]) & others[:, None])
+    row = drawn[query, turn]
+    width = np.int64(len(lookup.representatives(data)))
+    known = of_pair[kinds] * width + pairs["document_row"].to_numpy()[kinds]
+    keep = ~np.isin(query * width + row, known)
+    return query[keep], row[keep]
 
 
 if __name__ == "__main__":

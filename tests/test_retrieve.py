@@ -100,7 +100,7 @@ def test_exact_search_finds_what_brute_force_finds(tmp_path, shards):
 
 @pytest.mark.parametrize("shards", [1, 8])
 def test_bm25_over_shards_equals_bm25s_over_the_whole(tmp_path, shards):
-    data, texts, ids, _, query_texts, _ = make(tmp_path, shards=shards)
+    data, texts, _, _, query_texts, _ = make(tmp_path, shards=shards)
     retrieve.run(data, settings(), "bm25")
     index = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
     index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
@@ -191,7 +191,7 @@ def test_a_factory_string_that_faiss_does_not_know_is_refused(tmp_path):
 
 
 def test_the_pool_has_every_rank_every_score_and_the_positives(tmp_path):
-    data, _, ids, vectors, _, asked = make(tmp_path, positives=2)
+    data, _, _, vectors, _, asked = make(tmp_path, positives=2)
     p = settings()
     for name in p.retrievers:
         retrieve.run(data, p, name)
