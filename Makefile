@@ -25,11 +25,12 @@ install: .venv/installed stdlib
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.lock)"
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $@
+	@rm -f stdlib
+	@touch $@
 
 # The default source: the standard library of the Python that runs here.
-stdlib: .venv/installed
-	ln -sfn "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" stdlib
+stdlib: | .venv/installed
+	@ln -sfn "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" stdlib
 
 format:
 	$(BIN)/ruff check --fix .

@@ -28,12 +28,13 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(export_shard, data=data, p=p, recipe=recipe)
-        card = functools.partial(write_card, data=data, p=p, recipe=recipe)
-        _ = root | "Name" >> beam.Create(["README.md"]) | "Card" >> ForEachShard(card)
         return root | beam.Create(data.shards("negatives")) | ForEachShard(work)
 
     writes = ["triplets", *(f"views/{view}" for view in p.export.views)]
-    return runner.run("export", build, data, p.beam, writes=writes, rows=sum(data.rows("negatives")), flags=flags)
+    rows = sum(data.rows("negatives"))
+    counts = runner.run("export", build, data, p.beam, writes=writes, rows=rows, flags=flags)
+    data.write_text("README.md", card(p, recipe))
+    return counts
 
 
 def describe(data: Data, p: params.Params) -> dict[str, Any]:
@@ -88,15 +89,14 @@ def export_shard(shard: str, data: Data, p: params.Params, recipe: str) -> Count
     return counts
 
 
-def write_card(name: str, data: Data, p: params.Params, recipe: str) -> Counts:
-    """Write the dataset card beside the triplets."""
+def card(p: params.Params, recipe: str) -> str:
+    """The dataset card: a README that the usual dataset hubs and viewers understand."""
     rows = json.loads(recipe)["rows"]
-    columns = schema.triplets(p.retrievers, p.scorers)
+    configs: dict[str, str] = {"triplets": "triplets", **{view: f"views/{view}" for view in p.export.views}}
     lines = [
         "---",
         "configs:",
-        "- config_name: default",
-        "  data_files: part-*.parquet",
+        *(f"- config_name: {name}\n  data_files: {path}/*.parquet" for name, path in configs.items()),
         "---",
         "# Training triplets with mined negatives",
         "",
@@ -106,14 +106,13 @@ def write_card(name: str, data: Data, p: params.Params, recipe: str) -> Counts:
         "",
         "| column | type |",
         "|---|---|",
-        *(f"| `{field.name}` | {field.type} |" for field in columns),
+        *(f"| `{field.name}` | {field.type} |" for field in schema.triplets(p.retrievers, p.scorers)),
         "",
         "Rows are sorted by (query_id, positive_id, negative_id) within a file; all rows of a query are in one file.",
         "`rank_R` is null where retriever R did not return the negative; `negative_kind` is `hard` or `random`.",
         "",
     ]
-    data.write_text(f"{staged('triplets')}/{name}", "\n".join(lines))
-    return Counts()
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

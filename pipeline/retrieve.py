@@ -218,7 +218,7 @@ def search(data: Data, retriever: Any, rows: np.ndarray, queries: np.ndarray, de
         query, document, score = query[order], document[order], score[order]
         place = arrays.rank_within(query, [np.arange(len(query))])
         fetched = np.bincount(query, minlength=len(rows))
-        at_depth, last = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
+        at_depth, last = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
         at_depth[query[place == depth - 1]] = score[place == depth - 1]
         last[query] = score  # the worst comes last
         close = last >= at_depth - topk.ROUNDING * np.maximum(1.0, np.abs(at_depth))

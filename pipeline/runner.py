@@ -72,7 +72,7 @@ def run(
       settings: the ``beam`` section.
       writes: datasets it writes, staged, or in place where earlier shards are worth keeping.
       rows: how many rows there are to do, for the progress bar.
-      in_place: for a stage that writes its shards where they stay and reuses those it finds, the shards of each dataset.
+      in_place: for a stage that writes where its shards stay and reuses those it finds: the shards of each dataset.
       flags: further Beam flags.
 
     Returns:

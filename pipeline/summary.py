@@ -49,7 +49,7 @@ def _metrics(reports: str) -> dict[str, Any]:
 
 def show_triplets(root: str, count: int) -> None:
     """Print the first triplets, a few lines each."""
-    data, console = Data(root), Console(highlight=False)
+    data, console = Data(root), Console(highlight=False, soft_wrap=True)
     left = count
     for shard in data.shards("triplets"):
         for row in data.read("triplets", shard).slice(0, left).to_pylist():
@@ -59,7 +59,7 @@ def show_triplets(root: str, count: int) -> None:
                     f"{s} {row[prefix + s]:.3f}" for s in scores if prefix and row[prefix + s] is not None
                 )
                 text = textwrap.shorten(" ".join(row[role].split()), 96, placeholder=" …")
-                console.print(f"[bold]{role:9}[/bold] {escape(text)}  [dim]{numbers}[/dim]")
+                console.print(f"[bold]{role:9}[/bold] {escape(text)}" + (f"  [dim]{numbers}[/dim]" if numbers else ""))
             console.print()
             left -= 1
         if left <= 0:

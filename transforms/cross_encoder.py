@@ -21,7 +21,7 @@ FOLDS = 2
 def fold_of(groups: Sequence[str]) -> np.ndarray:
     """(q,) fold of each query, by its group of near-duplicates: queries that ask the same share a fold.
 
-    >>> fold_of(["a", "b", "a"]).tolist()
+    >>> fold_of(["c", "d", "c"]).tolist()
     [1, 0, 1]
     """
     words = pd.util.hash_array(np.asarray(groups, dtype=object), categorize=False)
