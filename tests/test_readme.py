@@ -1,0 +1,114 @@
+"""The README's commands work as they stand there."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import jobs
+import pytest
+import yaml
+
+from pipeline import params
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", README, re.S)
+
+
+def commands():
+    lines = "\n".join(body for kind, body in BLOCKS if kind == "bash").splitlines()
+    return {re.sub(r"\s+#.*", "", line) for line in lines if line.strip()}
+
+
+def test_every_command_is_run_by_a_test_or_by_ci():
+    ci = (ROOT / ".ci" / "run").read_text()
+    in_ci = {"make mine", "make test"}
+    assert all(command in ci for command in in_ci)
+    below = {"gangue show", "dvc exp run -S filter.perc=0.9", "dvc metrics diff"}
+    assert commands() == in_ci | below
+
+
+@pytest.mark.parametrize("line", [line for kind, body in BLOCKS if kind == "yaml" for line in body.splitlines()])
+def test_the_sources_it_shows_are_good_params(line):
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params.parse(values | yaml.safe_load(line))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone of the project with a small job, mined by ``dvc repro``."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("pipeline", "transforms"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    jobs.write(folder, queries=12, documents=40)
+    values = json.loads((folder / "params.yaml").read_text())
+    values["source"]["path"] = "source"
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    script = (
+        "git init -q . && git config user.email a@b.c && git config user.name n && dvc init -q"
+        " && git add -A && git commit -qm one && dvc repro && git add -A && git commit -qm two"
+    )
+    shell(folder, script)
+    return folder
+
+
+def shell(folder, script):
+    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(project):
+    assert "Data and pipelines are up to date." in shell(project, "dvc repro")
+    assert shell(project, "gangue show").count("negative ") == 3
+    log = shell(project, "dvc exp run -S filter.perc=0.9")
+    ran = set(re.findall(r"Running stage '([^']+)'", log))
+    assert {"filter", "sample", "export", "audit"} <= ran
+    assert not any(stage.startswith(("embed", "teach", "score", "ingest", "cluster")) for stage in ran)
+    assert "triplets" in shell(project, "dvc metrics diff")
+
+
+def test_the_python_it_shows_loads_the_triplets(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    scope = {}
+    for kind, body in BLOCKS:
+        if kind == "python":
+            exec(body, scope)
+    assert scope["triplets"].column_names == ["anchor", "positive", "negative"]
+    assert len(scope["triplets"]) > 0
+
+
+def test_the_comparison_runs_on_any_beir_folder(tmp_path):
+    texts = [
+        f"{a} {b} {c} wing flow" for a in ("heat", "drag", "lift") for b in ("of", "in") for c in ("air", "gas", "oil")
+    ]
+    corpus = [{"_id": f"d{i}", "title": "", "text": f"{t} {i}"} for i, t in enumerate(texts)]
+    queries = [{"_id": f"q{i}", "text": t} for i, t in enumerate(texts[:4])]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "qrels").mkdir()
+    pairs = "".join(f"q{i}\td{i}\t1\n" for i in range(4))
+    (tmp_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + pairs)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.against_sentence_transformers",
+        "--data",
+        str(tmp_path),
+        "--repeats",
+        "1",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
