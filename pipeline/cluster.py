@@ -59,7 +59,7 @@ def train(_: str, data: Data, name: str, settings: params.Cluster) -> Counts:
 
 def assign_shard(shard: str, data: Data, name: str) -> Counts:
     """Assign the documents of one shard."""
-    (centroids,) = (data.read(staged(f"clusters/{name}/centroids"), shard_names(1)[0]),)
+    centroids = data.read(staged(f"clusters/{name}/centroids"), shard_names(1)[0])
     vectors = data.read(f"vectors/{name}/documents", shard)
     matrix = np.where(arrays.present(vectors)[:, None], arrays.matrix(vectors), np.nan)
     cluster, similarity = clustering.assign(matrix, arrays.matrix(centroids))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import logging
 import re
 import sys
@@ -207,11 +206,3 @@ def report_errors(command: Callable[[], None]) -> int:
         print("gangue: interrupted; what was finished is kept. Run the same command to go on", file=sys.stderr)  # noqa: T201
         return 130
     return 0
-
-
-def total(counts: Sequence[Counts]) -> Counts:
-    """Sum of several counts."""
-    result: Counts = collections.Counter()
-    for count in counts:
-        result.update(count)
-    return result

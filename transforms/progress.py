@@ -53,7 +53,6 @@ class _Bar:
     def __init__(self, title: str, total: int) -> None:
         from rich import progress
 
-        self._rate = progress.TextColumn("{task.completed:.0f}/{task.total:.0f} rows, {task.speed} rows/s")
         self.bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),

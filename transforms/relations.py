@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import arrays, schema
+from transforms import arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +100,8 @@ def duplicates(query: np.ndarray, group: np.ndarray, order: np.ndarray, tie: np.
     >>> duplicates(np.array([0, 0, 0]), np.array([5, 5, 6]), np.array([2, 1, 3]), np.array([0, 1, 2])).tolist()
     [True, False, False]
     """
-    (both,) = (query * (int(group.max(initial=0)) + 1) + group,)
+    both = query * (int(group.max(initial=0)) + 1) + group
     return arrays.rank_within(both, [order, tie]) > 0
-
-
-def empty_relations(rows: int) -> dict[str, np.ndarray]:
-    """Every relation, false for all rows."""
-    return {relation: np.zeros(rows, bool) for relation in schema.RELATIONS}
 
 
 def _among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:

@@ -70,6 +70,11 @@ class Candidates:
     positive_query: np.ndarray
     positive_scores: Mapping[str, np.ndarray]
 
+    @property
+    def retrieved(self) -> np.ndarray:
+        """(n,) bool, some retriever returned it."""
+        return ~np.all([np.isnan(rank) for rank in self.ranks.values()], axis=0)
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdicts:
@@ -191,9 +196,8 @@ def _fires(
         assert rule.first is not None
         assert rule.last is not None
         inside = (rank >= rule.first) & (rank <= rule.last)
-        retrieved = ~np.all([np.isnan(ranks) for ranks in candidates.ranks.values()], axis=0)
         # A document drawn at random has no rank to judge, unless a retriever returned it as well.
-        return ~inside & ~(candidates.random & ~retrieved)[pairs], nowhere
+        return ~inside & ~(candidates.random & ~candidates.retrieved)[pairs], nowhere
     score = candidates.scores[rule.score][pairs]
     unscored = np.isnan(score)
     if rule.kind == "abs":

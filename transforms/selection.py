@@ -92,7 +92,7 @@ def choose(
         settings.seed, query_words[candidates.query[pair]], positive_words[positive], document_words[pair]
     )
     tie = candidates.tie[pair]
-    retrieved = ~np.all([np.isnan(rank) for rank in candidates.ranks.values()], axis=0)[pair]
+    retrieved = candidates.retrieved[pair]
     hard, flat = _hard(settings, positive, score, tie, retrieved, words, candidates)
     random = np.zeros(len(pair), bool)
     if settings.kind == "mixed":
