@@ -3,284 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 import yaml
 from pydantic import Field, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-
-
-class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class PythonCode(_Section):
-    """Functions of a tree of ``.py`` files: docstring paragraph -> source without the docstring."""
-
-    kind: Literal["python_code"]
-    path: str
-    packages: tuple[str, ...] = ()  # modules or packages under path; none: every file
-    min_characters: Count = 60  # shorter functions are rejected
-
-
-class Beir(_Section):
-    """A folder with ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/SPLIT.tsv``."""
-
-    kind: Literal["beir"]
-    path: str
-    splits: tuple[str, ...] = ("train",)
-    min_grade: float = 1.0
-
-
-class Pairs(_Section):
-    """A file of (anchor, positive) rows under ``path``, and optionally a file of further documents."""
-
-    kind: Literal["pairs"]
-    path: str
-    pairs: str
-    anchor: str = "anchor"
-    positive: str = "positive"
-    anchor_id: str | None = None
-    positive_id: str | None = None
-    corpus: str | None = None
-    text: str = "text"  # column of the corpus file
-    document_id: str | None = None  # column of the corpus file
-
-
-class Tables(_Section):
-    """Documents, queries and positives that have ids, one file each under ``path``."""
-
-    kind: Literal["tables"]
-    path: str
-    documents: str
-    queries: str
-    positives: str
-    document_id: str = "document_id"
-    document_text: str = "text"
-    document_title: str | None = None
-    query_id: str = "query_id"
-    query_text: str = "text"
-    positive_query_id: str = "query_id"
-    positive_document_id: str = "document_id"
-    grade: str | None = None
-
-
-Source = Annotated[PythonCode | Beir | Pairs | Tables, Field(discriminator="kind")]
-
-
-class Ingest(_Section):
-    """How the corpus is cut into shards, and what counts as a near-duplicate."""
-
-    documents_per_shard: Positive = 4096
-    queries_per_shard: Positive = 1024
-    near_duplicate: Annotated[float, Field(gt=0, le=1)] | None = 0.85  # Jaccard of word trigrams; null: off
-
-
-class Encoder(_Section):
-    """A sentence-transformers model and how it is run."""
-
-    model: str  # package:MODULE/path, a folder, or a hub id
-    revision: str | None = None
-    max_length: Positive | None = None  # tokens; null: the model's own
-    query_prompt: str = ""
-    document_prompt: str = ""
-    normalise: bool = True
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    tokens_per_batch: Positive = 2048
-    trust_remote_code: bool = False
-
-
-class Cluster(_Section):
-    """Spherical k-means over the document vectors of each encoder."""
-
-    clusters: Positive = 32
-    iterations: Positive = 20
-    sample: Positive = 262144  # vectors to train on
-    seed: int = 13
-
-
-class Dense(_Section):
-    """Nearest documents by inner product of an encoder's vectors."""
-
-    kind: Literal["dense"]
-    encoder: Name
-    depth: Positive = 100
-    max_depth: Positive | None = None  # deepen a query's search up to here while its quota is not met
-    index: str = "Flat"  # a FAISS factory string
-    nprobe: Positive | None = None
-
-
-class Bm25(_Section):
-    """Best documents by BM25 (Lucene's variant)."""
-
-    kind: Literal["bm25"]
-    depth: Positive = 100
-    max_depth: Positive | None = None
-    k1: float = 1.5
-    b: Annotated[float, Field(ge=0, le=1)] = 0.75
-    stopwords: str | None = "en"
-
-
-Retriever = Annotated[Dense | Bm25, Field(discriminator="kind")]
-
-
-class Pool(_Section):
-    """What joins the retrieved candidates."""
-
-    random: Count = 0  # documents per query drawn uniformly from the whole corpus
-    seed: int = 13
-
-
-class Teach(_Section):
-    """Fine-tune a small cross-encoder on the given pairs, each fold of queries by the other fold."""
-
-    encoder: Name  # whose weights it starts from
-    layers: Positive = 2
-    negatives: Positive = 1  # per positive, drawn from its query's pool
-    random: Count = 3  # per positive, drawn from the whole corpus
-    epochs: Positive = 1
-    batch_size: Positive = 8
-    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
-    seed: int = 13
-
-
-class Scorer(_Section):
-    """A cross-encoder: a model, or one taught here."""
-
-    model: str | None = None
-    revision: str | None = None
-    teach: Teach | None = None
-    depth: Positive = 20  # pairs to score: those that some retriever ranks this high, random ones, positives
-    max_length: Positive = 128
-    tokens_per_batch: Positive = 4096
-    trust_remote_code: bool = False
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Scorer:
-        if (self.model is None) == (self.teach is None):
-            raise ValueError("must have either model or teach")
-        return self
-
-
-_RULE_KEYS = {
-    "naive": (),
-    "shifted": ("shift", "score"),
-    "abs": ("abs", "score"),
-    "margin": ("margin", "score", "positive"),
-    "perc": ("perc", "score", "positive"),
-    "rank_window": ("first", "last", "score"),
-    "denoise": ("max", "score"),
-}
-
-
-class Rule(_Section):
-    """One false-negative rule; which keys it takes depends on its kind, any other key is an error."""
-
-    kind: Literal["naive", "shifted", "abs", "margin", "perc", "rank_window", "denoise"]
-    score: Name | None = None  # a retriever or a scorer
-    positive: Literal["own", "min", "mean", "max"] | None = None  # which positive's score sets the ceiling
-    shift: Count | None = None  # shifted: first ranks to drop
-    abs: float | None = None  # abs: ceiling
-    margin: Annotated[float, Field(ge=0)] | None = None  # margin: distance below the positive
-    perc: Annotated[float, Field(gt=0)] | None = None  # perc: share of the positive's score
-    first: Positive | None = None  # rank_window: raw ranks of the retriever ``score``
-    last: Positive | None = None
-    max: float | None = None  # denoise: a cross-encoder score above this is a likely positive
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keys_of_kind(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("kind") not in _RULE_KEYS:
-            return values
-        takes = _RULE_KEYS[values["kind"]]
-        idle = [key for key in values if key not in (*takes, "kind", "also") and values[key] is not None]
-        if idle:
-            raise ValueError(f"kind {values['kind']} does not read {', '.join(idle)}; it takes {', '.join(takes)}")
-        if "positive" in takes and values.get("positive") is None:
-            values = {**values, "positive": "min"}
-        absent = [key for key in takes if values.get(key) is None]
-        if absent:
-            raise ValueError(f"kind {values['kind']} needs {', '.join(absent)}")
-        return values
-
-    @model_validator(mode="after")
-    def _window(self) -> Rule:
-        if self.first is not None and self.last is not None and self.first > self.last:
-            raise ValueError(f"first must be <= last, got {self.first} > {self.last}")
-        return self
-
-
-class Filter(Rule):
-    """The main rule, and further ones that stack on it."""
-
-    also: tuple[Rule, ...] = ()
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """All rules in the order in which they fire."""
-        return (self, *self.also)
-
-
-class Simans(_Section):
-    """Ambiguous negatives: p ~ exp(-a (s - s_positive - b)^2), or with law laplace exp(-a |s - s_positive - b|)."""
-
-    a: Annotated[float, Field(gt=0)] = 0.5
-    b: float = 0.0
-    law: Literal["gauss", "laplace"] = "gauss"
-    scale: Literal["raw", "zscore"] = "zscore"
-
-
-class Sample(_Section):
-    """Which of the kept candidates become negatives."""
-
-    kind: Literal["top", "random", "simans", "mixed"]
-    score: Name  # hardness: a retriever or a scorer
-    negatives: Positive = 5  # per (query, positive)
-    skip_kept: Count = 0  # hardest kept candidates to pass over
-    first: Positive | None = None  # choose among this many hardest kept candidates; null: among all
-    random: Count | None = None  # mixed: how many of the negatives come from the whole corpus
-    simans: Simans | None = None
-    seed: int = 13
-
-    @model_validator(mode="after")
-    def _of_kind(self) -> Sample:
-        if (self.simans is not None) != (self.kind == "simans"):
-            raise ValueError(f"simans belongs to kind simans and only there, got kind {self.kind}")
-        if (self.random is not None) != (self.kind == "mixed"):
-            raise ValueError(f"random belongs to kind mixed and only there, got kind {self.kind}")
-        if self.random is not None and self.random > self.negatives:
-            raise ValueError(f"random must be <= negatives, got {self.random} > {self.negatives}")
-        return self
-
-
-class Export(_Section):
-    """Which ready-made views are written beside the triplets."""
-
-    views: tuple[Literal["triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"], ...] = ()
-
-
-class Audit(_Section):
-    """How the result is measured."""
-
-    hidden: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the positives that the leak test hides
-    rounds: Positive = 5  # leak: how often other positives are hidden
-    examples: Count = 12  # rows shown in the report
-    seed: int = 13
-
-
-class Beam(_Section):
-    """Where the pipelines run."""
-
-    runner: Literal["FnApiRunner", "BundleBasedDirectRunner", "DataflowRunner"] = "FnApiRunner"
-    workers: Positive = 1
-    options: tuple[str, ...] = ()  # further Beam flags
-
-
-class Params(_Section):
+from pipeline.sections import Name, Section
+from pipeline.sections import Audit as Audit
+from pipeline.sections import Beam as Beam
+from pipeline.sections import Beir as Beir
+from pipeline.sections import Bm25 as Bm25
+from pipeline.sections import Cluster as Cluster
+from pipeline.sections import Dense as Dense
+from pipeline.sections import Encoder as Encoder
+from pipeline.sections import Export as Export
+from pipeline.sections import Filter as Filter
+from pipeline.sections import Ingest as Ingest
+from pipeline.sections import Pairs as Pairs
+from pipeline.sections import Pool as Pool
+from pipeline.sections import PythonCode as PythonCode
+from pipeline.sections import Retriever as Retriever
+from pipeline.sections import Rule as Rule
+from pipeline.sections import Sample as Sample
+from pipeline.sections import Scorer as Scorer
+from pipeline.sections import Simans as Simans
+from pipeline.sections import Source as Source
+from pipeline.sections import Tables as Tables
+from pipeline.sections import Teach as Teach
+
+
+class Params(Section):
     """The whole of ``params.yaml``."""
 
     source: Source
