@@ -1,0 +1,113 @@
+"""Build what a retriever searches: a FAISS index of the vectors, or the BM25 weights of the texts."""
+
+from __future__ import annotations
+
+import collections
+import functools
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipeline import params, retrievers
+from transforms import arrays, dense, lexical, lookup, text
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data, shard_names, staged
+
+
+def index_documents(root: beam.Pipeline, data: Data, p: params.Params, name: str) -> Any:
+    """Lay the indexing of a retriever on a pipeline.
+
+    Returns:
+      A PCollection that is done when the index is, or None where vectors are searched as they are.
+    """
+    settings = p.retrievers[name]
+    if isinstance(settings, params.Dense):
+        if settings.index == "Flat":
+            return None
+        build = functools.partial(build_faiss, data=data, p=p, name=name)
+        return root | "Index" >> beam.Create([settings.index]) | "Build" >> ForEachShard(build)
+    documents = root | "Documents" >> beam.Create(data.shards("documents"))
+    counted = documents | "Count" >> ForEachShard(functools.partial(count_tokens, data=data, p=p, name=name))
+    gather = functools.partial(gather_vocabulary, data=data, name=name)
+    gathered = root | "One" >> beam.Create(["vocabulary"]) | "Gather" >> ForEachShard(gather, after=counted)
+    weigh = functools.partial(weigh_tokens, data=data, p=p, name=name)
+    return documents | "Weigh" >> ForEachShard(weigh, after=gathered)
+
+
+def build_faiss(factory: str, data: Data, p: params.Params, name: str) -> Counts:
+    """Build the FAISS index of a dense retriever."""
+    settings = p.retrievers[name]
+    assert isinstance(settings, params.Dense)
+    if not data.local:
+        raise ValueError(f"retrievers.{name}.index: FAISS writes to local disk only, got {data.root}. Use Flat")
+    output = staged(f"indexes/{name}/faiss")
+    data.begin(f"indexes/{name}/faiss")
+    data.write_text(f"{output}/factory.txt", factory + "\n")
+    centroids = arrays.matrix(data.read(f"clusters/{settings.encoder}/centroids", shard_names(1)[0]))
+    vectors = lookup.vectors(data, f"vectors/{settings.encoder}/documents")
+    dense.build_index(factory, vectors, centroids, data.path(output, retrievers.INDEX_FILE))
+    return Counts()
+
+
+def _tokens(data: Data, p: params.Params, name: str, shard: str) -> list[list[str]]:
+    settings = p.retrievers[name]
+    assert isinstance(settings, params.Bm25)
+    block = data.read("documents", shard, ["title", "text"])
+    return lexical.tokenise(text.full_text(block["title"], block["text"]).to_pylist(), settings.stopwords)
+
+
+def count_tokens(shard: str, data: Data, p: params.Params, name: str) -> Counts:
+    """Document frequencies of one shard; copies of a text count once."""
+    number = data.shards("documents").index(shard)
+    offsets = lookup.rows(data, "documents", ("document_id",)).offsets
+    first = lookup.representatives(data)[offsets[number] : offsets[number + 1]]
+    tokens = [words for words, counts in zip(_tokens(data, p, name, shard), first, strict=True) if counts]
+    frequencies = lexical.document_frequencies(tokens)
+    words = sorted(frequencies)
+    table = pa.table([words, [frequencies[word] for word in words]], schema=lexical.VOCABULARY)
+    size = {lexical.DOCUMENTS: str(len(tokens)), lexical.TOKENS: str(sum(map(len, tokens)))}
+    data.write(_frequencies(name), shard, table.replace_schema_metadata(size))
+    return Counts()
+
+
+def _frequencies(name: str) -> str:
+    return staged(f"indexes/{name}/frequencies")
+
+
+def gather_vocabulary(_: str, data: Data, name: str) -> Counts:
+    """Sum the shards' document frequencies: a token's number is its place in the sorted vocabulary."""
+    total: collections.Counter[str] = collections.Counter()
+    size: collections.Counter[bytes] = collections.Counter()
+    for shard in data.shards(_frequencies(name)):
+        table = data.read(_frequencies(name), shard)
+        total.update(dict(zip(table["token"].to_pylist(), table["documents"].to_pylist(), strict=True)))
+        size.update({key: int(table.schema.metadata[key]) for key in (lexical.DOCUMENTS, lexical.TOKENS)})
+    words = sorted(total)
+    table = pa.table([words, [total[word] for word in words]], schema=lexical.VOCABULARY)
+    output = staged(f"indexes/{name}/vocabulary")
+    metadata = {key: str(value) for key, value in size.items()}
+    data.write(output, shard_names(1)[0], table.replace_schema_metadata(metadata))
+    return Counts({f"rows:{output}": len(words)})
+
+
+@functools.lru_cache(maxsize=1)
+def _statistics(data: Data, name: str) -> tuple[dict[str, int], np.ndarray, int, float]:
+    table = data.read(staged(f"indexes/{name}/vocabulary"), shard_names(1)[0])
+    documents, tokens = (int(table.schema.metadata[key]) for key in (lexical.DOCUMENTS, lexical.TOKENS))
+    vocabulary = {word: number for number, word in enumerate(table["token"].to_pylist())}
+    return vocabulary, table["documents"].to_numpy(), documents, tokens / max(1, documents)
+
+
+def weigh_tokens(shard: str, data: Data, p: params.Params, name: str) -> Counts:
+    """BM25 weights of one shard's documents."""
+    settings = p.retrievers[name]
+    assert isinstance(settings, params.Bm25)
+    vocabulary, frequencies, documents, mean_length = _statistics(data, name)
+    tokens = _tokens(data, p, name, shard)
+    known = [[word for word in words if word in vocabulary] for words in tokens]
+    table = lexical.weigh(known, vocabulary, frequencies, documents, mean_length, settings.k1, settings.b)
+    output = staged(f"indexes/{name}/weights")
+    data.write(output, shard, table, suffix=".arrow")
+    return Counts({f"rows:{output}": len(table)})

@@ -1,0 +1,109 @@
+"""Search a retriever: the best documents in the one order that ids decide, and who must search deeper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline import params, retrievers
+from transforms import arrays, lookup, relations, rules, topk
+from transforms.storage import Data
+
+
+class Hits:
+    """What a search found: (n,) query number, document row, float64 score; best first in each query."""
+
+    def __init__(self, query: np.ndarray, document: np.ndarray, score: np.ndarray) -> None:
+        self.query, self.document, self.score = query, document, score
+
+    def without(self, queries: np.ndarray) -> Hits:
+        """Hits of all other queries."""
+        keep = ~np.isin(self.query, queries)
+        return Hits(self.query[keep], self.document[keep], self.score[keep])
+
+    def extended(self, more: Hits) -> Hits:
+        """These and more."""
+        return Hits(
+            np.concatenate([self.query, more.query]),
+            np.concatenate([self.document, more.document]),
+            np.concatenate([self.score, more.score]),
+        )
+
+
+def search(data: Data, retriever: Any, rows: np.ndarray, queries: np.ndarray, depth: int) -> Hits:
+    """The best ``depth`` documents of these queries: fetched in float32, rescored and ordered in float64.
+
+    Where the last document fetched scores as well as the one at the depth, the search cannot know that it has all of
+    its equals, so it fetches more: ties go by id, not by what an index happens to return.
+    """
+    settled = Hits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    pending, fetch = queries, depth
+    while pending.size:
+        documents, _ = retriever.search(rows[pending], fetch, lookup.representatives(data))
+        query, document = np.repeat(pending, documents.shape[1]), documents.reshape(-1)
+        query, document = query[document >= 0], document[document >= 0]
+        score = retriever.score(rows[query], document)
+        _, tie = retrievers.document_columns(data, document)
+        order = topk.order(query, score, tie)
+        query, document, score = query[order], document[order], score[order]
+        place = arrays.rank_within(query, [np.arange(len(query))])
+        fetched = np.bincount(query, minlength=len(rows))
+        at_depth, last = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+        at_depth[query[place == depth - 1]] = score[place == depth - 1]
+        last[query] = score  # the worst comes last
+        close = last >= at_depth - topk.ROUNDING * np.maximum(1.0, np.abs(at_depth))
+        tied = pending[(close & (fetched >= fetch + topk.MARGIN))[pending]]
+        keep = place < depth
+        settled = settled.extended(Hits(query[keep], document[keep], score[keep]).without(tied))
+        pending, fetch = tied, 4 * fetch
+    return settled
+
+
+def short_queries(
+    data: Data,
+    p: params.Params,
+    name: str,
+    retriever: Any,
+    block: relations.QueryBlock,
+    rows: np.ndarray,
+    hits: Hits,
+    pending: np.ndarray,
+    depth: int,
+) -> np.ndarray:
+    """Queries that reached the depth but not the quota of ``sample``, by the rules that this retriever can judge."""
+    wanted = relations.involved(block, hits.document)
+    documents = lookup.rows(data, "documents", ("text_hash", "near_group")).take(wanted)
+    kinds = relations.annotate(block, documents, wanted, hits.query, hits.document)
+    (groups,) = arrays.codes(documents["near_group"])
+    code = groups[np.searchsorted(wanted, hits.document)]
+    place = np.arange(len(hits.query))
+    kinds["duplicate"] = relations.duplicates(hits.query, code, place, place)
+    positive_score = retriever.score(rows[block.positive_query], block.positive_row)
+    own = [rule for rule in p.filter.rules if rule.score == name]
+    rank = arrays.rank_within(hits.query, [place]) + 1.0
+    verdicts = rules.judge(
+        rules.Candidates(
+            query=hits.query,
+            tie=place,
+            relations=kinds,
+            scores={name: hits.score.astype(np.float32)},
+            ranks={name: rank},
+            random=np.zeros(len(place), bool),
+            positive_query=block.positive_query,
+            positive_scores={name: positive_score.astype(np.float32)},
+        ),
+        own,
+        len(rows),
+    )
+    kept = verdicts.verdict == -1
+    query, positive = hits.query[verdicts.pair[kept]], verdicts.positive[kept]
+    quota = p.sample.negatives - (p.sample.random or 0) + p.sample.skip_kept
+    if (positive >= 0).any():  # a verdict per positive: the scarcest decides
+        enough = np.bincount(positive, minlength=len(block.positives)) >= quota
+        satisfied = np.ones(len(rows), bool)
+        np.logical_and.at(satisfied, block.positive_query, enough)
+    else:
+        satisfied = np.bincount(query, minlength=len(rows)) >= quota
+    full = np.bincount(hits.query, minlength=len(rows)) >= depth
+    return pending[~satisfied[pending] & full[pending]]
