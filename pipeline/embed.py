@@ -27,10 +27,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         return root | beam.Create(shards) | ForEachShard(work)
 
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
-    writes = {f"vectors/{name}/{dataset}": data.shards(dataset) for dataset in TEXTS}
-    return runner.run(
-        f"embed@{name}", build, data, p.beam, writes=list(writes), rows=rows, in_place=writes, flags=flags
-    )
+    in_place = {f"vectors/{name}/{dataset}": data.shards(dataset) for dataset in TEXTS}
+    return runner.run(f"embed@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
 
 
 def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.Encoder, folder: str) -> Counts:

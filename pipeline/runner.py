@@ -57,9 +57,9 @@ def run(
     data: Data,
     settings: params.Beam,
     *,
-    writes: Sequence[str],
     rows: int,
-    in_place: Mapping[str, Sequence[str]] | None = None,
+    writes: Sequence[str] = (),
+    in_place: Mapping[str, Sequence[str]] = {},
     flags: Sequence[str] = (),
 ) -> Counts:
     """Run a stage and publish what it wrote.
@@ -69,9 +69,10 @@ def run(
       build: lays the stage's transforms on a pipeline.
       data: where its datasets are.
       settings: the ``beam`` section.
-      writes: datasets it writes, staged, or in place where earlier shards are worth keeping.
       rows: how many rows there are to do, for the progress bar.
-      in_place: for a stage that writes where its shards stay and reuses those it finds: the shards of each dataset.
+      writes: datasets it stages, which are published when all is well and thrown away when not.
+      in_place: dataset -> its shards, for those it writes where they stay, since what an earlier or a killed run
+        left there is worth keeping; any other shard there is removed.
       flags: further Beam flags.
 
     Returns:
@@ -80,24 +81,21 @@ def run(
     Raises:
       ValueError: the data breaks a rule (the message says which), or the counts do not add up.
     """
-    if not in_place:
-        for dataset in writes:
-            data.begin(dataset)
+    for dataset in writes:
+        data.begin(dataset)
     lookup.forget()
     started = time.monotonic()
     try:
         counts = _execute(stage, build, settings, rows, flags)
-        for dataset, shards in (in_place or {}).items():
+        for dataset, shards in in_place.items():
             data.sweep(dataset, shards)
-        reconcile(stage, counts, data, [dataset if in_place else staged(dataset) for dataset in writes])
+        reconcile(stage, counts, data, [*map(staged, writes), *in_place])
     except BaseException:
-        if not in_place:
-            for dataset in writes:
-                data.begin(dataset)
+        for dataset in writes:
+            data.begin(dataset)
         raise
     for dataset in writes:
-        if not in_place:
-            data.publish(dataset)
+        data.publish(dataset)
     seconds = time.monotonic() - started
     shown = [(name.removeprefix("out:"), n) for name, n in counts.items() if not name.startswith("rows:") and n]
     detail = ", ".join(f"{name} {count}" for name, count in sorted(shown))

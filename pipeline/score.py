@@ -26,18 +26,9 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         work = functools.partial(score_shard, data=data, p=p, name=name)
         return root | beam.Create(data.shards("queries")) | ForEachShard(work)
 
-    output = f"scores/{name}"
     rows = sum(int(worth_scoring(data.read("pairs", s), p.scorers[name].depth).sum()) for s in data.shards("pairs"))
-    return runner.run(
-        f"score@{name}",
-        build,
-        data,
-        p.beam,
-        writes=[output],
-        rows=rows,
-        in_place={output: data.shards("queries")},
-        flags=flags,
-    )
+    in_place = {f"scores/{name}": data.shards("queries")}
+    return runner.run(f"score@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
 
 
 def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:

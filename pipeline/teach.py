@@ -39,7 +39,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     if settings.teach:
         per_positive = 1 + settings.teach.negatives + settings.teach.random
         rows = sum(data.rows("positives")) * per_positive * settings.teach.epochs
-    counts = runner.run(f"teach@{name}", build, data, p.beam, writes=[], rows=rows, flags=flags)
+    counts = runner.run(f"teach@{name}", build, data, p.beam, rows=rows, flags=flags)
     data.publish(output)
     return counts
 

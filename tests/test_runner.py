@@ -70,6 +70,32 @@ def test_an_error_in_a_worker_ends_the_stage_with_its_message_and_shard(tmp_path
     assert data.rows("things") == [2], "the earlier output is untouched"
 
 
+def test_a_dataset_written_in_place_keeps_what_is_done_and_loses_what_is_odd(tmp_path):
+    data, shards = Data(str(tmp_path)), shard_names(2)
+    data.write("vectors", shard_names(1)[0], TABLE)
+
+    def run_in_place(fail):
+        def half(shard):
+            if fail and shard == shards[1]:
+                raise ValueError("killed")
+            data.write("vectors", shard, TABLE)
+            data.write(staged("things"), shard, TABLE)
+            return Counts({"rows:vectors": 2, f"rows:{staged('things')}": 2})
+
+        def build(root):
+            return root | beam.Create(shards) | ForEachShard(half)
+
+        runner.run("test", build, data, params.Beam(), rows=4, writes=["things"], in_place={"vectors": shards})
+
+    with pytest.raises(ValueError, match="killed"):
+        run_in_place(fail=True)
+    assert shards[0] + ".parquet" in data.files("vectors"), "what was done stays for the next run"
+    assert os.listdir(tmp_path) == ["vectors"]
+    run_in_place(fail=False)
+    assert data.shards("vectors") == shards, "the shard of another count is gone"
+    assert data.rows("vectors") == data.rows("things") == [2, 2]
+
+
 @pytest.mark.parametrize("flag", ["--direct_running_mode=multi_threading", "--runner=DaskRunner"])
 def test_runners_that_lose_rows_are_refused(flag):
     with pytest.raises(ValueError, match=r"beam.options: .*(loses rows|drops)"):
