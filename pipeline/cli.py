@@ -35,17 +35,17 @@ def mine(params: ParamsPath = "params.yaml", data: DataPath = "data", reports: R
 @app.command()
 def summary(params: ParamsPath = "params.yaml", data: DataPath = "data", reports: ReportsPath = "reports") -> None:
     """Say what was mined and where to look."""
-    from pipeline import runner, summary
+    from pipeline import runner, show
 
-    raise typer.Exit(runner.report_errors(lambda: summary.show(params, data, reports)))
+    raise typer.Exit(runner.report_errors(lambda: show.summary(params, data, reports)))
 
 
 @app.command()
 def show(data: DataPath = "data", rows: Annotated[int, typer.Option(help="How many triplets.")] = 3) -> None:
     """Print the first triplets with their scores."""
-    from pipeline import runner, summary
+    from pipeline import runner, show
 
-    raise typer.Exit(runner.report_errors(lambda: summary.show_triplets(data, rows)))
+    raise typer.Exit(runner.report_errors(lambda: show.triplets(data, rows)))
 
 
 def main() -> None:

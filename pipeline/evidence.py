@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline import judging, params
 from pipeline.leak import Leak
 from transforms import arrays, checks, rules, selection, statistics
-from transforms.summary import Summary, summarise
+from transforms.distribution import Distribution, distribution_of
 
 NEAR = 10  # ranks at which retrievers are compared, besides their depth
 SIDES = ("positive", "negative", "difference")
@@ -28,7 +28,7 @@ class Evidence:
       sizes: triplets, queries, positives, full (positives with all negatives), hard, random.
       verdicts, fired: verdict -> candidates for which it came first, and at all.
       shortfalls: reason -> positives.
-      scores: score -> side -> summary; a positive counts once, negatives and differences once per triplet.
+      scores: score -> side -> distribution; a positive counts once, negatives and differences once per triplet.
       overlaps: "one|other|ranks" -> (sum of Jaccard indices, queries).
       hardest, suspicious: triplets with their ``order``, first things first; a negative of a query once.
       leak: outcome of the leak test.
@@ -39,7 +39,7 @@ class Evidence:
     verdicts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     fired: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     shortfalls: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    scores: dict[str, dict[str, Summary]] = dataclasses.field(default_factory=dict)
+    scores: dict[str, dict[str, Distribution]] = dataclasses.field(default_factory=dict)
     overlaps: dict[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
     hardest: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     suspicious: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -47,7 +47,7 @@ class Evidence:
 
     def __add__(self, other: Evidence) -> Evidence:
         """The statistics of both."""
-        none = {side: Summary() for side in SIDES}
+        none = {side: Distribution() for side in SIDES}
         scores = {
             name: {side: self.scores.get(name, none)[side] + other.scores.get(name, none)[side] for side in SIDES}
             for name in self.scores | other.scores
@@ -104,9 +104,9 @@ def collect(
         reasons,
         {
             name: {
-                "positive": summarise(positive[name][once]),
-                "negative": summarise(negative[name]),
-                "difference": summarise(positive[name] - negative[name]),
+                "positive": distribution_of(positive[name][once]),
+                "negative": distribution_of(negative[name]),
+                "difference": distribution_of(positive[name] - negative[name]),
             }
             for name in names
         },

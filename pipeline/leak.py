@@ -14,9 +14,9 @@ import pyarrow as pa
 from pipeline import judging, params
 from pipeline.sample import choose
 from transforms import arrays, checks, intervals, lookup, randomness, rules
+from transforms.distribution import Distribution, distribution_of
 from transforms.relations import QueryBlock
 from transforms.storage import Data
-from transforms.summary import Summary, summarise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Stack:
     leaked: int = 0
     hard: int = 0
     hard_leaked: int = 0
-    hardness: Summary = dataclasses.field(default_factory=Summary)
+    hardness: Distribution = dataclasses.field(default_factory=Distribution)
     resampled: list[list[int]] = dataclasses.field(default_factory=lambda: [[0] * intervals.REPLICATES] * 2)
 
     def __add__(self, other: Stack) -> Stack:
@@ -100,7 +100,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
     words = randomness.mix(query_words[positive_query], randomness.id_words(block.positives["document_id"]))
     stacks = {"rules": p.filter.rules, "naive": (params.Rule(kind="naive"),)}
     tallies = {name: np.zeros((shard.queries, 4), np.int64) for name in stacks}
-    hardness = {name: Summary() for name in stacks}
+    hardness = {name: Distribution() for name in stacks}
     queries = hidden_count = 0
     for number in range(p.audit.rounds):
         round_words = randomness.mix(p.audit.seed, number)
@@ -120,7 +120,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
             leaked = answers[pair]
             row = np.stack([np.ones_like(hard), leaked, hard, leaked & hard], axis=1)
             np.add.at(tallies[name], query, row)
-            hardness[name] += summarise(unaware.candidates.scores[p.sample.score][pair])
+            hardness[name] += distribution_of(unaware.candidates.scores[p.sample.score][pair])
 
     def summed(name: str) -> Stack:
         resampled = intervals.resampled(query_words, tallies[name][:, :2], p.audit.seed)

@@ -11,8 +11,8 @@ import numpy as np
 from pipeline import charts, leak, params
 from pipeline.evidence import SIDES, Evidence
 from transforms import intervals
+from transforms.distribution import Distribution
 from transforms.storage import Data
-from transforms.summary import Summary
 
 BINS = 40
 _QUANTILES = {"25%": 0.25, "50%": 0.5, "75%": 0.75}
@@ -57,7 +57,7 @@ def metrics(p: params.Params, evidence: Evidence, reuse: dict[str, Any]) -> dict
     sizes = evidence.sizes
     low, high = intervals.wilson(sizes["full"], sizes["positives"])
     means = {
-        name: {side: _rounded(summary.mean if summary.count else None) for side, summary in sides.items()}
+        name: {side: _rounded(values.mean if values.count else None) for side, values in sides.items()}
         for name, sides in evidence.scores.items()
     }
     shares: dict[str, dict[str, float | None]] = {}
@@ -135,27 +135,27 @@ def page(
     )
 
 
-def columns(summary: Summary) -> dict[str, float | int | None]:
+def columns(values: Distribution) -> dict[str, float | int | None]:
     """A distribution in the rows that sentence-transformers prints of mined negatives."""
-    some = summary.count > 0
+    some = values.count > 0
     return {
-        "count": summary.count,
-        "mean": summary.mean if some else None,
-        "std": summary.deviation,
-        "min": summary.low if some else None,
-        **{name: summary.quantile(share) for name, share in _QUANTILES.items()},
-        "max": summary.high if some else None,
+        "count": values.count,
+        "mean": values.mean if some else None,
+        "std": values.deviation,
+        "min": values.low if some else None,
+        **{name: values.quantile(share) for name, share in _QUANTILES.items()},
+        "max": values.high if some else None,
     }
 
 
 def _histograms(evidence: Evidence, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     sides = {side: evidence.scores[name][side] for side in ("positive", "negative")}
-    some = [summary for summary in sides.values() if summary.count] or [Summary(high=1.0)]
+    some = [values for values in sides.values() if values.count] or [Distribution(high=1.0)]
     low, high = min(s.low for s in some), max(s.high for s in some)
     if high - low <= 1e-6 * max(abs(low), abs(high)):  # one value only
         low, high = low - max(abs(low) / 2, 0.5), high + max(abs(high) / 2, 0.5)
     edges = np.linspace(low, high, BINS + 1)
-    return edges, {side: summary.histogram(edges) for side, summary in sides.items()}
+    return edges, {side: values.histogram(edges) for side, values in sides.items()}
 
 
 def _rounded(value: float | None) -> float | None:

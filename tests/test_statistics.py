@@ -12,16 +12,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from transforms import intervals, randomness, statistics
-from transforms.summary import Summary, bin_edges, bins_of, summarise
+from transforms.distribution import Distribution, bin_edges, bins_of, distribution_of
 
 SANE = st.floats(-1e6, 1e6, width=32).map(lambda v: 0.0 if abs(v) < 1e-30 else v)
 ANY = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
 @given(st.lists(SANE, min_size=1, max_size=60), st.floats(0, 1))
-def test_a_summary_agrees_with_numpy(values, share):
+def test_a_distribution_agrees_with_numpy(values, share):
     column = np.float32(values)
-    found = summarise(column)
+    found = distribution_of(column)
     assert (found.count, found.odd) == (len(values), 0)
     assert (found.low, found.high) == (column.min(), column.max())
     assert found.mean == pytest.approx(column.astype(float).mean(), abs=1e-6, rel=1e-6)
@@ -32,9 +32,9 @@ def test_a_summary_agrees_with_numpy(values, share):
 
 
 @given(st.lists(st.lists(ANY, max_size=9), max_size=6))
-def test_summaries_of_shards_add_up_to_the_summary_of_all(shards):
-    parts = functools.reduce(operator.add, (summarise(np.float32(shard)) for shard in shards), Summary())
-    whole = summarise(np.float32([value for shard in shards for value in shard]))
+def test_distributions_of_shards_add_up_to_the_distribution_of_all(shards):
+    parts = functools.reduce(operator.add, (distribution_of(np.float32(shard)) for shard in shards), Distribution())
+    whole = distribution_of(np.float32([value for shard in shards for value in shard]))
     assert (parts.count, parts.odd, parts.bins) == (whole.count, whole.odd, whole.bins)
     assert (parts.low, parts.high) == (whole.low, whole.high)
     scale = max(abs(whole.low), abs(whole.high), 1e-30)
@@ -45,8 +45,8 @@ def test_summaries_of_shards_add_up_to_the_summary_of_all(shards):
 @pytest.mark.parametrize(
     "values", [[], [0.5], [np.nan], [np.inf, -np.inf], [-0.0, 0.0], [3.4e38, -3.4e38], [1e-45, 1.0]]
 )
-def test_no_values_break_a_summary(values):
-    found = summarise(np.float64(values))
+def test_no_values_break_a_distribution(values):
+    found = distribution_of(np.float64(values))
     assert found.count + found.odd == len(values)
     for share in (0.0, 0.25, 0.5, 1.0):
         value = found.quantile(share)
@@ -59,7 +59,7 @@ def test_no_values_break_a_summary(values):
 def test_a_histogram_holds_every_value_once_and_near_its_place(values):
     column = np.float32(values)
     edges = np.linspace(column.min(), column.max() + 1.0, 9)
-    counts = summarise(column).histogram(edges)
+    counts = distribution_of(column).histogram(edges)
     assert counts.sum() == len(values)
     slack = 2e-3 * np.abs(column).max() + 1e-30
     for i in range(8):

@@ -13,11 +13,11 @@ _TINY = np.finfo(np.float32).tiny  # what is smaller has no bins of its own: it 
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
-    """A distribution: exact count, mean, spread and ends; quantiles to 0.1 % from fixed bins.
+class Distribution:
+    """Exact count, mean, spread and ends of some values; quantiles to 0.1 % from fixed bins.
 
     A bin holds the float32 values that agree in their upper 19 bits. Such bins are fixed for any scale,
-    cosines and BM25 alike, so the summaries of shards add up and nothing is ever sorted.
+    cosines and BM25 alike, so the distributions of shards add up and nothing is ever sorted.
 
     Attributes:
       count: finite values.   odd: values that are NaN or infinite, which nothing else here counts.
@@ -34,15 +34,15 @@ class Summary:
     high: float = 0.0
     bins: dict[int, int] = dataclasses.field(default_factory=dict)
 
-    def __add__(self, other: Summary) -> Summary:
-        """The summary of both (Chan, Golub and LeVeque's update)."""
+    def __add__(self, other: Distribution) -> Distribution:
+        """The distribution of both (Chan, Golub and LeVeque's update)."""
         count, odd = self.count + other.count, self.odd + other.odd
         if not self.count or not other.count:
             return dataclasses.replace(self if self.count else other, odd=odd)
         distance = other.mean - self.mean
         bins = collections.Counter(self.bins)
         bins.update(other.bins)
-        return Summary(
+        return Distribution(
             count,
             odd,
             self.mean + distance * other.count / count,
@@ -86,10 +86,10 @@ class Summary:
         return np.bincount(place, counts, minlength=len(edges) - 1).astype(np.int64)
 
 
-def summarise(values: np.ndarray) -> Summary:
-    """Summary of (n,) values.
+def distribution_of(values: np.ndarray) -> Distribution:
+    """Distribution of (n,) values.
 
-    >>> s = summarise(np.array([0.5, 0.25, np.nan, np.inf])) + summarise(np.array([1.0]))
+    >>> s = distribution_of(np.array([0.5, 0.25, np.nan, np.inf])) + distribution_of(np.array([1.0]))
     >>> s.count, s.odd, round(s.mean, 4), s.low, s.high, s.quantile(0.5)
     (3, 2, 0.5833, 0.25, 1.0, 0.500244140625)
     """
@@ -99,10 +99,10 @@ def summarise(values: np.ndarray) -> Summary:
     finite = np.where(np.abs(finite) < _TINY, np.float32(0), finite)
     odd = len(narrow) - len(finite)
     if not finite.size:
-        return Summary(odd=odd)
+        return Distribution(odd=odd)
     wide = finite.astype(np.float64)
     numbers, counts = np.unique(bins_of(finite), return_counts=True)
-    return Summary(
+    return Distribution(
         len(finite),
         odd,
         float(wide.mean()),

@@ -1,4 +1,4 @@
-"""What was mined, in a few lines on the terminal."""
+"""What was mined, on the terminal: a summary, or the first triplets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline import params
 from transforms.storage import Data
 
 
-def show(params_path: str, root: str, reports: str) -> None:
+def summary(params_path: str, root: str, reports: str) -> None:
     """Print the size of the dataset, how hard and how false its negatives are, and where to look."""
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
     rows = {name: sum(data.rows(name)) for name in ("documents", "queries", "positives", "rejected", "triplets")}
@@ -47,7 +47,7 @@ def _metrics(reports: str) -> dict[str, Any]:
     return values
 
 
-def show_triplets(root: str, count: int) -> None:
+def triplets(root: str, count: int) -> None:
     """Print the first triplets, a few lines each."""
     data, console = Data(root), Console(highlight=False, soft_wrap=True)
     left = count
