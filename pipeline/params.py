@@ -9,7 +9,6 @@ import pydantic
 import yaml
 from pydantic import Field, model_validator
 
-from pipeline.sections import Name, Section
 from pipeline.sections import Audit as Audit
 from pipeline.sections import Beam as Beam
 from pipeline.sections import Beir as Beir
@@ -20,6 +19,7 @@ from pipeline.sections import Encoder as Encoder
 from pipeline.sections import Export as Export
 from pipeline.sections import Filter as Filter
 from pipeline.sections import Ingest as Ingest
+from pipeline.sections import Name, Section
 from pipeline.sections import Pairs as Pairs
 from pipeline.sections import Pool as Pool
 from pipeline.sections import PythonCode as PythonCode
@@ -38,11 +38,11 @@ class Params(Section):
 
     source: Source
     ingest: Ingest = Ingest()
-    encoders: dict[Name, Encoder] = {}
+    encoders: dict[Name, Encoder] = Field(default_factory=dict)
     cluster: Cluster = Cluster()
     retrievers: Annotated[dict[Name, Retriever], Field(min_length=1)]
     pool: Pool = Pool()
-    scorers: dict[Name, Scorer] = {}
+    scorers: dict[Name, Scorer] = Field(default_factory=dict)
     filter: Filter
     sample: Sample
     export: Export = Export()
