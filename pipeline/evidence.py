@@ -30,6 +30,8 @@ class Evidence:
       shortfalls: reason -> positives.
       scores: score -> side -> distribution; a positive counts once, negatives and differences once per triplet.
       overlaps: "one|other|ranks" -> (sum of Jaccard indices, queries).
+      order: score -> (wins, compared): of all pairs of a positive and a candidate of its query that both have the
+        score, how many the positive wins, ties half. Candidates are those that are nothing else to the query.
       hardest, suspicious: triplets with their ``order``, first things first; a negative of a query once.
       leak: outcome of the leak test.
     """
@@ -41,6 +43,7 @@ class Evidence:
     shortfalls: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     scores: dict[str, dict[str, Distribution]] = dataclasses.field(default_factory=dict)
     overlaps: dict[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
+    order: dict[str, tuple[float, int]] = dataclasses.field(default_factory=dict)
     hardest: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     suspicious: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     leak: Leak = dataclasses.field(default_factory=Leak)
@@ -52,10 +55,6 @@ class Evidence:
             name: {side: self.scores.get(name, none)[side] + other.scores.get(name, none)[side] for side in SIDES}
             for name in self.scores | other.scores
         }
-        overlaps = {}
-        for key in self.overlaps | other.overlaps:
-            one, two = self.overlaps.get(key, (0.0, 0)), other.overlaps.get(key, (0.0, 0))
-            overlaps[key] = (one[0] + two[0], one[1] + two[1])
         return Evidence(
             self.examples,
             _sum(self.sizes, other.sizes),
@@ -63,7 +62,8 @@ class Evidence:
             _sum(self.fired, other.fired),
             _sum(self.shortfalls, other.shortfalls),
             scores,
-            overlaps,
+            _both(self.overlaps, other.overlaps),
+            _both(self.order, other.order),
             statistics.merge_rows(self.hardest, other.hardest, self.examples),
             statistics.merge_rows(self.suspicious, other.suspicious, self.examples),
             self.leak + other.leak,
@@ -111,6 +111,7 @@ def collect(
             for name in names
         },
         _overlaps(p, loaded),
+        _order(loaded),
         _top(p, triplets, positive[p.sample.score] - negative[p.sample.score]),
         _top(p, triplets, _suspicion(p, negative, positive)),
         leak,
@@ -141,6 +142,24 @@ def _overlaps(p: params.Params, loaded: judging.Shard) -> dict[str, tuple[float,
             result[f"{one}|{other}|{ranks}"] = statistics.overlap(
                 loaded.candidates.query, loaded.candidates.ranks[one], loaded.candidates.ranks[other], ranks
             )
+    return result
+
+
+def _order(loaded: judging.Shard) -> dict[str, tuple[float, int]]:
+    candidates = loaded.candidates
+    plain = ~np.any(list(candidates.relations.values()), axis=0)
+    return {
+        name: statistics.concordance(candidates.query, scores, candidates.relations["positive"], plain)
+        for name, scores in candidates.scores.items()
+    }
+
+
+def _both(one: dict[str, tuple[float, int]], other: dict[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:
+    """Sums of totals and of counts."""
+    result = {}
+    for key in one | other:
+        (total, count), (more, further) = one.get(key, (0.0, 0)), other.get(key, (0.0, 0))
+        result[key] = (total + more, count + further)
     return result
 
 

@@ -53,7 +53,10 @@ def write(
 
 
 def metrics(p: params.Params, evidence: Evidence, reuse: dict[str, Any]) -> dict[str, Any]:
-    """The numbers to compare between runs; null where there is nothing to measure."""
+    """The numbers to compare between runs; null where there is nothing to measure.
+
+    ``order`` is the area under the ROC curve within queries: how often a score puts a positive above a candidate.
+    """
     sizes = evidence.sizes
     low, high = intervals.wilson(sizes["full"], sizes["positives"])
     means = {
@@ -80,6 +83,7 @@ def metrics(p: params.Params, evidence: Evidence, reuse: dict[str, Any]) -> dict
             },
         },
         "means": means,
+        "order": {name: _rounded(wins / pairs if pairs else None) for name, (wins, pairs) in evidence.order.items()},
         "verdicts": dict(evidence.verdicts),
         "shortfalls": dict(sorted(evidence.shortfalls.items())),
         "overlap": shares,

@@ -545,6 +545,32 @@ def test_a_shard_without_queries_is_no_breach(tmp_path):
     assert json.loads(read(tmp_path / "reports", "metrics.json"))["queries"] == 1
 
 
+def test_order_compares_positives_with_candidates_that_are_nothing_else_to_the_query(data, tmp_path):
+    p = parameters()
+    pairs = data.read_all("pairs").to_pylist()
+    judged = {(r["query_id"], r["document_id"]): r["score"] for r in data.read_all("scores/judge").to_pylist()}
+    audit.run(data, p, str(tmp_path / "reports"))
+    order = json.loads(read(tmp_path / "reports", "metrics.json"))["order"]
+    assert set(order) == {"one", "two", "judge"}
+    for name, share in order.items():
+        sides = {"positive": {}, "candidate": {}}
+        for row in pairs:
+            score = judged.get((row["query_id"], row["document_id"])) if name == "judge" else row[f"score_{name}"]
+            others = any(row[relation] for relation in schema.RELATIONS if relation != "positive")
+            if score is not None and (row["positive"] or not others):
+                side = sides["positive" if row["positive"] else "candidate"]
+                side.setdefault(row["query_id"], []).append(score)
+        won = [
+            (high > low) + (high == low) / 2
+            for query, positives in sides["positive"].items()
+            for high in positives
+            for low in sides["candidate"].get(query, [])
+        ]
+        assert share == pytest.approx(sum(won) / len(won), rel=1e-5)
+    assert order["one"] > 0.7 > order["judge"], "positives got a bonus from the retrievers, noise from the judge"
+    assert "above candidates" in read(tmp_path / "reports", "report.html")
+
+
 def test_examples_show_a_negative_of_a_query_once(data):
     loaded = judging.load(data, parameters(), SHARD)
     tables = [data.read(name, SHARD) for name in ("triplets", "verdicts", "shortfalls")]

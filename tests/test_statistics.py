@@ -126,6 +126,24 @@ def test_reuse_counts_every_document_that_serves(times):
     assert found["over 100"] == sum(t > 100 for t in times)
 
 
+COMPARED = st.tuples(st.integers(0, 3), st.none() | st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0]), st.integers(0, 2))
+
+
+@given(st.lists(st.lists(COMPARED, max_size=12), max_size=3))
+def test_concordance_counts_the_pairs_that_a_positive_wins(shards):
+    wins, compared, found = 0.0, 0, []
+    for rows in shards:
+        query, kind = (np.array([row[i] for row in rows], np.int64) for i in (0, 2))
+        scores = np.array([np.nan if row[1] is None else row[1] for row in rows], np.float32)
+        found.append(statistics.concordance(query, scores, kind == 1, kind == 2))
+        for asked, high, one in rows:
+            for answered, low, other in rows:
+                if asked == answered and (one, other) == (1, 2) and high is not None and low is not None:
+                    wins += 1.0 if high > low else 0.5 if high == low else 0.0
+                    compared += 1
+    assert tuple(map(sum, zip((0.0, 0), *found, strict=True))) == (wins, compared)
+
+
 def test_closeness_is_that_of_the_score_that_disagrees_most():
     negatives = {"a": np.array([0.9, 0.9, np.nan]), "b": np.array([5.0, 9.9, 1.0])}
     positives = {"a": np.array([1.0, 1.0, 1.0]), "b": np.array([10.0, 10.0, 0.0])}

@@ -49,6 +49,31 @@ def overlap(query: np.ndarray, one: np.ndarray, other: np.ndarray, depth: int) -
     return float((both[some] / either[some]).sum()), len(some)
 
 
+def concordance(
+    query: np.ndarray, scores: np.ndarray, positive: np.ndarray, candidate: np.ndarray
+) -> tuple[float, int]:
+    """How often a positive scores above a candidate of its query, ties half, and how many such pairs there are.
+
+    The ratio of the two is the area under the ROC curve within queries.
+
+    Args:
+      query: (n,) query number of each row.
+      scores: (n,) NaN where a row has none: it is not compared.
+      positive, candidate: (n,) bool, which rows are compared with which.
+
+    >>> concordance(np.array([0, 0, 0, 1]), np.array([0.5, 0.5, 0.25, 0]), np.arange(4) == 0, np.arange(4) > 0)
+    (1.5, 2)
+    """
+    positive, candidate = positive & ~np.isnan(scores), candidate & ~np.isnan(scores)
+    place = np.unique(scores, return_inverse=True)[1]
+    width = np.int64(len(scores))
+    key, first = query * width + place, query[positive] * width  # sorts by query, then by score
+    below = np.sort(key[candidate])
+    start, stop = np.searchsorted(below, first), np.searchsorted(below, first + width)
+    lower, equal = (np.searchsorted(below, key[positive], side) for side in ("left", "right"))
+    return float(((lower + equal) / 2 - start).sum()), int((stop - start).sum())
+
+
 def closeness(negatives: Mapping[str, np.ndarray], positives: Mapping[str, np.ndarray]) -> np.ndarray:
     """(n,) how close each negative comes to its positive on the score that sees it farthest away.
 
