@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from pipeline import params, runner
-from transforms import runs, sources, tasks
+from transforms import progress, runs, sources, tasks
 from transforms.gathering import gather
 from transforms.planning import Cut, plan
 from transforms.shards import Counts, ForEachShard
@@ -31,7 +31,8 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """
     data.begin("ingest")
     try:
-        found = runs.spill(data, sources.read(p.source))
+        with progress.shown("ingest: reading the source", None, "records"):
+            found = runs.spill(data, sources.read(p.source))
         build = functools.partial(_build, data=data, found=found, p=p)
         return runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)
     finally:

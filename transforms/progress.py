@@ -1,4 +1,4 @@
-"""How far a stage is, for whoever watches: rows done, rows per second, time left."""
+"""How far a stage is, for whoever watches: rows done, rows per second, and time left where the total is known."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def advance(rows: int) -> None:
 class _Lines:
     """Plain lines for logs, at most one every ten seconds."""
 
-    def __init__(self, title: str, total: int) -> None:
-        self._title, self._total, self._done = title, total, 0
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self._title, self._total, self._unit, self._done = title, total, unit, 0
         self._started = self._spoken = time.monotonic()
         self._lock = threading.Lock()
 
@@ -42,44 +42,52 @@ class _Lines:
                 return
             self._spoken = now
             rate = self._done / (now - self._started)
-            left = max(0, self._total - self._done) / rate if rate else 0
-        print(f"{self._title}: {self._done}/{self._total} rows, {rate:.0f} rows/s, {left:.0f} s left",  # noqa: T201
-              file=sys.stderr, flush=True)  # fmt: skip
+            line = f"{self._title}: {_amount(self._done, self._total, self._unit)}, {rate:.0f} {self._unit}/s"
+            if self._total is not None and rate:
+                line += f", {max(0, self._total - self._done) / rate:.0f} s left"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class _Bar:
-    """A bar for terminals."""
+    """A bar for terminals; it only moves to and fro while the total is unknown."""
 
-    def __init__(self, title: str, total: int) -> None:
-        from rich import progress
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        from rich import console, progress
 
-        self.bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.TextColumn("{task.completed:.0f}/{task.total:.0f} rows"),
-            progress.TextColumn("{task.fields[rate]}"),
-            progress.TimeRemainingColumn(),
-            transient=True,
-        )
-        self._task = self.bar.add_task(title, total=total, rate="")
-        self._started, self._done = time.monotonic(), 0
+        columns = [progress.TextColumn("{task.description}"), progress.BarColumn()]
+        columns += [progress.TextColumn("{task.fields[amount]}"), progress.TextColumn("{task.fields[rate]}")]
+        if total is not None:
+            columns.append(progress.TimeRemainingColumn())
+        self.bar = progress.Progress(*columns, console=console.Console(stderr=True), transient=True)
+        self._total, self._unit, self._done = total, unit, 0
+        self._task = self.bar.add_task(title, total=total, amount=_amount(0, total, unit), rate="")
+        self._started = time.monotonic()
 
     def advance(self, rows: int) -> None:
         self._done += rows
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
-        self.bar.update(self._task, advance=rows, rate=f"{rate:.0f} rows/s")
+        amount = _amount(self._done, self._total, self._unit)
+        self.bar.update(self._task, advance=rows, amount=amount, rate=f"{rate:.0f} {self._unit}/s")
+
+
+def _amount(done: int, total: int | None, unit: str) -> str:
+    return f"{done} {unit}" if total is None else f"{done}/{total} {unit}"
 
 
 @contextlib.contextmanager
-def shown(title: str, total: int) -> Iterator[None]:
-    """Show the progress of what runs inside: a bar on a terminal, plain lines otherwise."""
+def shown(title: str, total: int | None, unit: str = "rows") -> Iterator[None]:
+    """Show the progress of what runs inside: a bar on a terminal, plain lines otherwise.
+
+    Args:
+      title: what runs.   total: how much there is to do; None: nobody knows.   unit: of what, in the plural.
+    """
     global _reporter
     if sys.stderr.isatty():
-        bar = _Bar(title, total)
+        bar = _Bar(title, total, unit)
         _reporter = bar
         context: contextlib.AbstractContextManager[object] = bar.bar
     else:
-        _reporter = _Lines(title, total)
+        _reporter = _Lines(title, total, unit)
         context = contextlib.nullcontext()
     try:
         with context:

@@ -96,6 +96,7 @@ def spill(data: Data, blocks: Iterable[Block]) -> Runs:
     for dataset, table in blocks:
         data.write(*_place(AREA, _name(dataset, len(rows[dataset]))), table, suffix=".arrow")
         rows[dataset].append(table.num_rows)
+        progress.advance(table.num_rows)
     names = [_name(dataset, number) for dataset, counts in rows.items() for number in range(len(counts))]
     return Runs(data, tuple(names), tuple(itertools.chain.from_iterable(rows.values())))
 
