@@ -18,6 +18,8 @@ TEXTS = {"documents": ["title", "text"], "queries": ["text"]}
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Embed every document and query; a text that this model has embedded before is not embedded again."""
+    encoder.forget()
+    fingerprint.cache_clear()
     settings = p.encoders[name]
     folder = encoder.locate(settings.model, settings.revision)
     shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]

@@ -22,6 +22,7 @@ def index_documents(root: beam.Pipeline, data: Data, p: params.Params, name: str
     Returns:
       A PCollection that is done when the index is, or None where vectors are searched as they are.
     """
+    _statistics.cache_clear()  # an earlier run in this process may have counted other documents
     settings = p.retrievers[name]
     if isinstance(settings, params.Dense):
         if settings.index == "Flat":

@@ -21,6 +21,8 @@ from transforms.storage import Data
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Score the pairs worth scoring; a pair of texts that these models have scored before is not scored again."""
+    cross_encoder.forget()
+    _models.cache_clear()
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(score_shard, data=data, p=p, name=name)

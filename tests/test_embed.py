@@ -108,8 +108,9 @@ def test_a_changed_weight_makes_all_vectors_anew(data, model):
     content[-1] ^= 1
     with open(path, "wb") as file:
         file.write(content)
-    embed.fingerprint.cache_clear()
+    before = data.read_all("vectors/tiny/documents")
     assert run(data, model=model)["encoded"] == 41
+    assert data.read_all("vectors/tiny/documents")["vector"] != before["vector"], "the same process sees the change"
 
 
 @pytest.mark.parametrize(

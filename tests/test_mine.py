@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -159,6 +160,21 @@ def test_bad_input_ends_in_one_line_and_leaves_the_earlier_output(job):
     assert "nowhere.jsonl" in error
     assert "Traceback" not in error
     assert content(job / "data") == before
+
+
+def test_a_scorer_taught_anew_in_the_same_process_scores_as_in_a_new_one(job, tmp_path):
+    p, places = params.load(str(job / "params.yaml")), (tmp_path / "one", tmp_path / "two")
+    shutil.copytree(job / "data", places[0])
+    shutil.rmtree(places[0] / "scores")
+    counts = score.run(Data(str(places[0])), p, "taught")
+    scorer = p.scorers["taught"]
+    other = scorer.model_copy(update={"teach": scorer.teach.model_copy(update={"seed": 5})})
+    teach.run(Data(str(places[0])), p.model_copy(update={"scorers": {"taught": other}}), "taught")
+    shutil.copytree(*places)
+    for place in places:
+        assert score.run(Data(str(place)), p, "taught")["predicted"] == counts["predicted"]
+    assert content(places[0] / "scores") == content(places[1] / "scores")
+    assert content(places[0] / "scores") != content(job / "data" / "scores")
 
 
 def test_show_prints_triplets_and_summary_says_where_to_look(job):

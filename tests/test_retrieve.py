@@ -112,6 +112,16 @@ def test_bm25_over_shards_equals_bm25s_over_the_whole(tmp_path, shards):
         assert np.allclose(scores[[int(d[1:]) for d, _, _ in hits]], [s for *_, s in hits], atol=1e-4)
 
 
+def test_another_corpus_in_the_same_process_is_weighed_by_its_own_statistics(tmp_path):
+    make(tmp_path, documents=90)
+    retrieve.run(Data(str(tmp_path)), settings(), "bm25")
+    data, *_ = make(tmp_path, documents=200)
+    retrieve.run(data, settings(), "bm25")
+    alone, *_ = make(tmp_path / "alone", documents=200)
+    retrieve.run(alone, settings(), "bm25")
+    assert candidates(data, "bm25") == candidates(alone, "bm25")
+
+
 def test_a_corpus_smaller_than_the_depth_is_returned_whole_and_nothing_twice(tmp_path):
     data, _, ids, *_ = make(tmp_path, documents=7, queries=2, shards=4)
     retrieve.run(data, settings(depth=50), "dense")

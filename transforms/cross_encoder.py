@@ -65,9 +65,14 @@ def _load(folder: str, max_length: int, trust_remote_code: bool) -> CrossEncoder
 
 
 def load(folder: str, max_length: int, trust_remote_code: bool = False) -> CrossEncoder:
-    """The cross-encoder, loaded once per process."""
+    """The cross-encoder, loaded once per process, until ``forget``."""
     with _LOCK:
         return _load(folder, max_length, trust_remote_code)
+
+
+def forget() -> None:
+    """Drop the loaded cross-encoders: their folders may hold other weights."""
+    _load.cache_clear()
 
 
 def teach(

@@ -157,6 +157,11 @@ def _load(folder: str, max_length: int | None, dtype: str, trust_remote_code: bo
 
 
 def load(folder: str, max_length: int | None, dtype: str = "float32", trust_remote_code: bool = False) -> Encoder:
-    """The encoder, loaded once per process."""
+    """The encoder, loaded once per process, until ``forget``."""
     with _LOCK:
         return _load(folder, max_length, dtype, trust_remote_code)
+
+
+def forget() -> None:
+    """Drop the loaded encoders: their folders may hold other weights."""
+    _load.cache_clear()
