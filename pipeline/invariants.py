@@ -43,7 +43,7 @@ def check_triplets(data: Data, p: params.Params, shard: str, triplets: pa.Table,
         ~checks.among([triplets["negative_kind"]], [pa.array([selection.HARD, selection.RANDOM])]),
     )
     must("weight must be finite", checks.not_finite(triplets["weight"], nullable=False))
-    must("weight must be > 0", checks.not_at_least(triplets["weight"], 0, nullable=False, strictly=True))
+    must("weight must be >= 0", checks.not_at_least(triplets["weight"], 0, nullable=False))
     for name in p.retrievers:
         must(f"rank_{name} must be >= 1", checks.not_at_least(triplets[f"rank_{name}"], 1, nullable=True))
     for name in (*p.retrievers, *p.scorers):

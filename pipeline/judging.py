@@ -97,6 +97,11 @@ def _shard(
             random=pairs["random"].to_numpy(),
             positive_query=block.positive_query,
             positive_scores={name: score[place] for name, score in scores.items()},
+            similarities={
+                name: arrays.floats(pairs, f"similarity_{retriever.encoder}")
+                for name, retriever in p.retrievers.items()
+                if isinstance(retriever, params.Dense)
+            },
         ),
     )
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline import judging, params
 from pipeline.sample import choose
-from transforms import arrays, checks, intervals, lookup, randomness, rules
+from transforms import arrays, checks, intervals, lookup, randomness, rules, selection
 from transforms.distribution import Distribution, distribution_of
 from transforms.relations import QueryBlock
 from transforms.storage import Data
@@ -115,7 +115,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
             verdicts = rules.judge(unaware.candidates, stack, unaware.queries)
             chosen = choose(unaware, verdicts, p.sample)
             counts = np.isin(unaware.candidates.query[chosen.pair], tested)
-            pair, hard = chosen.pair[counts], ~chosen.random[counts]
+            pair, hard = chosen.pair[counts], chosen.kind[counts] == selection.HARD
             query = unaware.candidates.query[pair]
             leaked = answers[pair]
             row = np.stack([np.ones_like(hard), leaked, hard, leaked & hard], axis=1)

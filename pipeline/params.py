@@ -9,6 +9,16 @@ import pydantic
 import yaml
 from pydantic import Field, model_validator
 
+from pipeline.choice import Asl as Asl
+from pipeline.choice import Band as Band
+from pipeline.choice import Cet as Cet
+from pipeline.choice import Ensemble as Ensemble
+from pipeline.choice import Joint as Joint
+from pipeline.choice import Nearest as Nearest
+from pipeline.choice import Phi as Phi
+from pipeline.choice import Sample as Sample
+from pipeline.choice import Simans as Simans
+from pipeline.choice import Softmax as Softmax
 from pipeline.sections import Audit as Audit
 from pipeline.sections import Beam as Beam
 from pipeline.sections import Beir as Beir
@@ -25,9 +35,7 @@ from pipeline.sections import Pool as Pool
 from pipeline.sections import PythonCode as PythonCode
 from pipeline.sections import Retriever as Retriever
 from pipeline.sections import Rule as Rule
-from pipeline.sections import Sample as Sample
 from pipeline.sections import Scorer as Scorer
-from pipeline.sections import Simans as Simans
 from pipeline.sections import Source as Source
 from pipeline.sections import Tables as Tables
 from pipeline.sections import Teach as Teach
@@ -65,27 +73,70 @@ class Params(Section):
             where = "filter" if index == 0 else f"filter.also.{index - 1}"
             if rule.score is not None:
                 _known(f"{where}.score", rule.score, self.retrievers if rule.kind == "rank_window" else scores)
-        _known("sample.score", self.sample.score, scores)
-        read = {rule.score for rule in self.filter.rules} | {self.sample.score}
+        for where, score in self.sample.reads:
+            _known(f"sample.{where}", score, scores)
+        read = {rule.score for rule in self.filter.rules} | {score for _, score in self.sample.reads}
         idle = sorted(set(self.scorers) - read)
         if idle:
             raise ValueError(
                 f"scorers.{idle[0]} must be read by filter or sample, and is by neither: scoring is dear."
                 " Name it there or remove it"
             )
-        if self.sample.kind == "mixed" and self.pool.random < (self.sample.random or 0):
+        return self
+
+    @model_validator(mode="after")
+    def _sample(self) -> Params:
+        sample = self.sample
+        if self.pool.random < sample.random:
             raise ValueError(
-                f"pool.random must be >= sample.random, got {self.pool.random} < {self.sample.random}: random"
+                f"pool.random must be >= sample.random, got {self.pool.random} < {sample.random}: random"
                 " negatives are drawn, scored and judged in the pool"
             )
-        if self.pool.random and self.sample.kind != "mixed":
-            raise ValueError(f"pool.random is read by sample.kind mixed only, got kind {self.sample.kind}")
+        if self.pool.random and not sample.random:
+            raise ValueError(f"pool.random is read by sample.random only, got {self.pool.random} and no sample.random")
+        if sample.simans and sample.simans.against == "document":
+            _dense("sample.score", sample.score, self.retrievers, "simans.against: document compares documents")
+        if sample.joint:
+            for key in ("weights", "quotas"):
+                for name in getattr(sample.joint, key) or {}:
+                    _known(f"sample.joint.{key}", name, self.retrievers)
+            _enough(sample, list(self.retrievers))
+        weight = sample.weight
+        if isinstance(weight, Cet):
+            _known("sample.weight.pool", weight.pool, self.retrievers)
+        if isinstance(weight, Asl):
+            _known("sample.weight.score", weight.score, self.scorers)
+        if isinstance(weight, Phi) and self._sees(weight.score) == self._sees(sample.score):
+            raise ValueError(
+                f"sample.weight.score must be of another model than sample.score, got {weight.score}: what chose"
+                " the negatives cannot tell which of them are false"
+            )
         return self
+
+    def _sees(self, score: str) -> str:
+        """The encoder behind a score, or the score itself."""
+        retriever = self.retrievers.get(score)
+        return retriever.encoder if isinstance(retriever, Dense) else f"@{score}"
 
 
 def _known(where: str, name: str, names: dict[str, Any]) -> None:
     if name not in names:
         raise ValueError(f"{where} must be one of {', '.join(sorted(names)) or '(none defined)'}, got {name}")
+
+
+def _dense(where: str, name: str, retrievers: dict[str, Retriever], reason: str) -> None:
+    if not isinstance(retrievers.get(name), Dense):
+        raise ValueError(f"{where} must be a dense retriever, got {name}: {reason} by its vectors")
+
+
+def _enough(sample: Sample, retrievers: list[str]) -> None:
+    assert sample.joint is not None
+    limits = sample.joint.limits(sample.hard, retrievers)
+    if sum(limits) < sample.hard:
+        shown = ", ".join(f"{name} {limit}" for name, limit in zip(retrievers, limits, strict=True))
+        raise ValueError(
+            f"sample.joint.quotas and max_share must leave room for the {sample.hard} hard negatives, got {shown}"
+        )
 
 
 def parse(values: Any, where: str = "params.yaml") -> Params:
@@ -110,7 +161,7 @@ def parse(values: Any, where: str = "params.yaml") -> Params:
 
 
 def _line(where: str, item: Any) -> str:
-    tags = {"python_code", "beir", "pairs", "tables", "dense", "bm25"}
+    tags = {"python_code", "beir", "pairs", "tables", "dense", "bm25", "phi", "asl", "cet"}
     path = [str(part) for i, part in enumerate(item["loc"]) if not (part in tags and _is_tag(item["loc"], i))]
     place = ".".join(path)
     if item["type"] == "extra_forbidden":
@@ -122,7 +173,11 @@ def _line(where: str, item: Any) -> str:
 
 
 def _is_tag(location: tuple[Any, ...], index: int) -> bool:
-    return (location[0] == "source" and index == 1) or (location[0] == "retrievers" and index == 2)
+    return (
+        (location[0] == "source" and index == 1)
+        or (location[0] == "retrievers" and index == 2)
+        or (location[:2] == ("sample", "weight") and index == 2)
+    )
 
 
 def load(path: str) -> Params:

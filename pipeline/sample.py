@@ -12,26 +12,36 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import judging, params, runner
+from pipeline import judging, params, runner, weighing
 from pipeline.filter import KEPT
 from transforms import arrays, pooling, randomness, rules, schema, selection
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
+
+_SHARPER = {
+    "simans": "Raise sample.simans.a, or scale: zscore",
+    "softmax": "Lower sample.softmax.temperature",
+}
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Choose the negatives of every (query, positive)."""
 
     def build(root: beam.Pipeline) -> Any:
+        fitted = None
+        if isinstance(p.sample.weight, params.Cet):
+            fit = functools.partial(weighing.fit, data=data, p=p)
+            fitted = root | "Name" >> beam.Create([weighing.PROPENSITY]) | "Fit" >> ForEachShard(fit)
         work = functools.partial(sample_shard, data=data, p=p)
-        return root | beam.Create(data.shards("queries")) | ForEachShard(work)
+        return root | beam.Create(data.shards("queries")) | "Sample" >> ForEachShard(work, after=fitted)
 
     rows = sum(data.rows("verdicts"))
     counts = runner.run("sample", build, data, p.beam, writes=["negatives", "shortfalls"], rows=rows, flags=flags)
+    data.begin(weighing.PROPENSITY)  # it is in the weights now
     if counts["nearly_uniform"]:
         print(  # noqa: T201
-            f"sample: simans weighs the candidates of {counts['nearly_uniform']} positives almost alike (largest over"
-            " smallest weight below 2), so it draws at random there. Raise sample.simans.a, or scale: zscore",
+            f"sample: {p.sample.kind} weighs the candidates of {counts['nearly_uniform']} positives almost alike"
+            f" (largest over smallest weight below 2), so it draws at random there. {_SHARPER[p.sample.kind]}",
             file=sys.stderr,
         )
     return counts
@@ -44,9 +54,11 @@ def choose(loaded: judging.Shard, verdicts: rules.Verdicts, settings: params.Sam
         loaded.candidates,
         verdicts,
         loaded.queries,
-        randomness.id_words(loaded.block.query_ids),
-        randomness.id_words(loaded.block.positives["document_id"]),
-        randomness.id_words(loaded.pairs["document_id"]),
+        selection.Words(
+            randomness.id_words(loaded.block.query_ids),
+            randomness.id_words(loaded.block.positives["document_id"]),
+            randomness.id_words(loaded.pairs["document_id"]),
+        ),
     )
 
 
@@ -55,7 +67,8 @@ def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
     loaded = judging.load(data, p, shard)
     verdicts = read_verdicts(data, shard, loaded, p)
     chosen = choose(loaded, verdicts, p.sample)
-    negatives = _negatives(loaded, chosen, p)
+    weights = weighing.weigh(data, p, loaded, chosen)
+    negatives = _negatives(loaded, chosen, weights, p)
     shortfalls = _shortfalls(loaded, verdicts, chosen, p)
     counts = Counts(
         {
@@ -66,6 +79,7 @@ def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
             "chosen": len(negatives),
             "short": len(shortfalls),
             "nearly_uniform": chosen.flat,
+            "band_widened": chosen.widened,
         }
     )
     for dataset, table in (("negatives", negatives), ("shortfalls", shortfalls)):
@@ -100,7 +114,7 @@ def read_verdicts(data: Data, shard: str, loaded: judging.Shard, p: params.Param
     return rules.Verdicts(names, pair, positive, verdict, table["fired"].to_numpy())
 
 
-def _negatives(loaded: judging.Shard, chosen: selection.Chosen, p: params.Params) -> pa.Table:
+def _negatives(loaded: judging.Shard, chosen: selection.Chosen, weights: np.ndarray, p: params.Params) -> pa.Table:
     candidates, pair, positive = loaded.candidates, chosen.pair, chosen.positive
     positives = loaded.block.positives
     names = [*p.retrievers, *p.scorers]
@@ -109,8 +123,8 @@ def _negatives(loaded: judging.Shard, chosen: selection.Chosen, p: params.Params
             loaded.pairs["query_id"].take(pa.array(pair)),
             positives["document_id"].take(pa.array(positive)),
             loaded.pairs["document_id"].take(pa.array(pair)),
-            pa.array(np.where(chosen.random, selection.RANDOM, selection.HARD), pa.string()),
-            pa.array(np.ones(len(pair)), pa.float32()),
+            pa.array(chosen.kind, pa.string()),
+            pa.array(weights, pa.float32()),
             *(loaded.pairs[f"rank_{name}"].take(pa.array(pair)) for name in p.retrievers),
             *(pooling.null_floats(candidates.scores[name][pair]) for name in names),
             *(pooling.null_floats(candidates.positive_scores[name][positive]) for name in names),
@@ -128,6 +142,7 @@ def _shortfalls(
     """Every (query, positive) that got fewer negatives than wanted, and the verdict that cost it most."""
     positives = loaded.block.positives
     found = np.bincount(chosen.positive, minlength=len(positives))
+    times = np.bincount(chosen.positive, chosen.times, minlength=len(positives))
     short = np.flatnonzero(found < p.sample.negatives)
     # Verdicts that hold for all positives count for each of them.
     kinds = len(verdicts.names) + 1
@@ -145,6 +160,7 @@ def _shortfalls(
         "nothing_found",
         np.where(fallen.sum(axis=1) == 0, "too_few_found", names[fallen.argmax(axis=1)]),
     )
+    reason = np.where(times[short] >= p.sample.negatives, "repeated", reason)  # full, some of them several times
     return pa.table(
         [
             positives["query_id"].take(pa.array(short)),

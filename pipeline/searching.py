@@ -98,7 +98,7 @@ def short_queries(
     )
     kept = verdicts.verdict == -1
     query, positive = hits.query[verdicts.pair[kept]], verdicts.positive[kept]
-    quota = p.sample.negatives - (p.sample.random or 0) + p.sample.skip_kept
+    quota = p.sample.hard + p.sample.skip_kept
     if (positive >= 0).any():  # a verdict per positive: the scarcest decides
         enough = np.bincount(positive, minlength=len(block.positives)) >= quota
         satisfied = np.ones(len(rows), bool)

@@ -225,38 +225,6 @@ class Filter(Rule):
         return (self, *self.also)
 
 
-class Simans(Section):
-    """Ambiguous negatives: p ~ exp(-a (s - s_positive - b)^2), or with law laplace exp(-a |s - s_positive - b|)."""
-
-    a: Annotated[float, Field(gt=0)] = 0.5
-    b: float = 0.0
-    law: Literal["gauss", "laplace"] = "gauss"
-    scale: Literal["raw", "zscore"] = "zscore"
-
-
-class Sample(Section):
-    """Which of the kept candidates become negatives."""
-
-    kind: Literal["top", "random", "simans", "mixed"]
-    score: Name  # hardness: a retriever or a scorer
-    negatives: Positive = 5  # per (query, positive)
-    skip_kept: Count = 0  # hardest kept candidates to pass over
-    first: Positive | None = None  # choose among this many hardest kept candidates; null: among all
-    random: Count | None = None  # mixed: how many of the negatives come from the whole corpus
-    simans: Simans | None = None
-    seed: int = 13
-
-    @model_validator(mode="after")
-    def _of_kind(self) -> Sample:
-        if (self.simans is not None) != (self.kind == "simans"):
-            raise ValueError(f"simans belongs to kind simans and only there, got kind {self.kind}")
-        if (self.random is not None) != (self.kind == "mixed"):
-            raise ValueError(f"random belongs to kind mixed and only there, got kind {self.kind}")
-        if self.random is not None and self.random > self.negatives:
-            raise ValueError(f"random must be <= negatives, got {self.random} > {self.negatives}")
-        return self
-
-
 class Export(Section):
     """Which ready-made views are written beside the triplets."""
 

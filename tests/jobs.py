@@ -44,7 +44,7 @@ def write(folder, *, queries=24, documents=80, seed=3, model=None):
             "positive": "max",
             "also": [{"kind": "denoise", "score": "taught", "max": 0.99}],
         },
-        "sample": {"kind": "mixed", "score": "dense", "negatives": 3, "random": 1},
+        "sample": {"kind": "top", "score": "dense", "negatives": 3, "random": 1},
         "export": {"views": ["triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"]},
         "audit": {"rounds": 2},
     }

@@ -18,7 +18,9 @@ class World:
       scores: retriever -> score of (query id, document id).   returns: whether it can return the document.
       rounded: a score as it is stored, in float32.
       drawn: query id -> documents drawn from the whole corpus.
-      uniform: (query id, positive id, document id) -> the number in (0, 1) that decides a random choice.
+      uniform: (query id, positive id, document id) -> the number in (0, 1) that decides a random choice; without
+        the document, which score of an ensemble the positive gets.
+      similarity: cosine of two documents.
     """
 
     documents: dict[str, str]
@@ -30,7 +32,8 @@ class World:
     returns: dict[str, Callable[[str, str], bool]]
     rounded: Callable[[float], float]
     drawn: dict[str, list[str]]
-    uniform: Callable[[str, str, str], float]
+    uniform: Callable[..., float]
+    similarity: Callable[[str, str], float]
 
 
 def normal(text: str) -> str:
@@ -38,8 +41,8 @@ def normal(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
-def mine(world: World, p: params.Params) -> tuple[list[tuple[str, ...]], dict[tuple[str, str | None, str], str]]:
-    """(query, positive, negative, kind) of every triplet, and (query, positive, document) -> verdict."""
+def mine(world: World, p: params.Params) -> tuple[list[tuple], dict[tuple[str, str | None, str], str]]:
+    """(query, positive, negative, kind, weight) of every triplet, and (query, positive, document) -> verdict."""
     triplets, verdicts = [], {}
     for query in world.queries:
         ranks = {name: _ranks(world, p, name, query) for name in p.retrievers}
@@ -61,7 +64,7 @@ def _ranks(world: World, p: params.Params, name: str, query: str) -> dict[str, i
         first.setdefault(normal(world.documents[document]), document)
     able = [document for document in first.values() if world.returns[name](query, document)]
     ordered = sorted(able, key=lambda document: (-score(query, document), document))
-    depth, quota = settings.depth, p.sample.negatives - (p.sample.random or 0) + p.sample.skip_kept
+    depth, quota = settings.depth, p.sample.negatives - p.sample.random + p.sample.skip_kept
     rules = [rule for rule in p.filter.rules if rule.score == name]
     while depth < (settings.max_depth or 0) and len(ordered) >= depth:
         ranks = {document: place + 1 for place, document in enumerate(ordered[:depth])}
@@ -152,33 +155,124 @@ def _fires(world, rule, query, positive, document, left, ranks, drawn):
 def _sample(world, p, query, positive, kept, ranks, drawn):
     """The triplets of one (query, positive)."""
     settings = p.sample
-
-    def score(of):
-        return world.rounded(world.scores[settings.score](query, of))
-
-    found = sorted(
-        (d for d in kept if any(d in of for of in ranks.values())),
-        key=lambda document: (-score(document), document),
-    )
-    last = None if settings.first is None else settings.skip_kept + settings.first
-    found = found[settings.skip_kept : last]
-    keys = {document: -place for place, document in enumerate(found)}
-    if settings.kind == "random":
-        keys = {document: world.uniform(query, positive, document) for document in found}
-    if settings.kind == "simans":
-        law, mean, deviation = settings.simans, 0.0, 1.0
-        if law.scale == "zscore" and found:
-            mean = sum(map(score, found)) / len(found)
-            deviation = math.sqrt(sum((score(d) - mean) ** 2 for d in found) / len(found))
-            deviation = deviation if deviation > 1e-9 else 1.0
-        for document in found:
-            distance = (score(document) - score(positive)) / deviation - law.b
-            logit = -law.a * (distance**2 if law.law == "gauss" else abs(distance))
-            keys[document] = logit - math.log(-math.log(world.uniform(query, positive, document)))
-    quota = settings.negatives - (settings.random or 0)
-    hard = sorted(found, key=lambda document: (-keys[document], document))[:quota]
+    found = [document for document in kept if any(document in of for of in ranks.values())]
+    if settings.ensemble and settings.ensemble.kind == "intra":
+        hard = _intra(world, settings, query, found)
+    elif settings.kind == "joint":
+        hard = dict.fromkeys(_joint(world, settings, query, positive, found, ranks), 1)
+    else:
+        hard = dict.fromkeys(_hard(world, p, query, positive, found), 1)
     rest = [document for document in kept if document in drawn and document not in hard]
     rest.sort(key=lambda document: -world.uniform(query, positive, document))
-    return [(query, positive, document, "hard") for document in hard] + [
-        (query, positive, document, "random") for document in rest[: settings.random or 0]
+    return [(query, positive, document, "hard", times) for document, times in hard.items()] + [
+        (query, positive, document, "random", 1) for document in rest[: settings.random]
     ]
+
+
+def _hard(world, p, query, positive, found):
+    """Which of the documents found and kept are chosen as ``sample.kind`` says."""
+    settings = p.sample
+    name = settings.score
+    if settings.ensemble:
+        name = settings.ensemble.scores[int(world.uniform(query, positive) * len(settings.ensemble.scores))]
+
+    def score(of):
+        return world.rounded(world.scores[name](query, of))
+
+    found = sorted(found, key=lambda document: (-score(document), document))
+    last = None if settings.first is None else settings.skip_kept + settings.first
+    found = found[settings.skip_kept : last]
+    if settings.kind == "band":
+        found = _band(settings.band, found, score)
+    keys = {document: -place for place, document in enumerate(found)}
+    if settings.kind in ("random", "band"):
+        keys = {document: world.uniform(query, positive, document) for document in found}
+    if settings.kind == "nearest":
+        keys = {document: -abs(score(document) - score(positive) - settings.nearest.b) for document in found}
+    if settings.kind == "softmax":
+        keys = {document: score(document) / settings.softmax.temperature for document in found}
+    if settings.kind == "simans":
+        keys = _simans(world, settings.simans, query, positive, found, score)
+    if settings.kind in ("softmax", "simans"):
+        keys = {d: key - math.log(-math.log(world.uniform(query, positive, d))) for d, key in keys.items()}
+    keys |= dict.fromkeys(found[: settings.keep_first], math.inf)
+    return sorted(found, key=lambda document: (-keys[document], document))[: settings.negatives - settings.random]
+
+
+def _band(band, found, score):
+    """What lies in the band, its lower bound lowered while there are too few."""
+    low = band.low
+    for widened in range(band.patience + 1):
+        low = band.low - band.step * widened
+        inside = [document for document in found if low < score(document) < band.high]
+        if len(inside) >= band.least:
+            break
+    return inside
+
+
+def _simans(world, law, query, positive, found, score):
+    """Logits of the ambiguous ones."""
+    values = {document: score(document) for document in found}
+    if law.against == "document":
+        values = {d: max(world.similarity(d, other) for other in world.positives[query]) for d in found}
+    mean, deviation = 0.0, 1.0
+    if law.scale == "zscore" and found:
+        mean = sum(values.values()) / len(found)
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in values.values()) / len(found))
+        deviation = deviation if deviation > 1e-9 else 1.0
+    distances = {d: (value - score(positive)) / deviation - law.b for d, value in values.items()}
+    return {d: -law.a * (far**2 if law.law == "gauss" else abs(far)) for d, far in distances.items()}
+
+
+def _intra(world, settings, query, found):
+    """Document -> how many scores of the ensemble choose it, when the scores take turns."""
+    last = None if settings.first is None else settings.skip_kept + settings.first
+    orders = [
+        sorted(found, key=lambda document, score=world.scores[name]: (-world.rounded(score(query, document)), document))
+        for name in settings.ensemble.scores
+    ]
+    orders = [order[settings.skip_kept : last] for order in orders]
+    taken, quota = [], settings.negatives - settings.random
+    for _ in range(quota):
+        for number, order in enumerate(orders):
+            alone = settings.ensemble.deduplicate is False
+            gone = {document for of, document in taken if of == number or not alone}
+            left = [document for document in order if document not in gone]
+            if left and len(taken) < quota:
+                taken.append((number, left[0]))
+    return {document: sum(other == document for _, other in taken) for _, document in taken}
+
+
+def _joint(world, settings, query, positive, found, ranks):
+    """Which documents are chosen from several retrievers together."""
+    joint, quota = settings.joint, settings.negatives - settings.random
+    ranks = {r: {d: rank for d, rank in of.items() if rank <= (joint.depth or rank)} for r, of in ranks.items()}
+    lists = {r: sorted((d for d in found if d in of), key=of.get) for r, of in ranks.items()}
+    most = {r: min(joint.quotas.get(r, quota), math.floor(joint.max_share * quota + 1e-9)) for r in ranks}
+    taken = []  # (retriever, document)
+    if joint.mode == "round_robin":
+        for _ in range(quota):
+            for r in ranks:
+                left = [document for document in lists[r] if document not in {d for _, d in taken}]
+                if left and len(taken) < quota and sum(of == r for of, _ in taken) < most[r]:
+                    taken.append((r, left[0]))
+        return [document for _, document in taken]
+    keys = {}
+    for document in found:
+        having = [r for r in ranks if document in ranks[r]]
+        uniform = world.uniform(query, positive, document)
+        if not having:
+            continue
+        if joint.mode == "union":
+            keys[document] = uniform
+        elif joint.mode == "mixture":
+            weights = {r: (joint.weights or {}).get(r, 1.0) for r in ranks}
+            mass = sum(weights[r] / sum(weights.values()) / len(lists[r]) for r in having)
+            keys[document] = math.log(mass) - math.log(-math.log(uniform))
+        else:
+            keys[document] = sum(1 / ((joint.k or 60) + ranks[r][document]) for r in having)
+    for document in sorted(keys, key=lambda document: (-keys[document], document)):
+        best = min((r for r in ranks if document in ranks[r]), key=lambda r: ranks[r][document])
+        if len(taken) < quota and sum(of == best for of, _ in taken) < most[best]:
+            taken.append((best, document))
+    return [document for _, document in taken]

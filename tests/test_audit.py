@@ -200,7 +200,7 @@ ONE_ROW = {
 BOTH = {
     "an unknown kind": ({"negative_kind": "soft"}, "negative_kind must be hard or random"),
     "an infinite weight": ({"weight": float("inf")}, "weight must be finite"),
-    "no weight": ({"weight": 0.0}, "weight must be > 0"),
+    "a negative weight": ({"weight": -1.0}, "weight must be >= 0"),
     "a rank of zero": ({"rank_two": 0}, "rank_two must be >= 1"),
     "an infinite score": ({"score_one": float("inf")}, "score_one must be a finite number"),
     "no score of a retriever": ({"positive_score_two": None}, "positive_score_two must be a finite number"),

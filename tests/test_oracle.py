@@ -21,14 +21,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline import params
-from transforms import arrays, randomness, sampling
+from transforms import arrays, randomness
 from transforms.storage import Data
 
 DENSE = {"kind": "dense", "encoder": "static", "depth": 8}
 BM25 = {"kind": "bm25", "depth": 8, "stopwords": None}
 DEEP = {**DENSE, "max_depth": 30}
 TOP = {"kind": "top", "score": "dense", "negatives": 3}
-MIXED = {"kind": "mixed", "score": "dense", "negatives": 5, "random": 2}
+MIXED = {"kind": "top", "score": "dense", "negatives": 5, "random": 2}
 
 RECIPES = {
     "naive": {
@@ -82,6 +82,100 @@ RECIPES = {
         "filter": {"kind": "rank_window", "score": "bm25", "first": 2, "last": 6},
         "sample": MIXED,
     },
+    "nv-retriever, the best and others by their scores": {
+        "filter": {"kind": "naive"},
+        "sample": {
+            "kind": "softmax",
+            "score": "dense",
+            "negatives": 3,
+            "first": 10,
+            "keep_first": 1,
+            "softmax": {"temperature": 0.1},
+        },
+    },
+    "star": {
+        "pool": {"random": 3},
+        "filter": {"kind": "naive"},
+        "sample": {"kind": "random", "score": "bm25", "negatives": 2, "first": 200, "random": 1},
+    },
+    "simans on documents": {
+        "filter": {"kind": "naive"},
+        "sample": {"kind": "simans", "score": "dense", "negatives": 3, "simans": {"against": "document", "a": 2}},
+    },
+    "the nearest to the positive": {
+        "pool": {"random": 2},
+        "filter": {"kind": "perc", "score": "dense", "perc": 1.0},
+        "sample": {
+            "kind": "nearest",
+            "score": "dense",
+            "negatives": 4,
+            "random": 1,
+            "keep_first": 1,
+            "nearest": {"b": -0.2},
+        },
+    },
+    "a band": {
+        "filter": {"kind": "naive"},
+        "sample": {
+            "kind": "band",
+            "score": "dense",
+            "negatives": 3,
+            "band": {"low": 0.2, "high": 0.5, "step": 0.1, "patience": 3, "least": 4},
+        },
+    },
+    "an ensemble, each positive by one score": {
+        "filter": {"kind": "perc", "score": "dense", "perc": 0.95},
+        "sample": {
+            "kind": "softmax",
+            "score": "dense",
+            "negatives": 3,
+            "first": 6,
+            "keep_first": 1,
+            "softmax": {"temperature": 0.1},
+            "ensemble": {"kind": "cross", "scores": ["bm25", "dense"]},
+        },
+    },
+    "an ensemble, the best of each score": {
+        "pool": {"random": 1},
+        "filter": {"kind": "naive"},
+        "sample": {
+            **TOP,
+            "negatives": 4,
+            "random": 1,
+            "skip_kept": 1,
+            "ensemble": {"kind": "intra", "scores": ["bm25", "dense"]},
+        },
+    },
+    "an ensemble with repeats": {
+        "filter": {"kind": "naive"},
+        "sample": {**TOP, "first": 5, "ensemble": {"kind": "intra", "scores": ["dense", "bm25"], "deduplicate": False}},
+    },
+    "several retrievers, their union": {
+        "pool": {"random": 2},
+        "filter": {"kind": "naive"},
+        "sample": {
+            **TOP,
+            "kind": "joint",
+            "random": 1,
+            "joint": {"mode": "union", "depth": 5, "quotas": {"bm25": 1}},
+        },
+    },
+    "several retrievers, a mixture": {
+        "filter": {"kind": "perc", "score": "dense", "perc": 0.95, "positive": "own"},
+        "sample": {
+            **TOP,
+            "kind": "joint",
+            "joint": {"mode": "mixture", "weights": {"bm25": 3}, "max_share": 0.7},
+        },
+    },
+    "several retrievers in turn": {
+        "filter": {"kind": "naive"},
+        "sample": {**TOP, "kind": "joint", "negatives": 5, "joint": {"mode": "round_robin", "quotas": {"dense": 3}}},
+    },
+    "several retrievers, their ranks fused": {
+        "filter": {"kind": "naive"},
+        "sample": {**TOP, "kind": "joint", "joint": {"mode": "rrf", "k": 3, "depth": 6}},
+    },
     "several rules": {
         "retrievers": {"dense": DEEP, "bm25": {**BM25, "max_depth": 16}},
         "pool": {"random": 4},
@@ -117,7 +211,7 @@ def sections(model, folder, recipe, **changes):
 
 
 def mined(data):
-    columns = ["query_id", "positive_id", "negative_id", "negative_kind"]
+    columns = ["query_id", "positive_id", "negative_id", "negative_kind", "weight"]
     return sorted(tuple(row.values()) for row in data.read_all("triplets", columns).to_pylist())
 
 
@@ -150,7 +244,7 @@ def world_of(corpus, data, p):
 
     def uniform(*ids):
         words = (randomness.id_words(pa.array([name])) for name in ids)
-        return float(randomness.uniforms(sampling.noise_words(p.sample.seed, *words))[0])
+        return float(randomness.uniforms(randomness.mix(p.sample.seed, *words))[0])
 
     near, near_queries = (
         dict(
@@ -172,6 +266,15 @@ def world_of(corpus, data, p):
         lambda x: float(np.float32(x)),
         drawn,
         uniform,
+        similarity(data),
+    )
+
+
+def similarity(data):
+    """Cosine of two documents."""
+    of_document = vectors(data, "documents")
+    return lambda one, other: float(
+        of_document[one] @ of_document[other] / np.linalg.norm(of_document[one]) / np.linalg.norm(of_document[other])
     )
 
 

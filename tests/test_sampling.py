@@ -36,6 +36,64 @@ def test_on_cosines_simans_is_almost_uniform_and_the_ratio_tells():
     assert sampling.weight_ratio(logits, np.zeros(len(scores), int))[0] == pytest.approx(1.197, abs=1e-3)
 
 
+def test_the_nearest_to_the_positive_are_those_of_smallest_distance_on_either_side():
+    keys = sampling.nearness(NEGATIVES, np.full(8, 80.0), 0.0)
+    chosen = sampling.choose(np.zeros(8, int), keys, np.arange(8), np.full(8, 4))
+    assert NEGATIVES[chosen].tolist() == [81, 80, 79, 78]
+    shifted = sampling.nearness(NEGATIVES, np.full(8, 80.0), -5.0)
+    assert NEGATIVES[np.argsort(-shifted, kind="stable")[:2]].tolist() == [76, 74]
+
+
+def test_softmax_of_scores_weighs_as_nv_retriever_samples():
+    p = probabilities(sampling.softmax_logits(np.array([0.8, 0.7, 0.5]), 1.0))
+    weights = np.exp([0.8, 0.7, 0.5])
+    assert np.allclose(p, weights / weights.sum())
+
+
+def test_a_band_is_widened_downwards_until_enough_lie_in_it():
+    # CAR: cosine in (.3, .4), the lower bound by .05 up to 10 times, until 10 are there.
+    scores = np.array([0.41, 0.4, 0.39, 0.3, 0.24, -0.19, -0.21])
+    one = np.zeros(7, int)
+
+    def floor(patience, least):
+        return sampling.band_floors(scores, one, 0.3, 0.4, 0.05, patience, least)[0].round(6)
+
+    assert floor(10, 1) == 0.3  # .39 is inside, both bounds are not
+    assert floor(10, 2) == 0.25
+    assert floor(10, 3) == 0.2
+    assert floor(10, 10) == -0.2  # ten times, and no further
+    assert floor(0, 10) == 0.3
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.floats(-1, 1)), min_size=1, max_size=40),
+    st.integers(0, 5),
+    st.integers(0, 12),
+    st.randoms(use_true_random=False),
+)
+def test_a_band_never_rises_with_patience_or_need_and_does_not_see_the_order(rows, patience, least, shuffle):
+    groups = np.unique([g for g, _ in rows], return_inverse=True)[1]
+    scores = np.array([s for _, s in rows])
+
+    def floors(patience, least, order=slice(None)):
+        return sampling.band_floors(scores[order], groups[order], 0.0, 0.5, 0.1, patience, least)
+
+    here = floors(patience, least)
+    assert (here <= floors(patience, max(0, least - 1))).all()
+    assert (here >= floors(patience + 1, least)).all()
+    order = np.array(shuffle.sample(range(len(rows)), len(rows)))
+    assert (floors(patience, least, order) == here).all()
+
+
+@given(st.lists(st.floats(-2, 2), min_size=1, max_size=20), st.floats(-2, 2), st.floats(-1, 1), st.integers(1, 20))
+def test_nothing_left_out_is_nearer_than_what_is_chosen(scores, positive, b, quota):
+    scores = np.array(scores)
+    keys = sampling.nearness(scores, np.full(len(scores), positive), b)
+    chosen = sampling.choose(np.zeros(len(scores), int), keys, np.arange(len(scores)), np.full(len(scores), quota))
+    far = np.abs(scores - positive - b)
+    assert far[chosen].max() <= far[~chosen].min(initial=np.inf)
+
+
 def test_gumbel_top_k_draws_pairs_with_the_probabilities_of_the_law():
     # METHODS: inclusion probabilities for k = 2; a draw that cuts a set in id order gives .618 / .458 instead.
     logits = sampling.simans_logits(NEGATIVES[:6], np.full(6, 80.0), 0.5, 0.0)

@@ -75,6 +75,15 @@ def ragged(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return position, offsets[rows][position] + within
 
 
+def numbered(groups: np.ndarray) -> np.ndarray:
+    """(n,) the groups numbered from 0 in ascending order, without gaps.
+
+    >>> numbered(np.array([7, 2, 7])).tolist()
+    [1, 0, 1]
+    """
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
 def offsets_of(groups: np.ndarray, count: int) -> np.ndarray:
     """(count + 1,) offsets of sorted group numbers.
 

@@ -59,6 +59,7 @@ class Candidates:
       random: (n,) bool, drawn from the corpus rather than retrieved.
       positive_query: (p,) query number of each positive, ascending.
       positive_scores: score name -> (p,) float.
+      similarities: dense retriever -> (n,) float, highest cosine to another positive of the query, NaN without one.
     """
 
     query: np.ndarray
@@ -69,6 +70,7 @@ class Candidates:
     random: np.ndarray
     positive_query: np.ndarray
     positive_scores: Mapping[str, np.ndarray]
+    similarities: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def retrieved(self) -> np.ndarray:

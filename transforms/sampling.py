@@ -28,6 +28,52 @@ def simans_logits(scores: np.ndarray, positives: np.ndarray, a: float, b: float,
     return -a * (distance**2 if law == "gauss" else np.abs(distance))
 
 
+def softmax_logits(scores: np.ndarray, temperature: float) -> np.ndarray:
+    """(n,) unnormalised log-probability of NV-Retriever's sampled top-k (arXiv 2407.15831): p_i ~ exp(s_i / T).
+
+    >>> weights = np.exp(softmax_logits(np.array([0.7, 0.6]), 0.1))
+    >>> (weights / weights.sum()).round(4).tolist()
+    [0.7311, 0.2689]
+    """
+    return scores / temperature
+
+
+def nearness(scores: np.ndarray, positives: np.ndarray, b: float) -> np.ndarray:
+    """(n,) the higher, the nearer to the positive's score plus b: SimANS's ablation Nearest-K, which draws nothing.
+
+    >>> nearness(np.array([84.0, 81.0, 79.0]), np.full(3, 80.0), 0.0).tolist()
+    [-4.0, -1.0, -1.0]
+    """
+    return -np.abs(scores - positives - b)
+
+
+def band_floors(
+    scores: np.ndarray, groups: np.ndarray, low: float, high: float, step: float, patience: int, least: int
+) -> np.ndarray:
+    """Lower bound of the scores that may be drawn, widened where too few lie between the bounds.
+
+    CAR's sampler (arXiv 2305.14869, its code): cosines in (0.3, 0.4), the lower bound lowered by 0.05 up to
+    10 times until 10 are there. Both bounds are exclusive.
+
+    Args:
+      scores: (n,).   groups: (n,) group numbers from 0.   low, high: the band.
+      step: by how much it is widened.   patience: how often at most.   least: how many should be there.
+
+    Returns:
+      (g,) lower bound of each group.
+
+    >>> band_floors(np.array([0.35, 0.28, 0.1, 0.5]), np.array([0, 0, 0, 1]), 0.3, 0.4, 0.05, 10, 2).round(2).tolist()
+    [0.25, -0.2]
+    """
+    groups_count = groups.max(initial=-1) + 1
+    floors = np.full(groups_count, low)
+    for times in range(1, patience + 1):  # a handful, whatever the number of rows
+        floor = low - step * times
+        inside = np.bincount(groups[(scores > floors[groups]) & (scores < high)], minlength=groups_count)
+        floors = np.where(inside < least, floor, floors)
+    return floors
+
+
 def zscores(scores: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each row's group, so that scores of any scale can be compared.
 

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transforms import arrays, randomness, rules, sampling
+from transforms import arrays, joint, randomness, rules, sampling
 
-HARD, RANDOM = "hard", "random"
+if TYPE_CHECKING:
+    from pipeline import params
 
-
-class Simans(Protocol):
-    """Parameters of the SimANS law (``pipeline.params.Simans``)."""
-
-    @property
-    def a(self) -> float: ...  # noqa: D102
-    @property
-    def b(self) -> float: ...  # noqa: D102
-    @property
-    def law(self) -> str: ...  # noqa: D102
-    @property
-    def scale(self) -> str: ...  # noqa: D102
-
-
-class Sample(Protocol):
-    """Parameters of the choice (``pipeline.params.Sample``)."""
-
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-    @property
-    def score(self) -> str: ...  # noqa: D102
-    @property
-    def negatives(self) -> int: ...  # noqa: D102
-    @property
-    def skip_kept(self) -> int: ...  # noqa: D102
-    @property
-    def first(self) -> int | None: ...  # noqa: D102
-    @property
-    def random(self) -> int | None: ...  # noqa: D102
-    @property
-    def simans(self) -> Simans | None: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
+HARD, RANDOM = KINDS = ("hard", "random")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,59 +20,99 @@ class Chosen:
     """The outcome of a choice, m rows by (positive, candidate).
 
     Attributes:
-      pair: (m,) which candidate.   positive: (m,) for which positive.   random: (m,) bool, the others are hard.
+      pair: (m,) which candidate.   positive: (m,) for which positive.   kind: (m,) one of ``KINDS``.
+      times: (m,) by how many scores of an ensemble, 1 without one.
       kept: (p,) candidates each positive could have had.
       unscored: rows left out because the sampler's score does not cover them.
       surplus: rows kept and not chosen.
-      flat: groups in which SimANS's weights differ by less than a factor of two.
+      flat: positives whose candidates a draw weighs with less than a factor of two between them.
+      widened: positives for which a band was widened.
     """
 
     pair: np.ndarray
     positive: np.ndarray
-    random: np.ndarray
+    kind: np.ndarray
+    times: np.ndarray
     kept: np.ndarray
     unscored: int
     surplus: int
     flat: int
+    widened: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """Hashes of ids, from which every random choice is made: (q,), (p,) and (n,) uint64."""
+
+    query: np.ndarray
+    positive: np.ndarray
+    document: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What may be chosen: m rows of (positive, kept candidate).
+
+    Attributes:
+      pair: (m,) which candidate.   positive: (m,) for which positive.   tie: (m,) orders equals.
+      words: (m,) uint64 noise.
+      score: (m,) hardness.   level: (m,) the positive's own.
+    """
+
+    pair: np.ndarray
+    positive: np.ndarray
+    tie: np.ndarray
+    words: np.ndarray
+    score: np.ndarray
+    level: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Rows:
+        """Some of the rows, by number or mask."""
+        return Rows(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
 
 
 def choose(
-    settings: Sample,
-    candidates: rules.Candidates,
-    verdicts: rules.Verdicts,
-    queries: int,
-    query_words: np.ndarray,
-    positive_words: np.ndarray,
-    document_words: np.ndarray,
+    settings: params.Sample, candidates: rules.Candidates, verdicts: rules.Verdicts, queries: int, words: Words
 ) -> Chosen:
     """Choose each positive's negatives among the kept candidates.
 
     Args:
-      settings: how.   candidates, verdicts: as judged.   queries: q.
-      query_words: (q,), positive_words: (p,), document_words: (n,) uint64 hashes of ids.
+      settings: how.   candidates, verdicts: as judged.   queries: q.   words: hashes of the ids.
     """
     pair, positive = _kept(candidates, verdicts, queries)
     kept = np.bincount(positive, minlength=len(candidates.positive_query))
-    score = candidates.scores[settings.score][pair].astype(np.float64)
-    scored = ~np.isnan(score)
-    unscored = int((~scored).sum())
-    pair, positive, score = pair[scored], positive[scored], score[scored]
-    words = sampling.noise_words(
-        settings.seed, query_words[candidates.query[pair]], positive_words[positive], document_words[pair]
+    score, level = _scores(settings, candidates, pair, positive, words)
+    rows = Rows(
+        pair,
+        positive,
+        candidates.tie[pair],
+        sampling.noise_words(
+            settings.seed, words.query[candidates.query[pair]], words.positive[positive], words.document[pair]
+        ),
+        score,
+        level,
     )
-    tie = candidates.tie[pair]
-    retrieved = candidates.retrieved[pair]
-    hard, flat = _hard(settings, positive, score, tie, retrieved, words, candidates)
-    random = np.zeros(len(pair), bool)
-    if settings.kind == "mixed":
-        assert settings.random is not None
-        rest = np.flatnonzero(candidates.random[pair] & ~hard)
-        keys = randomness.uniforms(words[rest])
-        quota = np.full(len(rest), settings.random)
-        random[rest[sampling.choose(positive[rest], keys, tie[rest], quota)]] = True
-    chosen = np.flatnonzero(hard | random)
-    chosen = chosen[np.lexsort((tie[chosen], positive[chosen]))]
-    return Chosen(pair[chosen], positive[chosen], random[chosen], kept, unscored, len(pair) - len(chosen), flat)
+    scored = ~np.isnan(rows.score)
+    rows = rows.take(scored)
+    times, flat, widened = _hard(settings, candidates, rows)
+    kind = np.where(times > 0, KINDS.index(HARD), -1)
+    rest = np.flatnonzero(candidates.random[rows.pair] & (kind < 0))
+    quota = np.full(len(rest), settings.random)
+    drawn = sampling.choose(rows.positive[rest], randomness.uniforms(rows.words[rest]), rows.tie[rest], quota)
+    kind[rest[drawn]] = KINDS.index(RANDOM)
+    chosen = np.flatnonzero(kind >= 0)
+    chosen = chosen[np.lexsort((rows.tie[chosen], rows.positive[chosen]))]
+    return Chosen(
+        rows.pair[chosen],
+        rows.positive[chosen],
+        np.array(KINDS, dtype=object)[kind[chosen]],
+        np.maximum(times[chosen], 1),
+        kept,
+        unscored=int((~scored).sum()),
+        surplus=len(rows.pair) - len(chosen),
+        flat=flat,
+        widened=widened,
+    )
 
 
 def _kept(candidates: rules.Candidates, verdicts: rules.Verdicts, queries: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,41 +126,130 @@ def _kept(candidates: rules.Candidates, verdicts: rules.Verdicts, queries: int) 
     return pair, np.concatenate([positive[~for_all], member])
 
 
-def _hard(
-    settings: Sample,
-    positive: np.ndarray,
-    score: np.ndarray,
-    tie: np.ndarray,
-    retrieved: np.ndarray,
-    words: np.ndarray,
-    candidates: rules.Candidates,
-) -> tuple[np.ndarray, int]:
-    """(m,) bool which rows are chosen as hard negatives, and how many groups SimANS finds too flat."""
-    result = np.zeros(len(positive), bool)
-    rows = np.flatnonzero(retrieved)
-    place = arrays.rank_within(positive[rows], [-score[rows], tie[rows]])
-    inside = place >= settings.skip_kept
+def _scores(
+    settings: params.Sample, candidates: rules.Candidates, pair: np.ndarray, positive: np.ndarray, words: Words
+) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) score of each row and (m,) of its positive; NaN where there is none."""
+    names = [settings.score] if settings.ensemble is None else list(settings.ensemble.scores)
+    scores = np.array([candidates.scores[name][pair] for name in names], np.float64)
+    levels = np.array([candidates.positive_scores[name][positive] for name in names], np.float64)
+    if settings.ensemble is not None and settings.ensemble.kind == "intra":
+        return np.where(np.isnan(scores).all(axis=0), np.nan, 0.0), levels[0]  # each score has its own order
+    drawn = randomness.uniforms(randomness.mix(settings.seed, words.query[candidates.positive_query], words.positive))
+    which = (drawn * len(names)).astype(np.int64)[positive]
+    every = np.arange(len(pair))
+    return scores[which, every], levels[which, every]
+
+
+def _hard(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> tuple[np.ndarray, int, int]:
+    """(m,) how often each row is chosen as a hard negative; positives that are flat, and with a widened band."""
+    result = np.zeros(len(rows.pair), np.int64)
+    if settings.ensemble is not None and settings.ensemble.kind == "intra":
+        found = np.flatnonzero(candidates.retrieved[rows.pair])
+        result[found] = _best_of_each(settings, candidates, rows.take(found))
+        return result, 0, 0
+    inside = np.flatnonzero(candidates.retrieved[rows.pair])
+    place = arrays.rank_within(rows.positive[inside], [-rows.score[inside], rows.tie[inside]])
+    window = place >= settings.skip_kept
     if settings.first is not None:
-        inside &= place < settings.skip_kept + settings.first
-    rows, place = rows[inside], place[inside]
-    flat = 0
-    if settings.kind == "random":
-        keys = randomness.uniforms(words[rows])
-    elif settings.kind == "simans":
-        assert settings.simans is not None
-        own = candidates.positive_scores[settings.score][positive[rows]].astype(np.float64)
-        values = score[rows]
-        if settings.simans.scale == "zscore" and len(rows):
-            mean, deviation = sampling.zscores(values, positive[rows])
-            values, own = (values - mean) / deviation, (own - mean) / deviation
-        logits = sampling.simans_logits(values, own, settings.simans.a, settings.simans.b, settings.simans.law)
-        logits = np.nan_to_num(logits, nan=0.0)  # the positive has no score: every candidate is as likely
-        groups = np.unique(positive[rows], return_inverse=True)[1]
-        several = np.bincount(groups) > 1 if len(groups) else np.empty(0, bool)
-        flat = int((several & (sampling.weight_ratio(logits, groups) < 2)).sum()) if len(groups) else 0
-        keys = logits + randomness.gumbels(words[rows])
+        window &= place < settings.skip_kept + settings.first
+    inside = inside[window]
+    widened = 0
+    if settings.band is not None:
+        within, widened = _band(settings.band, rows.take(inside))
+        inside = inside[within]
+    those = rows.take(inside)
+    if settings.joint is not None:
+        result[inside] = _joint(settings, candidates, those)
+        return result, 0, widened
+    keys, flat = _keys(settings, candidates, those)
+    place = arrays.rank_within(those.positive, [-those.score, those.tie])
+    keys = np.where(place < settings.keep_first, np.inf, keys)
+    quota = np.full(len(inside), settings.hard)
+    result[inside[sampling.choose(those.positive, keys, those.tie, quota)]] = 1
+    return result, flat, widened
+
+
+def _best_of_each(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> np.ndarray:
+    """(m,) how many scores of the ensemble choose each row, when the scores take turns."""
+    assert settings.ensemble is not None
+    places = np.full((len(settings.ensemble.scores), len(rows.pair)), np.inf)
+    for place, name in zip(places, settings.ensemble.scores, strict=True):
+        score = candidates.scores[name][rows.pair].astype(np.float64)
+        has = np.flatnonzero(~np.isnan(score))
+        of_score = arrays.rank_within(rows.positive[has], [-score[has], rows.tie[has]]) - settings.skip_kept
+        inside = (of_score >= 0) & (of_score < (settings.first or np.inf))
+        place[has[inside]] = of_score[inside]
+    repeat = settings.ensemble.deduplicate is False
+    taken = joint.take_turns(arrays.numbered(rows.positive), places, settings.hard, repeat=repeat)
+    return np.asarray(taken.sum(axis=0))
+
+
+def _joint(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> np.ndarray:
+    """(m,) bool which rows are chosen from the retrievers together."""
+    assert settings.joint is not None
+    groups = arrays.numbered(rows.positive)
+    ranks = np.array([rank[rows.pair] for rank in candidates.ranks.values()])
+    if settings.joint.depth is not None:
+        ranks = np.where(ranks <= settings.joint.depth, ranks, np.nan)
+    limits = np.array(settings.joint.limits(settings.hard, list(candidates.ranks)))
+    if settings.joint.mode == "round_robin":
+        taken = joint.take_turns(groups, np.nan_to_num(ranks, nan=np.inf), settings.hard, limits)
+        return np.asarray(taken.any(axis=0))
+    supplier = joint.suppliers(ranks)
+    if settings.joint.mode == "mixture":
+        weights = settings.joint.weights or {}
+        logits = joint.mixture_logits(ranks, groups, np.array([weights.get(n, 1.0) for n in candidates.ranks]))
+        keys = logits + randomness.gumbels(rows.words)
+    elif settings.joint.mode == "rrf":
+        keys = joint.reciprocal_ranks(ranks, settings.joint.k or 60)
     else:
-        keys = -place.astype(np.float64)
-    quota = np.full(len(rows), settings.negatives - (settings.random or 0))
-    result[rows[sampling.choose(positive[rows], keys, tie[rows], quota)]] = True
-    return result, flat
+        keys = randomness.uniforms(rows.words)
+    keys = np.where(supplier < 0, -np.inf, keys)
+    of_supplier = arrays.rank_within(groups * (len(limits) + 1) + supplier + 1, [-keys, rows.tie])
+    left = np.flatnonzero((supplier >= 0) & (of_supplier < limits[supplier]))
+    result = np.zeros(len(rows.pair), bool)
+    quota = np.full(len(left), settings.hard)
+    result[left[sampling.choose(groups[left], keys[left], rows.tie[left], quota)]] = True
+    return result
+
+
+def _band(band: params.Band, rows: Rows) -> tuple[np.ndarray, int]:
+    """(m,) bool which rows lie in the band, and how many positives had theirs widened."""
+    groups = arrays.numbered(rows.positive)
+    floors = sampling.band_floors(rows.score, groups, band.low, band.high, band.step, band.patience, band.least)
+    return (rows.score > floors[groups]) & (rows.score < band.high), int((floors < band.low).sum())
+
+
+def _keys(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> tuple[np.ndarray, int]:
+    """(m,) what is chosen first has the highest key; and how many positives a draw finds too flat."""
+    if settings.softmax is not None:
+        return _draw(sampling.softmax_logits(rows.score, settings.softmax.temperature), rows)
+    if settings.simans is not None:
+        return _draw(_simans_logits(settings, candidates, rows), rows)
+    if settings.nearest is not None:
+        nearness = sampling.nearness(rows.score, rows.level, settings.nearest.b)
+        return np.nan_to_num(nearness, nan=-np.inf), 0
+    if settings.kind in ("random", "band"):
+        return randomness.uniforms(rows.words), 0
+    return rows.score, 0
+
+
+def _draw(logits: np.ndarray, rows: Rows) -> tuple[np.ndarray, int]:
+    """(m,) keys of a draw without replacement by these logits, and how many positives they hardly tell apart."""
+    groups = arrays.numbered(rows.positive)
+    flat = (np.bincount(groups) > 1) & (sampling.weight_ratio(logits, groups) < 2)
+    return logits + randomness.gumbels(rows.words), int(flat.sum())
+
+
+def _simans_logits(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> np.ndarray:
+    """(m,) logits; where the positive has no score, all are as likely."""
+    assert settings.simans is not None
+    values, level = rows.score, rows.level
+    if settings.simans.against == "document":
+        values = candidates.similarities[settings.score][rows.pair].astype(np.float64)
+    if settings.simans.scale == "zscore":
+        mean, deviation = sampling.zscores(values, arrays.numbered(rows.positive))
+        values, level = (values - mean) / deviation, (level - mean) / deviation
+    logits = sampling.simans_logits(values, level, settings.simans.a, settings.simans.b, settings.simans.law)
+    return np.nan_to_num(logits, nan=0.0)
