@@ -57,6 +57,8 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     evidence = Evidence(p.audit.examples)
     for shard in data.shards("audit"):
         evidence += _EVIDENCE.validate_json(data.read("audit", shard)["evidence"][0].as_py())
+    if p.sample.reuse is not None:
+        invariants.check_reuse(data, p.sample.reuse)
     report.write(Data(reports), p, evidence, _recipe(data), reuse=_reuse(data), recall=_recall(data, p))
     return counts
 

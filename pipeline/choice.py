@@ -118,6 +118,22 @@ class Cet(Section):
     clip: Annotated[float, Field(gt=1)] = 10.0  # the highest weight; the lowest is 1
 
 
+class Relevance(Section):
+    """Maximal marginal relevance: hard, and not like a negative that is chosen already."""
+
+    kind: Literal["mmr"]
+    encoder: Name
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.7  # of hardness; the rest is of unlikeness
+
+
+class OnePerCluster(Section):
+    """No two negatives from one cluster of documents."""
+
+    kind: Literal["cluster"]
+    encoder: Name
+
+
+Diverse = Annotated[Relevance | OnePerCluster, Field(discriminator="kind")]
 Weight = Annotated[Phi | Asl | Cet, Field(discriminator="kind")]
 
 _OWN_SECTIONS = ("softmax", "simans", "nearest", "band", "joint")  # kinds that have settings, under their own name
@@ -133,19 +149,22 @@ class Sample(Section):
     first: Positive | None = None  # choose among this many hardest kept candidates; null: among all
     keep_first: Count = 0  # so many of the hardest are chosen in any case, the others as kind says
     random: Count = 0  # how many of the negatives come from the whole corpus
+    next_cluster: Count = 0  # how many come from the cluster next to the query's own
     softmax: Softmax | None = None
     simans: Simans | None = None
     nearest: Nearest | None = None
     band: Band | None = None
     joint: Joint | None = None
     ensemble: Ensemble | None = None
+    diverse: Diverse | None = None
+    reuse: Positive | None = None  # a document is the negative of so many queries at most; null: of any number
     weight: Weight | None = None  # null: 1
     seed: int = 13
 
     @property
     def hard(self) -> int:
         """How many of the negatives are chosen as ``kind`` says."""
-        return self.negatives - self.random
+        return self.negatives - self.random - self.next_cluster
 
     @property
     def reads(self) -> tuple[tuple[str, str], ...]:
@@ -167,14 +186,25 @@ class Sample(Section):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Sample:
-        if self.random > self.negatives:
-            raise ValueError(f"random must be <= negatives, got {self.random} > {self.negatives}")
+        if self.hard < 0:
+            raise ValueError(
+                f"random and next_cluster must be <= negatives, got {self.random} + {self.next_cluster} >"
+                f" {self.negatives}"
+            )
         if self.keep_first and self.kind == "top":
             raise ValueError("kind top does not read keep_first: it chooses the hardest as it is")
         if self.keep_first > self.hard:
-            raise ValueError(f"keep_first must be <= negatives - random, got {self.keep_first} > {self.hard}")
+            raise ValueError(f"keep_first must be <= the hard negatives, got {self.keep_first} > {self.hard}")
         if self.keep_first and self.kind == "joint":
             raise ValueError("kind joint does not read keep_first: several retrievers have a first one each")
+        return self
+
+    @model_validator(mode="after")
+    def _diverse_fits(self) -> Sample:
+        if self.diverse and (self.kind == "joint" or (self.ensemble and self.ensemble.kind == "intra")):
+            raise ValueError("diverse does not go with kind joint or ensemble intra: they choose in their own order")
+        if isinstance(self.diverse, Relevance) and self.kind != "top":
+            raise ValueError(f"diverse mmr weighs the score itself, so kind must be top, got {self.kind}")
         return self
 
     @model_validator(mode="after")

@@ -39,8 +39,8 @@ def check_triplets(data: Data, p: params.Params, shard: str, triplets: pa.Table,
     must("rows must be sorted by their ids", checks.unsorted(*(ids[name] for name in KEY)))
     must("query_id must be a query of the same shard", ~checks.among([ids["query_id"]], [by_query["query_id"]]))
     must(
-        f"negative_kind must be {selection.HARD} or {selection.RANDOM}",
-        ~checks.among([triplets["negative_kind"]], [pa.array([selection.HARD, selection.RANDOM])]),
+        f"negative_kind must be one of {', '.join(selection.KINDS)}",
+        ~checks.among([triplets["negative_kind"]], [pa.array(list(selection.KINDS))]),
     )
     must("weight must be finite", checks.not_finite(triplets["weight"], nullable=False))
     must("weight must be >= 0", checks.not_at_least(triplets["weight"], 0, nullable=False))
@@ -119,6 +119,24 @@ def check_quotas(data: Data, p: params.Params, shard: str, triplets: pa.Table, s
     missed = checks.quota_missed(positives, triplets, shortfalls, p.sample.negatives)
     rule = f"a pair must have {p.sample.negatives} triplets or one shortfall with the number found and a reason"
     checks.refuse("positives", rule, missed, positives, REBUILD)
+
+
+def check_reuse(data: Data, most: int) -> None:
+    """No document is the negative of more than ``most`` queries.
+
+    Raises:
+      ValueError: names a document and how many queries it serves.
+    """
+    queries = np.zeros(sum(data.rows("documents")), np.int32)
+    for shard in data.shards("negatives"):  # all rows of a query are in one shard
+        pairs = data.read("negatives", shard, ["query_id", "negative_row"])
+        np.add.at(queries, pairs.group_by(pairs.column_names).aggregate([])["negative_row"].to_numpy(), 1)
+    if (found := int(queries.max(initial=0))) > most:
+        row = lookup.rows(data, "documents", ("document_id",)).take(np.array([queries.argmax()]))
+        raise ValueError(
+            f"negatives: a document may serve {most} queries (sample.reuse), but {row['document_id'][0].as_py()} serves"
+            f" {found}. {REBUILD}"
+        )
 
 
 def check_verdicts(p: params.Params, loaded: judging.Shard, verdicts: pa.Table, triplets: pa.Table) -> None:

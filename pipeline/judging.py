@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline import params, pool, retrievers
 from pipeline.score import worth_scoring
-from transforms import arrays, pooling, relations, rules, schema
+from transforms import arrays, lookup, pooling, relations, rules, schema
 from transforms.storage import Data
 
 
@@ -36,7 +36,15 @@ def load(data: Data, p: params.Params, shard: str) -> Shard:
     for name in p.scorers:
         scores[name] = _joined(pairs, data.read(f"scores/{name}", shard))
     kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
-    return _shard(p, block, pairs, query, kinds, scores)
+    return _shard(data, p, block, pairs, query, kinds, scores)
+
+
+def clustered(p: params.Params) -> list[str]:
+    """Encoders whose clusters the rules or the sampler read."""
+    found = {rule.encoder for rule in p.filter.rules if rule.encoder is not None}
+    if isinstance(p.sample.diverse, params.OnePerCluster):
+        found.add(p.sample.diverse.encoder)
+    return sorted(found)
 
 
 def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shard:
@@ -65,12 +73,18 @@ def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shar
     named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
     for relation, column in named.items():
         pairs = pairs.set_column(pairs.column_names.index(relation), relation, column)
+    if p.sample.simans is not None and p.sample.simans.against == "document":
+        # Likeness to a positive that nobody labelled is not known either.
+        for name, values in pool.compare(data, p, block, query, pairs["document_row"].to_numpy()).items():
+            column = f"similarity_{name}"
+            pairs = pairs.set_column(pairs.column_names.index(column), column, pooling.null_floats(values))
     for name in p.scorers:
         scores[name][~worth_scoring(pairs, p.scorers[name].depth)] = np.nan
-    return _shard(p, block, pairs, query, kinds, scores)
+    return _shard(data, p, block, pairs, query, kinds, scores)
 
 
 def _shard(
+    data: Data,
     p: params.Params,
     block: relations.QueryBlock,
     pairs: pa.Table,
@@ -85,6 +99,7 @@ def _shard(
     keys = query * width + rows
     order = np.argsort(keys, kind="stable")
     place = order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]
+    clusters = {name: lookup.clusters(data, name)[rows].astype(np.int64) for name in clustered(p)}
     return Shard(
         block,
         pairs,
@@ -95,6 +110,7 @@ def _shard(
             scores=scores,
             ranks={name: arrays.floats(pairs, f"rank_{name}").astype(np.float64) for name in p.retrievers},
             random=pairs["random"].to_numpy(),
+            next_cluster=pairs["next_cluster"].to_numpy(),
             positive_query=block.positive_query,
             positive_scores={name: score[place] for name, score in scores.items()},
             similarities={
@@ -102,6 +118,8 @@ def _shard(
                 for name, retriever in p.retrievers.items()
                 if isinstance(retriever, params.Dense)
             },
+            clusters=clusters,
+            positive_clusters={name: cluster[place] for name, cluster in clusters.items()},
         ),
     )
 

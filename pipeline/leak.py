@@ -113,7 +113,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
         answers = _answers(data, block, unaware, hidden)
         for name, stack in stacks.items():
             verdicts = rules.judge(unaware.candidates, stack, unaware.queries)
-            chosen = choose(unaware, verdicts, p.sample)
+            chosen = choose(data, unaware, verdicts, p.sample)
             counts = np.isin(unaware.candidates.query[chosen.pair], tested)
             pair, hard = chosen.pair[counts], chosen.kind[counts] == selection.HARD
             query = unaware.candidates.query[pair]

@@ -15,7 +15,9 @@ from pipeline.choice import Cet as Cet
 from pipeline.choice import Ensemble as Ensemble
 from pipeline.choice import Joint as Joint
 from pipeline.choice import Nearest as Nearest
+from pipeline.choice import OnePerCluster as OnePerCluster
 from pipeline.choice import Phi as Phi
+from pipeline.choice import Relevance as Relevance
 from pipeline.choice import Sample as Sample
 from pipeline.choice import Simans as Simans
 from pipeline.choice import Softmax as Softmax
@@ -30,6 +32,7 @@ from pipeline.sections import Export as Export
 from pipeline.sections import Filter as Filter
 from pipeline.sections import Ingest as Ingest
 from pipeline.sections import Name, Section
+from pipeline.sections import NextCluster as NextCluster
 from pipeline.sections import Pairs as Pairs
 from pipeline.sections import Pool as Pool
 from pipeline.sections import PythonCode as PythonCode
@@ -73,6 +76,8 @@ class Params(Section):
             where = "filter" if index == 0 else f"filter.also.{index - 1}"
             if rule.score is not None:
                 _known(f"{where}.score", rule.score, self.retrievers if rule.kind == "rank_window" else scores)
+            if rule.encoder is not None:
+                _known(f"{where}.encoder", rule.encoder, self.encoders)
         for where, score in self.sample.reads:
             _known(f"sample.{where}", score, scores)
         read = {rule.score for rule in self.filter.rules} | {score for _, score in self.sample.reads}
@@ -94,6 +99,15 @@ class Params(Section):
             )
         if self.pool.random and not sample.random:
             raise ValueError(f"pool.random is read by sample.random only, got {self.pool.random} and no sample.random")
+        near, wanted = self.pool.next_cluster, sample.next_cluster
+        if near:
+            _known("pool.next_cluster.encoder", near.encoder, self.encoders)
+        if (near.documents if near else 0) < wanted:
+            raise ValueError(f"pool.next_cluster.documents must be >= sample.next_cluster, got {near} and {wanted}")
+        if near and not wanted:
+            raise ValueError("pool.next_cluster is read by sample.next_cluster only, and there is none")
+        if sample.diverse:
+            _known("sample.diverse.encoder", sample.diverse.encoder, self.encoders)
         if sample.simans and sample.simans.against == "document":
             _dense("sample.score", sample.score, self.retrievers, "simans.against: document compares documents")
         if sample.joint:
@@ -161,7 +175,7 @@ def parse(values: Any, where: str = "params.yaml") -> Params:
 
 
 def _line(where: str, item: Any) -> str:
-    tags = {"python_code", "beir", "pairs", "tables", "dense", "bm25", "phi", "asl", "cet"}
+    tags = {"python_code", "beir", "pairs", "tables", "dense", "bm25", "phi", "asl", "cet", "mmr", "cluster"}
     path = [str(part) for i, part in enumerate(item["loc"]) if not (part in tags and _is_tag(item["loc"], i))]
     place = ".".join(path)
     if item["type"] == "extra_forbidden":
@@ -176,7 +190,7 @@ def _is_tag(location: tuple[Any, ...], index: int) -> bool:
     return (
         (location[0] == "source" and index == 1)
         or (location[0] == "retrievers" and index == 2)
-        or (location[:2] == ("sample", "weight") and index == 2)
+        or (location[:2] in (("sample", "weight"), ("sample", "diverse")) and index == 2)
     )
 
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import params, retrievers, runner
-from transforms import arrays, lookup, pooling, randomness, relations, schema
+from pipeline.searching import search
+from transforms import arrays, clustering, lookup, pooling, randomness, relations, schema
 from transforms.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -37,7 +38,8 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     keys = {name: _keys(block, table, width) for name, table in found.items()}
     drawn = _draw(data, p, block, width)
     positive_keys = block.positive_query * width + block.positive_row
-    key = np.unique(np.concatenate([positive_keys, drawn, *keys.values()]))
+    near = _next_cluster(data, p, block, query_rows, width)
+    key = np.unique(np.concatenate([positive_keys, drawn, near, *keys.values()]))
     query, document = np.divmod(key, width)
 
     ranks = {n: pooling.scatter(key, keys[n], found[n]["rank"].to_numpy()) for n in p.retrievers}
@@ -46,17 +48,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         missing = np.flatnonzero(np.isnan(ranks[name]))
         retriever = retrievers.open_retriever(data, p, name)
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
-    similarities = {
-        name: pooling.highest_similarity(
-            query,
-            document,
-            block.positive_query,
-            block.positive_row,
-            len(query_rows),
-            DenseRetriever(data, name).similarity,
-        )
-        for name in retrievers.encoders(p)
-    }
+    similarities = compare(data, p, block, query, document)
     ids, tie = retrievers.document_columns(data, document)
     kinds = relate(data, block, query, document, pooling.best_rank(ranks), tie)
     table = pa.table(
@@ -66,6 +58,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
             pa.array(np.isin(key, drawn)),
+            pa.array(np.isin(key, near)),
             *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
             *(pooling.null_floats(score) for score in scores.values()),
             *(pooling.null_floats(similarity) for similarity in similarities.values()),
@@ -74,7 +67,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     ).take(pa.array(np.lexsort((tie, query))))
     output = staged("pairs")
     data.write(output, shard, table)
-    rows_in = len(block.positives) + len(drawn) + sum(map(len, found.values()))
+    rows_in = len(block.positives) + len(drawn) + len(near) + sum(map(len, found.values()))
     return Counts(
         {
             "in": rows_in,
@@ -84,6 +77,23 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
             "pairs": len(table),
         }
     )
+
+
+def compare(
+    data: Data, p: params.Params, block: relations.QueryBlock, query: np.ndarray, document: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Encoder -> highest cosine of each of (n,) pairs' documents to another positive of the query."""
+    return {
+        name: pooling.highest_similarity(
+            query,
+            document,
+            block.positive_query,
+            block.positive_row,
+            len(block.queries),
+            DenseRetriever(data, name).similarity,
+        )
+        for name in retrievers.encoders(p)
+    }
 
 
 def relate(
@@ -116,6 +126,25 @@ def _draw(data: Data, p: params.Params, block: relations.QueryBlock, width: np.i
     drawn = pooling.draw_documents(words, p.pool.random, lookup.representatives(data), p.pool.seed)
     key = np.arange(len(words))[:, None] * width + drawn
     return np.setdiff1d(key[drawn >= 0], block.positive_query * width + block.positive_row)
+
+
+def _next_cluster(
+    data: Data, p: params.Params, block: relations.QueryBlock, query_rows: np.ndarray, width: np.int64
+) -> np.ndarray:
+    """Keys of the documents nearest to each query in its second nearest cluster, without its positives."""
+    settings = p.pool.next_cluster
+    if settings is None:
+        return np.empty(0, np.int64)
+    name = settings.encoder
+    centroids = arrays.matrix(data.read_all(f"clusters/{name}/centroids"))
+    second = clustering.second_nearest(lookup.vectors(data, f"vectors/{name}/queries").gather(query_rows), centroids)
+    retriever, clusters = DenseRetriever(data, name), lookup.clusters(data, name)
+    found = [np.empty(0, np.int64)]
+    for cluster in np.unique(second[second >= 0]):
+        asking = np.flatnonzero(second == cluster)
+        hits = search(data, retriever, query_rows, asking, settings.documents, clusters == cluster)
+        found.append(hits.query * width + hits.document)
+    return np.setdiff1d(np.concatenate(found), block.positive_query * width + block.positive_row)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import judging, params, runner, weighing
+from pipeline import judging, params, retrievers, reusing, runner, weighing
 from pipeline.filter import KEPT
-from transforms import arrays, pooling, randomness, rules, schema, selection
+from transforms import arrays, pooling, randomness, reuse, rules, schema, selection
+from transforms.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -32,12 +33,15 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         if isinstance(p.sample.weight, params.Cet):
             fit = functools.partial(weighing.fit, data=data, p=p)
             fitted = root | "Name" >> beam.Create([weighing.PROPENSITY]) | "Fit" >> ForEachShard(fit)
+        if p.sample.reuse is not None:
+            fitted = reusing.rounds(root, data, p, functools.partial(propose, data=data, p=p), fitted)
         work = functools.partial(sample_shard, data=data, p=p)
         return root | beam.Create(data.shards("queries")) | "Sample" >> ForEachShard(work, after=fitted)
 
     rows = sum(data.rows("verdicts"))
     counts = runner.run("sample", build, data, p.beam, writes=["negatives", "shortfalls"], rows=rows, flags=flags)
-    data.begin(weighing.PROPENSITY)  # it is in the weights now
+    for dataset in (weighing.PROPENSITY, reusing.PROPOSALS, reusing.DENIALS):
+        data.begin(dataset)  # what they say is in the negatives now
     if counts["nearly_uniform"]:
         print(  # noqa: T201
             f"sample: {p.sample.kind} weighs the candidates of {counts['nearly_uniform']} positives almost alike"
@@ -47,8 +51,20 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     return counts
 
 
-def choose(loaded: judging.Shard, verdicts: rules.Verdicts, settings: params.Sample) -> selection.Chosen:
-    """Choose negatives for one shard as judged."""
+def choose(
+    data: Data,
+    loaded: judging.Shard,
+    verdicts: rules.Verdicts,
+    settings: params.Sample,
+    denied: np.ndarray | None = None,
+) -> selection.Chosen:
+    """Choose negatives for one shard as judged, without the (n,) ``denied``."""
+    document = loaded.pairs["document_row"].to_numpy()
+
+    def similarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        assert settings.diverse is not None
+        return DenseRetriever(data, settings.diverse.encoder).similarity(document[one], document[other])
+
     return selection.choose(
         settings,
         loaded.candidates,
@@ -59,14 +75,34 @@ def choose(loaded: judging.Shard, verdicts: rules.Verdicts, settings: params.Sam
             randomness.id_words(loaded.block.positives["document_id"]),
             randomness.id_words(loaded.pairs["document_id"]),
         ),
+        similarity,
+        denied,
     )
+
+
+def propose(shard: str, data: Data, p: params.Params, number: int) -> Counts:
+    """Write what one shard would choose, for a round of ``sample.reuse``."""
+    loaded = judging.load(data, p, shard)
+    _, rows = retrievers.query_block(data, shard)
+    early, late = reusing.denied(data, loaded, rows, number)
+    if number == 0 or late.any():  # or else the shard proposes what it did
+        chosen = choose(data, loaded, read_verdicts(data, shard, loaded, p), p.sample, early | late)
+        reusing.write_proposals(data, p, shard, loaded, rows, chosen.pair)
+    return Counts()
 
 
 def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Choose the negatives of one shard."""
     loaded = judging.load(data, p, shard)
     verdicts = read_verdicts(data, shard, loaded, p)
-    chosen = choose(loaded, verdicts, p.sample)
+    if p.sample.reuse is None:
+        chosen = choose(data, loaded, verdicts, p.sample)
+    else:
+        # What the last round refused has no round left to be replaced in.
+        _, rows = retrievers.query_block(data, shard)
+        early, late = reusing.denied(data, loaded, rows, reuse.ROUNDS)
+        chosen = choose(data, loaded, verdicts, p.sample, early)
+        chosen = chosen.without(late[chosen.pair])
     weights = weighing.weigh(data, p, loaded, chosen)
     negatives = _negatives(loaded, chosen, weights, p)
     shortfalls = _shortfalls(loaded, verdicts, chosen, p)
@@ -76,6 +112,7 @@ def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
             "out:chosen": len(negatives),
             "out:surplus": chosen.surplus,
             "out:unscored": chosen.unscored,
+            "out:left_to_others": int(chosen.denied.sum()),
             "chosen": len(negatives),
             "short": len(shortfalls),
             "nearly_uniform": chosen.flat,
@@ -161,6 +198,7 @@ def _shortfalls(
         np.where(fallen.sum(axis=1) == 0, "too_few_found", names[fallen.argmax(axis=1)]),
     )
     reason = np.where(times[short] >= p.sample.negatives, "repeated", reason)  # full, some of them several times
+    reason = np.where(found[short] + chosen.denied[short] >= p.sample.negatives, "left_to_others", reason)
     return pa.table(
         [
             positives["query_id"].take(pa.array(short)),

@@ -34,10 +34,10 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
 
 def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:
-    """(n,) bool: positives, random draws, and what some retriever ranks within the depth, but no known copies."""
+    """(n,) bool: positives, what was drawn, and what some retriever ranks within the depth, but no known copies."""
     ranks = {n: arrays.floats(pairs, n) for n in pairs.column_names if n.startswith("rank_")}
     copies = np.any([pairs[relation].to_numpy() for relation in schema.RELATIONS if relation != "positive"], axis=0)
-    near = (pooling.best_rank(ranks) <= depth) | pairs["random"].to_numpy()
+    near = (pooling.best_rank(ranks) <= depth) | pairs["random"].to_numpy() | pairs["next_cluster"].to_numpy()
     return pairs["positive"].to_numpy() | (near & ~copies)
 
 

@@ -31,16 +31,26 @@ class Hits:
         )
 
 
-def search(data: Data, retriever: Any, rows: np.ndarray, queries: np.ndarray, depth: int) -> Hits:
+def search(
+    data: Data,
+    retriever: Any,
+    rows: np.ndarray,
+    queries: np.ndarray,
+    depth: int,
+    allowed: np.ndarray | None = None,
+) -> Hits:
     """The best ``depth`` documents of these queries: fetched in float32, rescored and ordered in float64.
+
+    One of each text is searched, and of these only the ``allowed``: (documents,) bool.
 
     Where the last document fetched scores as well as the one at the depth, the search cannot know that it has all of
     its equals, so it fetches more: ties go by id, not by what an index happens to return.
     """
+    searched = lookup.representatives(data) if allowed is None else lookup.representatives(data) & allowed
     settled = Hits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     pending, fetch = queries, depth
     while pending.size:
-        documents, _ = retriever.search(rows[pending], fetch, lookup.representatives(data))
+        documents, _ = retriever.search(rows[pending], fetch, searched)
         query, document = np.repeat(pending, documents.shape[1]), documents.reshape(-1)
         query, document = query[document >= 0], document[document >= 0]
         score = retriever.score(rows[query], document)
@@ -90,6 +100,7 @@ def short_queries(
             scores={name: hits.score.astype(np.float32)},
             ranks={name: rank},
             random=np.zeros(len(place), bool),
+            next_cluster=np.zeros(len(place), bool),
             positive_query=block.positive_query,
             positive_scores={name: positive_score.astype(np.float32)},
         ),

@@ -128,9 +128,17 @@ class Bm25(Section):
 Retriever = Annotated[Dense | Bm25, Field(discriminator="kind")]
 
 
+class NextCluster(Section):
+    """The documents nearest to a query in the cluster next to its own (ClusterNS)."""
+
+    encoder: Name
+    documents: Positive = 2
+
+
 class Pool(Section):
     """What joins the retrieved candidates."""
 
+    next_cluster: NextCluster | None = None
     random: Count = 0  # documents per query drawn uniformly from the whole corpus
     seed: int = 13
 
@@ -174,13 +182,14 @@ _RULE_KEYS = {
     "perc": ("perc", "score", "positive"),
     "rank_window": ("first", "last", "score"),
     "denoise": ("max", "score"),
+    "same_cluster": ("encoder",),
 }
 
 
 class Rule(Section):
     """One false-negative rule; which keys it takes depends on its kind, any other key is an error."""
 
-    kind: Literal["naive", "shifted", "abs", "margin", "perc", "rank_window", "denoise"]
+    kind: Literal["naive", "shifted", "abs", "margin", "perc", "rank_window", "denoise", "same_cluster"]
     score: Name | None = None  # a retriever or a scorer
     positive: Literal["own", "min", "mean", "max"] | None = None  # which positive's score sets the ceiling
     shift: Count | None = None  # shifted: first ranks to drop
@@ -189,6 +198,7 @@ class Rule(Section):
     perc: Annotated[float, Field(gt=0)] | None = None  # perc: share of the positive's score
     first: Positive | None = None  # rank_window: raw ranks of the retriever ``score``
     last: Positive | None = None
+    encoder: Name | None = None  # same_cluster: whose clusters
     max: float | None = None  # denoise: a cross-encoder score above this is a likely positive
 
     @model_validator(mode="before")

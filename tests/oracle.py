@@ -19,8 +19,9 @@ class World:
       rounded: a score as it is stored, in float32.
       drawn: query id -> documents drawn from the whole corpus.
       uniform: (query id, positive id, document id) -> the number in (0, 1) that decides a random choice; without
-        the document, which score of an ensemble the positive gets.
+        the document, which score of an ensemble the positive gets; without the positive, who may use the document.
       similarity: cosine of two documents.
+      clusters: document id -> cluster.   next_cluster: query id -> the cluster next to its own.
     """
 
     documents: dict[str, str]
@@ -34,6 +35,8 @@ class World:
     drawn: dict[str, list[str]]
     uniform: Callable[..., float]
     similarity: Callable[[str, str], float]
+    clusters: dict[str, int]
+    next_cluster: dict[str, int]
 
 
 def normal(text: str) -> str:
@@ -43,32 +46,74 @@ def normal(text: str) -> str:
 
 def mine(world: World, p: params.Params) -> tuple[list[tuple], dict[tuple[str, str | None, str], str]]:
     """(query, positive, negative, kind, weight) of every triplet, and (query, positive, document) -> verdict."""
-    triplets, verdicts = [], {}
+    judgements, verdicts = {}, {}
     for query in world.queries:
         ranks = {name: _ranks(world, p, name, query) for name in p.retrievers}
-        drawn = set(world.drawn.get(query, [])) - set(world.positives[query])
-        pool = sorted({*world.positives[query], *drawn, *(d for found in ranks.values() for d in found)})
+        drawn = {
+            "random": set(world.drawn.get(query, [])) - set(world.positives[query]),
+            "next_cluster": set(_next_cluster(world, p, query)) - set(world.positives[query]),
+        }
+        found = {document for of in (*ranks.values(), *drawn.values()) for document in of}
+        pool = sorted(found | set(world.positives[query]))
         judged = _judge(world, p.filter.rules, query, pool, ranks, drawn)
         verdicts |= {(query, positive, document): verdict for (positive, document), verdict in judged.items()}
-        for positive in world.positives[query]:
-            kept = [d for d in pool if judged.get((positive, d), judged.get((None, d))) == "kept"]
-            triplets += _sample(world, p, query, positive, kept, ranks, drawn)
-    return sorted(triplets), verdicts
+        judgements[query] = (pool, judged, ranks, drawn)
+
+    def chosen(denied):
+        for query, (pool, judged, ranks, drawn) in judgements.items():
+            for positive in world.positives[query]:
+                kept = [d for d in pool if judged.get((positive, d), judged.get((None, d))) == "kept"]
+                kept = [document for document in kept if (query, document) not in denied]
+                yield from _sample(world, p, query, positive, kept, ranks, drawn)
+
+    return sorted(_capped(world, p.sample.reuse, chosen)), verdicts
+
+
+def _capped(world, cap, chosen, rounds=8):
+    """What is chosen when a document is the negative of so many queries at most: the others choose again."""
+    denied, triplets = set(), list(chosen(set()))
+    for number in range(rounds if cap else 0):
+        askers = {}
+        for query, _, document, *_ in triplets:
+            askers.setdefault(document, set()).add(query)
+        over = {
+            (query, document)
+            for document, queries in askers.items()
+            for query in sorted(queries, key=lambda query: world.uniform(query, document))[cap:]
+        }
+        denied |= over
+        if number == rounds - 1:
+            return [row for row in triplets if (row[0], row[2]) not in over]
+        triplets = list(chosen(denied))
+    return triplets
+
+
+def _next_cluster(world, p, query):
+    """The documents nearest to the query in the cluster next to its own."""
+    if p.pool.next_cluster is None:
+        return []
+    there = [d for d in _one_of_each_text(world) if world.clusters[d] == world.next_cluster[query]]
+    there.sort(key=lambda document: (-world.scores["dense"](query, document), document))
+    return there[: p.pool.next_cluster.documents]
+
+
+def _one_of_each_text(world):
+    first: dict[str, str] = {}
+    for document in sorted(world.documents):
+        first.setdefault(normal(world.documents[document]), document)
+    return list(first.values())
 
 
 def _ranks(world: World, p: params.Params, name: str, query: str) -> dict[str, int]:
     """Document -> rank of what a retriever returns: one of each text, deeper while the quota is not met."""
     settings, score = p.retrievers[name], world.scores[name]
-    first: dict[str, str] = {}
-    for document in sorted(world.documents):
-        first.setdefault(normal(world.documents[document]), document)
-    able = [document for document in first.values() if world.returns[name](query, document)]
+    able = [document for document in _one_of_each_text(world) if world.returns[name](query, document)]
     ordered = sorted(able, key=lambda document: (-score(query, document), document))
-    depth, quota = settings.depth, p.sample.negatives - p.sample.random + p.sample.skip_kept
+    depth, quota = settings.depth, p.sample.negatives - p.sample.random - p.sample.next_cluster + p.sample.skip_kept
     rules = [rule for rule in p.filter.rules if rule.score == name]
     while depth < (settings.max_depth or 0) and len(ordered) >= depth:
         ranks = {document: place + 1 for place, document in enumerate(ordered[:depth])}
-        judged = _judge(world, rules, query, list(ranks), {name: ranks}, set())
+        judged = _judge(world, rules, query, list(ranks), {name: ranks}, {})
         kept = {
             positive: [d for d in ranks if judged.get((positive, d), judged.get((None, d))) == "kept"]
             for positive in world.positives[query]
@@ -128,10 +173,13 @@ def _fires(world, rule, query, positive, document, left, ranks, drawn):
     """Whether a rule on scores or ranks speaks against the document."""
     if rule.kind == "naive":
         return False
+    if rule.kind == "same_cluster":
+        return world.clusters[document] in {world.clusters[of] for of in world.positives[query]}
     if rule.kind == "rank_window":
         rank = ranks[rule.score].get(document)
         if rank is None:  # what no retriever returned has no rank to judge, what another returned is outside
-            return document not in drawn or any(document in found for found in ranks.values())
+            was_drawn = any(document in of for of in drawn.values())
+            return not was_drawn or any(document in found for found in ranks.values())
         return not rule.first <= rank <= rule.last
 
     def score(of):
@@ -162,10 +210,15 @@ def _sample(world, p, query, positive, kept, ranks, drawn):
         hard = dict.fromkeys(_joint(world, settings, query, positive, found, ranks), 1)
     else:
         hard = dict.fromkeys(_hard(world, p, query, positive, found), 1)
-    rest = [document for document in kept if document in drawn and document not in hard]
+    score = world.scores[settings.score]
+    near = [document for document in kept if document in drawn["next_cluster"] and document not in hard]
+    near.sort(key=lambda document: (-world.rounded(score(query, document)), document))
+    near = near[: settings.next_cluster]
+    rest = [document for document in kept if document in drawn["random"] and document not in {*hard, *near}]
     rest.sort(key=lambda document: -world.uniform(query, positive, document))
+    kinds = {"next_cluster": near, "random": rest[: settings.random]}
     return [(query, positive, document, "hard", times) for document, times in hard.items()] + [
-        (query, positive, document, "random", 1) for document in rest[: settings.random]
+        (query, positive, document, kind, 1) for kind, documents in kinds.items() for document in documents
     ]
 
 
@@ -196,7 +249,27 @@ def _hard(world, p, query, positive, found):
     if settings.kind in ("softmax", "simans"):
         keys = {d: key - math.log(-math.log(world.uniform(query, positive, d))) for d, key in keys.items()}
     keys |= dict.fromkeys(found[: settings.keep_first], math.inf)
-    return sorted(found, key=lambda document: (-keys[document], document))[: settings.negatives - settings.random]
+    found.sort(key=lambda document: (-keys[document], document))
+    if settings.diverse and settings.diverse.kind == "cluster":
+        found = [d for i, d in enumerate(found) if world.clusters[d] not in {world.clusters[e] for e in found[:i]}]
+    if settings.diverse and settings.diverse.kind == "mmr":
+        return _marginal(world, settings, found, score)
+    return found[: settings.negatives - settings.random - settings.next_cluster]
+
+
+def _marginal(world, settings, found, score):
+    """One by one: hard, and not like what is chosen already."""
+    weight, chosen = settings.diverse.weight, []
+    low = min(map(score, found), default=0)
+    width = max(map(score, found), default=0) - low or 1.0
+
+    def value(document):
+        near = max((world.similarity(document, other) for other in chosen), default=-1.0)
+        return round(weight * (score(document) - low) / width - (1 - weight) * near, 6)
+
+    while len(chosen) < min(settings.negatives - settings.random - settings.next_cluster, len(found)):
+        chosen.append(min((d for d in found if d not in chosen), key=lambda document: (-value(document), document)))
+    return chosen
 
 
 def _band(band, found, score):
@@ -232,7 +305,7 @@ def _intra(world, settings, query, found):
         for name in settings.ensemble.scores
     ]
     orders = [order[settings.skip_kept : last] for order in orders]
-    taken, quota = [], settings.negatives - settings.random
+    taken, quota = [], settings.negatives - settings.random - settings.next_cluster
     for _ in range(quota):
         for number, order in enumerate(orders):
             alone = settings.ensemble.deduplicate is False
@@ -245,7 +318,7 @@ def _intra(world, settings, query, found):
 
 def _joint(world, settings, query, positive, found, ranks):
     """Which documents are chosen from several retrievers together."""
-    joint, quota = settings.joint, settings.negatives - settings.random
+    joint, quota = settings.joint, settings.negatives - settings.random - settings.next_cluster
     ranks = {r: {d: rank for d, rank in of.items() if rank <= (joint.depth or rank)} for r, of in ranks.items()}
     lists = {r: sorted((d for d in found if d in of), key=of.get) for r, of in ranks.items()}
     most = {r: min(joint.quotas.get(r, quota), math.floor(joint.max_share * quota + 1e-9)) for r in ranks}

@@ -81,6 +81,7 @@ def make_pairs(data, p, rng, shard):
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
             pa.array(np.zeros(len(query), bool)),
+            pa.array(np.zeros(len(query), bool)),
             *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
             *(pa.array(score, pa.float32()) for score in scores.values()),
         ],
@@ -198,7 +199,7 @@ ONE_ROW = {
     "another query's text": ({"query": "another"}, "query must be the text of query_id"),
 }
 BOTH = {
-    "an unknown kind": ({"negative_kind": "soft"}, "negative_kind must be hard or random"),
+    "an unknown kind": ({"negative_kind": "soft"}, "negative_kind must be one of hard, random, next_cluster"),
     "an infinite weight": ({"weight": float("inf")}, "weight must be finite"),
     "a negative weight": ({"weight": -1.0}, "weight must be >= 0"),
     "a rank of zero": ({"rank_two": 0}, "rank_two must be >= 1"),

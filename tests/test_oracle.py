@@ -20,7 +20,7 @@ import whole_path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline import params
+from pipeline import invariants, params
 from transforms import arrays, randomness
 from transforms.storage import Data
 
@@ -176,6 +176,33 @@ RECIPES = {
         "filter": {"kind": "naive"},
         "sample": {**TOP, "kind": "joint", "joint": {"mode": "rrf", "k": 3, "depth": 6}},
     },
+    "clusters: none of the positive's, some of the next": {
+        "pool": {"next_cluster": {"encoder": "static", "documents": 4}, "random": 2},
+        "filter": {
+            "kind": "same_cluster",
+            "encoder": "static",
+            "also": [{"kind": "rank_window", "score": "bm25", "first": 1, "last": 6}],
+        },
+        "sample": {**TOP, "negatives": 5, "next_cluster": 2, "random": 1},
+    },
+    "one of each cluster": {
+        "filter": {"kind": "naive"},
+        "sample": {
+            "kind": "simans",
+            "score": "dense",
+            "negatives": 3,
+            "diverse": {"kind": "cluster", "encoder": "static"},
+        },
+    },
+    "hard and unlike each other": {
+        "filter": {"kind": "perc", "score": "dense", "perc": 0.95},
+        "sample": {**TOP, "first": 12, "diverse": {"kind": "mmr", "encoder": "static", "weight": 0.4}},
+    },
+    "no document for more than two queries": {
+        "pool": {"random": 2},
+        "filter": {"kind": "naive"},
+        "sample": {**TOP, "random": 1, "reuse": 2},
+    },
     "several rules": {
         "retrievers": {"dense": DEEP, "bm25": {**BM25, "max_depth": 16}},
         "pool": {"random": 4},
@@ -193,6 +220,7 @@ RECIPES = {
     },
 }
 CUTS = ("perc of the weakest positive", "several rules")
+CAPPED = "no document for more than two queries"
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +232,7 @@ def sections(model, folder, recipe, **changes):
     return {
         "source": corpora.source(folder),
         "encoders": {"static": {"model": model}},
+        "cluster": {"clusters": 5},
         "retrievers": {"dense": DENSE, "bm25": BM25},
         **RECIPES[recipe],
         **changes,
@@ -267,7 +296,17 @@ def world_of(corpus, data, p):
         drawn,
         uniform,
         similarity(data),
+        *clusters(data),
     )
+
+
+def clusters(data):
+    """Cluster of each document, and the second nearest one of each query."""
+    ids = data.read_all("documents", ["document_id"])["document_id"].to_pylist()
+    of_document = dict(zip(ids, data.read_all("clusters/static/documents")["cluster"].to_pylist(), strict=True))
+    centroids = arrays.matrix(data.read_all("clusters/static/centroids").combine_chunks()).astype(np.float64)
+    near = {query: np.argsort(-(centroids @ vector)) for query, vector in vectors(data, "queries").items()}
+    return of_document, {query: int(order[1]) for query, order in near.items()}
 
 
 def similarity(data):
@@ -337,6 +376,25 @@ def test_the_whole_path_mines_what_the_oracle_mines(recipe, seed, model, tmp_pat
     data, p = Data(str(folder / "data")), params.parse(sections(model, folder, recipe))
     whole_path.run(data, p)
     check_against_the_oracle(corpus, data, p)
+
+
+def test_a_cap_on_reuse_holds_whatever_the_shards_and_leaves_nothing_behind(model, tmp_path):
+    corpora.corpus(20).write(tmp_path)
+    cut = {"documents_per_shard": 5, "queries_per_shard": 2}
+    runs = []
+    for name, ingest in (("one", {}), ("many", cut)):
+        data = Data(str(tmp_path / name))
+        whole_path.run(data, params.parse(sections(model, tmp_path, CAPPED, ingest=ingest)))
+        runs.append(mined(data))
+        assert not [path.name for path in (tmp_path / name).iterdir() if path.name.startswith((".", "pro", "den"))]
+        reasons = set(data.read_all("shortfalls")["reason"].to_pylist())
+        assert "left_to_others" in reasons
+    assert runs[0] == runs[1]
+    asked = collections.Counter(document for _, document in {(row[0], row[2]) for row in runs[0]})
+    assert max(asked.values()) == 2
+    invariants.check_reuse(data, 2)
+    with pytest.raises(ValueError, match=r"a document may serve 1 queries \(sample.reuse\), but .* serves 2"):
+        invariants.check_reuse(data, 1)
 
 
 def digest(data):

@@ -1,5 +1,7 @@
 """The false-negative rules: golden numbers, and what must hold on any data."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,6 +27,7 @@ def candidates(scores, query=None, positives=(1.0,), positive_query=None, random
         scores={"s": scores},
         ranks={"s": np.asarray(ranks if ranks is not None else np.arange(1, len(scores) + 1), np.float64)},
         random=np.zeros(len(scores), bool) if random is None else np.asarray(random, bool),
+        next_cluster=np.zeros(len(scores), bool),
         positive_query=positive_query,
         positive_scores={"s": np.asarray(positives, np.float64)},
     )
@@ -75,6 +78,18 @@ def test_a_rank_window_is_on_the_raw_rank_and_spares_random_documents():
 def test_a_window_drops_what_its_retriever_did_not_return():
     given_candidates = candidates([0.9, 0.8], ranks=[1, np.nan])
     assert kept(given_candidates, Rule(kind="rank_window", score="s", first=1, last=9)) == [0]
+
+
+def test_what_is_in_the_cluster_of_any_positive_falls_and_what_has_no_cluster_stays():
+    given_candidates = candidates(
+        [0.9, 0.8, 0.7, 0.6, 0.5], query=[0, 0, 0, 0, 1], positives=[0.9, 0.8, 0.7], positive_query=[0, 0, 1]
+    )
+    given_candidates = dataclasses.replace(
+        given_candidates,
+        clusters={"e": np.array([4, 2, 3, -1, 4])},
+        positive_clusters={"e": np.array([4, 3, -1])},
+    )
+    assert kept(given_candidates, Rule(kind="same_cluster", encoder="e"), queries=2) == [1, 3, 4]
 
 
 def test_denoise_drops_what_the_cross_encoder_finds_relevant():

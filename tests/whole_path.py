@@ -4,7 +4,7 @@ import json
 import pathlib
 import sys
 
-from pipeline import embed, export, filter, ingest, params, pool, retrieve, sample
+from pipeline import cluster, embed, export, filter, ingest, params, pool, retrieve, sample
 from transforms.storage import Data
 
 
@@ -12,6 +12,7 @@ def run(data, p):
     ingest.run(data, p)
     for name in p.encoders:
         embed.run(data, p, name)
+        cluster.run(data, p, name)
     for name in p.retrievers:
         retrieve.run(data, p, name)
     pool.run(data, p)

@@ -41,3 +41,25 @@ def assign(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.n
     absent = ~np.isfinite(vectors).all(axis=1)
     similarity, cluster = faiss.knn(np.nan_to_num(vectors), centroids, 1, metric=faiss.METRIC_INNER_PRODUCT)
     return np.where(absent, -1, cluster[:, 0]), np.where(absent, np.nan, similarity[:, 0])
+
+
+def second_nearest(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """(n,) the cluster next to each vector's own: ClusterNS's (arXiv 2305.09892) source of hard negatives.
+
+    Args:
+      vectors: (n, d) float32.   centroids: (c, d).
+
+    Returns:
+      -1 where a vector is not finite.
+
+    Raises:
+      ValueError: there is no second cluster.
+
+    >>> second_nearest(np.float32([[1, 0.5]]), np.float32([[0, 1], [1, 0], [-1, 0]])).tolist()
+    [0]
+    """
+    if len(centroids) < 2:
+        raise ValueError(f"cluster.clusters must be >= 2 for a second nearest cluster, got {len(centroids)}")
+    absent = ~np.isfinite(vectors).all(axis=1)
+    _, cluster = faiss.knn(np.nan_to_num(vectors), centroids, 2, metric=faiss.METRIC_INNER_PRODUCT)
+    return np.where(absent, -1, cluster[:, 1])

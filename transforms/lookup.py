@@ -115,8 +115,16 @@ def representatives(data: Data) -> np.ndarray:
     return np.concatenate(first)
 
 
+@functools.lru_cache(maxsize=4)
+def clusters(data: Data, encoder: str) -> np.ndarray:
+    """(documents,) cluster of every document, -1 where it has none; four bytes a document."""
+    column = data.read_all(f"clusters/{encoder}/documents", ["cluster"])["cluster"]
+    return column.fill_null(-1).to_numpy().astype(np.int32)
+
+
 def forget() -> None:
     """Drop what is at hand: the datasets may have changed."""
+    clusters.cache_clear()
     representatives.cache_clear()
     rows.cache_clear()
     vectors.cache_clear()

@@ -43,6 +43,8 @@ class Rule(Protocol):
     @property
     def last(self) -> int | None: ...  # noqa: D102
     @property
+    def encoder(self) -> str | None: ...  # noqa: D102
+    @property
     def max(self) -> float | None: ...  # noqa: D102
 
 
@@ -57,9 +59,11 @@ class Candidates:
       scores: score name -> (n,) float, NaN where not scored.
       ranks: retriever -> (n,) float raw rank, NaN where not returned.
       random: (n,) bool, drawn from the corpus rather than retrieved.
+      next_cluster: (n,) bool, from the cluster next to the query's own.
       positive_query: (p,) query number of each positive, ascending.
       positive_scores: score name -> (p,) float.
       similarities: dense retriever -> (n,) float, highest cosine to another positive of the query, NaN without one.
+      clusters: encoder -> (n,) cluster of the document, -1 where unknown.   positive_clusters: encoder -> (p,).
     """
 
     query: np.ndarray
@@ -68,9 +72,12 @@ class Candidates:
     scores: Mapping[str, np.ndarray]
     ranks: Mapping[str, np.ndarray]
     random: np.ndarray
+    next_cluster: np.ndarray
     positive_query: np.ndarray
     positive_scores: Mapping[str, np.ndarray]
     similarities: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    clusters: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    positive_clusters: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def retrieved(self) -> np.ndarray:
@@ -192,14 +199,18 @@ def _fires(
     nowhere = np.zeros(len(pairs), bool)
     if rule.kind == "naive":
         return nowhere, nowhere
+    if rule.kind == "same_cluster":
+        assert rule.encoder is not None
+        return _in_cluster_of_positive(candidates, rule.encoder)[pairs], nowhere
     assert rule.score is not None
     if rule.kind == "rank_window":
         rank = candidates.ranks[rule.score][pairs]
         assert rule.first is not None
         assert rule.last is not None
         inside = (rank >= rule.first) & (rank <= rule.last)
-        # A document drawn at random has no rank to judge, unless a retriever returned it as well.
-        return ~inside & ~(candidates.random & ~candidates.retrieved)[pairs], nowhere
+        # A document that was drawn has no rank to judge, unless a retriever returned it as well.
+        drawn = (candidates.random | candidates.next_cluster) & ~candidates.retrieved
+        return ~inside & ~drawn[pairs], nowhere
     score = candidates.scores[rule.score][pairs]
     unscored = np.isnan(score)
     if rule.kind == "abs":
@@ -226,3 +237,11 @@ def _fires(
     limit = ceiling(level, rule.kind, value)
     unscored = unscored | np.isnan(limit)
     return ~unscored & ~(score < limit), unscored
+
+
+def _in_cluster_of_positive(candidates: Candidates, encoder: str) -> np.ndarray:
+    """(n,) bool: the document is in the cluster of a positive of its query (ClusterNS, arXiv 2305.09892)."""
+    cluster, own = candidates.clusters[encoder], candidates.positive_clusters[encoder]
+    width = np.int64(max(cluster.max(initial=-1), own.max(initial=-1)) + 1)
+    taken = (candidates.positive_query * width + own)[own >= 0]
+    return (cluster >= 0) & np.isin(candidates.query * width + cluster, taken)

@@ -103,6 +103,7 @@ def pairs(retrievers: Iterable[str], encoders: Iterable[str]) -> pa.Schema:
         [("query_id", pa.string()), ("document_id", pa.string()), ("document_row", pa.int64())]
         + [(relation, pa.bool_()) for relation in RELATIONS]
         + [("random", pa.bool_())]  # drawn from the whole corpus, not retrieved
+        + [("next_cluster", pa.bool_())]  # from the cluster next to the query's own, not retrieved
         + [(f"rank_{name}", pa.int32()) for name in retrievers]
         + [(f"score_{name}", pa.float32()) for name in retrievers]
         + [(f"similarity_{name}", pa.float32()) for name in encoders]

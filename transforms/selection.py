@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transforms import arrays, joint, randomness, rules, sampling
+from transforms import arrays, diversity, joint, randomness, rules, sampling
 
 if TYPE_CHECKING:
     from pipeline import params
 
-HARD, RANDOM = KINDS = ("hard", "random")
+HARD, RANDOM, NEXT_CLUSTER = KINDS = ("hard", "random", "next_cluster")
+Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(m,) candidates, (m,) candidates -> (m,) cosine of their documents."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Chosen:
       times: (m,) by how many scores of an ensemble, 1 without one.
       kept: (p,) candidates each positive could have had.
       unscored: rows left out because the sampler's score does not cover them.
-      surplus: rows kept and not chosen.
+      denied: (p,) candidates that each positive must leave to other queries, by a cap on reuse.
+      surplus: rows kept and not chosen, without those.
       flat: positives whose candidates a draw weighs with less than a factor of two between them.
       widened: positives for which a band was widened.
     """
@@ -35,9 +39,16 @@ class Chosen:
     times: np.ndarray
     kept: np.ndarray
     unscored: int
+    denied: np.ndarray
     surplus: int
     flat: int
     widened: int
+
+    def without(self, rows: np.ndarray) -> Chosen:
+        """The choice without some of its rows, (m,) bool: they are denied."""
+        denied = self.denied + np.bincount(self.positive[rows], minlength=len(self.denied))
+        kept = {name: getattr(self, name)[~rows] for name in ("pair", "positive", "kind", "times")}
+        return dataclasses.replace(self, denied=denied, **kept)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +83,20 @@ class Rows:
 
 
 def choose(
-    settings: params.Sample, candidates: rules.Candidates, verdicts: rules.Verdicts, queries: int, words: Words
+    settings: params.Sample,
+    candidates: rules.Candidates,
+    verdicts: rules.Verdicts,
+    queries: int,
+    words: Words,
+    similarity: Similarity,
+    denied: np.ndarray | None = None,
 ) -> Chosen:
     """Choose each positive's negatives among the kept candidates.
 
     Args:
       settings: how.   candidates, verdicts: as judged.   queries: q.   words: hashes of the ids.
+      similarity: of candidates, for ``diverse: mmr``.
+      denied: (n,) bool, candidates to choose as if the filter had dropped them; None: none.
     """
     pair, positive = _kept(candidates, verdicts, queries)
     kept = np.bincount(positive, minlength=len(candidates.positive_query))
@@ -92,14 +111,20 @@ def choose(
         score,
         level,
     )
-    scored = ~np.isnan(rows.score)
-    rows = rows.take(scored)
-    times, flat, widened = _hard(settings, candidates, rows)
+    unknown = np.isnan(rows.score)
+    refused = np.zeros(len(pair), bool) if denied is None else denied[pair] & ~unknown
+    rows = rows.take(~unknown & ~refused)
+    times, flat, widened = _hard(settings, candidates, rows, similarity)
     kind = np.where(times > 0, KINDS.index(HARD), -1)
-    rest = np.flatnonzero(candidates.random[rows.pair] & (kind < 0))
-    quota = np.full(len(rest), settings.random)
-    drawn = sampling.choose(rows.positive[rest], randomness.uniforms(rows.words[rest]), rows.tie[rest], quota)
-    kind[rest[drawn]] = KINDS.index(RANDOM)
+    nearness = np.nan_to_num(candidates.scores[settings.score][rows.pair].astype(np.float64), nan=-np.inf)
+    for name, drawn, keys, wanted in (
+        (NEXT_CLUSTER, candidates.next_cluster, nearness, settings.next_cluster),
+        (RANDOM, candidates.random, randomness.uniforms(rows.words), settings.random),
+    ):
+        rest = np.flatnonzero(drawn[rows.pair] & (kind < 0))
+        quota = np.full(len(rest), wanted)
+        taken = sampling.choose(rows.positive[rest], keys[rest], rows.tie[rest], quota)
+        kind[rest[taken]] = KINDS.index(name)
     chosen = np.flatnonzero(kind >= 0)
     chosen = chosen[np.lexsort((rows.tie[chosen], rows.positive[chosen]))]
     return Chosen(
@@ -108,7 +133,8 @@ def choose(
         np.array(KINDS, dtype=object)[kind[chosen]],
         np.maximum(times[chosen], 1),
         kept,
-        unscored=int((~scored).sum()),
+        unscored=int(unknown.sum()),
+        denied=np.bincount(positive[refused], minlength=len(kept)),
         surplus=len(rows.pair) - len(chosen),
         flat=flat,
         widened=widened,
@@ -141,7 +167,9 @@ def _scores(
     return scores[which, every], levels[which, every]
 
 
-def _hard(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> tuple[np.ndarray, int, int]:
+def _hard(
+    settings: params.Sample, candidates: rules.Candidates, rows: Rows, similarity: Similarity
+) -> tuple[np.ndarray, int, int]:
     """(m,) how often each row is chosen as a hard negative; positives that are flat, and with a widened band."""
     result = np.zeros(len(rows.pair), np.int64)
     if settings.ensemble is not None and settings.ensemble.kind == "intra":
@@ -165,6 +193,9 @@ def _hard(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> 
     keys, flat = _keys(settings, candidates, those)
     place = arrays.rank_within(those.positive, [-those.score, those.tie])
     keys = np.where(place < settings.keep_first, np.inf, keys)
+    if settings.diverse is not None:
+        left = _diverse(settings, candidates, those, keys, similarity)
+        inside, those, keys = inside[left], those.take(left), keys[left]
     quota = np.full(len(inside), settings.hard)
     result[inside[sampling.choose(those.positive, keys, those.tie, quota)]] = 1
     return result, flat, widened
@@ -212,6 +243,25 @@ def _joint(settings: params.Sample, candidates: rules.Candidates, rows: Rows) ->
     quota = np.full(len(left), settings.hard)
     result[left[sampling.choose(groups[left], keys[left], rows.tie[left], quota)]] = True
     return result
+
+
+def _diverse(
+    settings: params.Sample, candidates: rules.Candidates, rows: Rows, keys: np.ndarray, similarity: Similarity
+) -> np.ndarray:
+    """(m,) bool which rows are left to choose from, so that the chosen differ."""
+    assert settings.diverse is not None
+    groups = arrays.numbered(rows.positive)
+    if settings.diverse.kind == "cluster":
+        cluster = candidates.clusters[settings.diverse.encoder][rows.pair]
+        return diversity.first_of_cluster(groups, cluster, keys, rows.tie)
+    return diversity.marginal_relevance(
+        groups,
+        rows.score,
+        rows.tie,
+        settings.hard,
+        settings.diverse.weight,
+        lambda one, other: similarity(rows.pair[one], rows.pair[other]),
+    )
 
 
 def _band(band: params.Band, rows: Rows) -> tuple[np.ndarray, int]:
