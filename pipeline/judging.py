@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline import params, pool, retrievers
 from pipeline.score import worth_scoring
-from transforms import arrays, lookup, pooling, relations, rules, schema
+from transforms import answers, arrays, lookup, pooling, relations, rules, schema, text
 from transforms.storage import Data
 
 
@@ -111,6 +111,7 @@ def _shard(
             ranks={name: arrays.floats(pairs, f"rank_{name}").astype(np.float64) for name in p.retrievers},
             random=pairs["random"].to_numpy(),
             next_cluster=pairs["next_cluster"].to_numpy(),
+            answered=_answered(data, p, block, rows, query),
             positive_query=block.positive_query,
             positive_scores={name: score[place] for name, score in scores.items()},
             similarities={
@@ -122,6 +123,17 @@ def _shard(
             positive_clusters={name: cluster[place] for name, cluster in clusters.items()},
         ),
     )
+
+
+def _answered(
+    data: Data, p: params.Params, block: relations.QueryBlock, rows: np.ndarray, query: np.ndarray
+) -> np.ndarray:
+    """(n,) bool, the document contains an answer of its query; texts are read only if a rule asks."""
+    if not any(rule.kind == "answer" for rule in p.filter.rules):
+        return np.zeros(len(rows), bool)
+    unique, document = np.unique(rows, return_inverse=True)
+    found = lookup.rows(data, "documents", ("title", "text")).take(unique)
+    return answers.contained(text.full_text(found["title"], found["text"]), block.queries["answers"], document, query)
 
 
 def _joined(pairs: pa.Table, scores: pa.Table) -> np.ndarray:

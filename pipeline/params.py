@@ -76,6 +76,8 @@ class Params(Section):
             where = "filter" if index == 0 else f"filter.also.{index - 1}"
             if rule.score is not None:
                 _known(f"{where}.score", rule.score, self.retrievers if rule.kind == "rank_window" else scores)
+            if rule.kind == "answer" and getattr(self.source, "answers", None) is None:
+                raise ValueError(f"{where}: kind answer needs source.answers, the column that holds them")
             if rule.encoder is not None:
                 _known(f"{where}.encoder", rule.encoder, self.encoders)
         for where, score in self.sample.reads:

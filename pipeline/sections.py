@@ -34,6 +34,7 @@ class Beir(Section):
     path: str
     splits: tuple[str, ...] = ("train",)
     min_grade: float = 1.0
+    answers: str | None = None  # field of queries.jsonl
 
 
 class Pairs(Section):
@@ -46,6 +47,7 @@ class Pairs(Section):
     positive: str = "positive"
     anchor_id: str | None = None
     positive_id: str | None = None
+    answers: str | None = None
     corpus: str | None = None
     text: str = "text"  # column of the corpus file
     document_id: str | None = None  # column of the corpus file
@@ -64,6 +66,7 @@ class Tables(Section):
     document_title: str | None = None
     query_id: str = "query_id"
     query_text: str = "text"
+    answers: str | None = None  # column of the queries: a string, or a list of strings
     positive_query_id: str = "query_id"
     positive_document_id: str = "document_id"
     grade: str | None = None
@@ -183,13 +186,14 @@ _RULE_KEYS = {
     "rank_window": ("first", "last", "score"),
     "denoise": ("max", "score"),
     "same_cluster": ("encoder",),
+    "answer": (),
 }
 
 
 class Rule(Section):
     """One false-negative rule; which keys it takes depends on its kind, any other key is an error."""
 
-    kind: Literal["naive", "shifted", "abs", "margin", "perc", "rank_window", "denoise", "same_cluster"]
+    kind: Literal["naive", "shifted", "abs", "margin", "perc", "rank_window", "denoise", "same_cluster", "answer"]
     score: Name | None = None  # a retriever or a scorer
     positive: Literal["own", "min", "mean", "max"] | None = None  # which positive's score sets the ceiling
     shift: Count | None = None  # shifted: first ranks to drop

@@ -17,6 +17,14 @@ class Corpus:
     queries: list[tuple[str, str]]
     positives: list[tuple[str, str]]
 
+    def answers(self, query):
+        """Answers to a query: none, or words that stand in some document, or almost."""
+        rng = random.Random(query)
+        words = rng.choice(sorted(f"{title} {text}" for _, title, text in self.documents)).split()
+        start = rng.randrange(len(words))
+        some = " ".join(words[start : start + 2])
+        return [[], [some], ["?", f"{some.title()}!", rng.choice(WORDS)[:2]]][rng.randrange(3)]
+
     def shuffled(self, seed):
         rng = random.Random(seed)
         return Corpus(*(rng.sample(rows, len(rows)) for rows in dataclasses.astuple(self)))
@@ -25,7 +33,7 @@ class Corpus:
         """One folder for each table, in some number of files."""
         tables = {
             "documents": [dict(zip(("document_id", "title", "text"), row, strict=True)) for row in self.documents],
-            "queries": [dict(zip(("query_id", "text"), row, strict=True)) for row in self.queries],
+            "queries": [{"query_id": name, "text": text, "answers": self.answers(name)} for name, text in self.queries],
             "positives": [dict(zip(("query_id", "document_id"), row, strict=True)) for row in self.positives],
         }
         for name, rows in tables.items():
@@ -43,7 +51,7 @@ class Corpus:
 def source(folder):
     """The ``source`` section for a corpus written there."""
     names = {name: name for name in ("documents", "queries", "positives")}
-    return {"kind": "tables", "path": str(folder), "document_title": "title", **names}
+    return {"kind": "tables", "path": str(folder), "document_title": "title", "answers": "answers", **names}
 
 
 def corpus(seed, documents=36, queries=9):

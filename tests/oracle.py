@@ -21,6 +21,7 @@ class World:
       uniform: (query id, positive id, document id) -> the number in (0, 1) that decides a random choice; without
         the document, which score of an ensemble the positive gets; without the positive, who may use the document.
       similarity: cosine of two documents.
+      answers: query id -> strings.
       clusters: document id -> cluster.   next_cluster: query id -> the cluster next to its own.
     """
 
@@ -35,6 +36,7 @@ class World:
     drawn: dict[str, list[str]]
     uniform: Callable[..., float]
     similarity: Callable[[str, str], float]
+    answers: dict[str, list[str]]
     clusters: dict[str, int]
     next_cluster: dict[str, int]
 
@@ -42,6 +44,10 @@ class World:
 def normal(text: str) -> str:
     """Texts that are equal in this form are the same text."""
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def _words(text: str) -> list[str]:
+    return "".join(letter if letter.isalnum() else " " for letter in normal(text)).split()
 
 
 def mine(world: World, p: params.Params) -> tuple[list[tuple], dict[tuple[str, str | None, str], str]]:
@@ -173,6 +179,10 @@ def _fires(world, rule, query, positive, document, left, ranks, drawn):
     """Whether a rule on scores or ranks speaks against the document."""
     if rule.kind == "naive":
         return False
+    if rule.kind == "answer":
+        given = _words(world.documents[document])
+        asked = [_words(answer) for answer in world.answers[query]]
+        return any(a and any(given[i : i + len(a)] == a for i in range(len(given))) for a in asked)
     if rule.kind == "same_cluster":
         return world.clusters[document] in {world.clusters[of] for of in world.positives[query]}
     if rule.kind == "rank_window":

@@ -48,7 +48,7 @@ def make_corpus(data, rng, positives_each=3, queries=14, documents=80):
     for shard, mine in zip(shard_names(SHARDS), np.array_split(numbers, SHARDS), strict=True):
         names = [f"q{i:02d}" for i in mine]
         asked = [f"question {i} {HOSTILE if i % 2 else ''}" for i in mine]
-        queries_table = pa.table([names, asked, text.hashes(asked), names], schema=schema.QUERIES)
+        queries_table = pa.table([names, asked, [[]] * len(names), text.hashes(asked), names], schema=schema.QUERIES)
         data.write("queries", shard, queries_table)
         chosen = [np.sort(rng.choice(documents, positives_each, replace=False)) for _ in mine]
         rows = [(n, ids[d], 1.0, int(d)) for n, own in zip(names, chosen, strict=True) for d in own]

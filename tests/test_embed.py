@@ -37,7 +37,7 @@ def write_texts(data, documents, shards=2):
     number = text.shard_numbers(words[order], shards)
     for shard, name in enumerate(shard_names(shards)):
         data.write("documents", name, table.filter(pa.array(number == shard)))
-    query = pa.table([["q"], ["ab"], text.hashes(["ab"]), ["q"]], schema=schema.QUERIES)
+    query = pa.table([["q"], ["ab"], [[]], text.hashes(["ab"]), ["q"]], schema=schema.QUERIES)
     data.write("queries", shard_names(1)[0], query)
 
 

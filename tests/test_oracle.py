@@ -185,6 +185,11 @@ RECIPES = {
         },
         "sample": {**TOP, "negatives": 5, "next_cluster": 2, "random": 1},
     },
+    "no document with an answer": {
+        "pool": {"random": 3},
+        "filter": {"kind": "answer", "also": [{"kind": "abs", "score": "dense", "abs": 0.6}]},
+        "sample": MIXED,
+    },
     "one of each cluster": {
         "filter": {"kind": "naive"},
         "sample": {
@@ -296,6 +301,7 @@ def world_of(corpus, data, p):
         drawn,
         uniform,
         similarity(data),
+        {query: corpus.answers(query) for query in queries},
         *clusters(data),
     )
 

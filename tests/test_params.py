@@ -99,6 +99,8 @@ def test_the_projects_own_params_are_good(pytestconfig):
         ("sample.weight", {"kind": "cet", "pool": "ce"}, r"sample.weight.pool must be one of bm25, dense, got ce"),
         ("sample.weight", {"kind": "cet", "pool": "bm25", "phi": 1}, r"sample.weight.phi: unknown key"),
         ("filter.also", [{"kind": "same_cluster", "encoder": "f"}], r"filter.also.0.encoder must be one of e, got f"),
+        ("filter.also", [{"kind": "answer"}], r"filter.also.0: kind answer needs source.answers"),
+        ("filter.also", [{"kind": "answer", "score": "ce"}], r"filter.also.0: kind answer does not read score"),
         ("filter.also", [{"kind": "same_cluster"}], r"filter.also.0: kind same_cluster needs encoder"),
         ("sample.next_cluster", 1, r"pool.next_cluster.documents must be >= sample.next_cluster, got None and 1"),
         ("pool", {"next_cluster": {"encoder": "e"}}, r"pool.next_cluster is read by sample.next_cluster only"),

@@ -55,7 +55,9 @@ def make(tmp_path, documents=200, queries=12, shards=4, dimensions=16, copies=0,
     asked = rng.normal(size=(queries, dimensions)).astype(np.float32)
     data.write(
         "queries", shard_names(1)[0],
-        pa.table([query_ids, query_texts, text.hashes(query_texts), query_ids], schema=schema.QUERIES),
+        pa.table(
+            [query_ids, query_texts, [[]] * len(query_ids), text.hashes(query_texts), query_ids], schema=schema.QUERIES
+        ),
     )  # fmt: skip
     write_vectors(data, "queries", shard_names(1)[0], asked)
     row = np.empty(documents, np.int64)

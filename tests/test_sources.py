@@ -117,7 +117,7 @@ def test_a_text_is_itself_or_at_fault(value):
 
 
 def test_blocks_are_bounded_in_rows_and_characters():
-    records = [blocks.Record("queries", (f"q{i}", "x", "o", i)) for i in range(blocks.ROWS + 1)]
+    records = [blocks.Record("queries", (f"q{i}", "x", [], "o", i)) for i in range(blocks.ROWS + 1)]
     assert [b.table.num_rows for b in blocks.in_blocks(records)] == [blocks.ROWS, 1]
     long = "x" * (blocks.CHARACTERS // 2)
     records = [blocks.Record("documents", (f"d{i}", "", long, "o", i)) for i in range(3)]
@@ -192,6 +192,32 @@ def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path):
     assert [record["text"] for record in found["documents"]] == ["lift"]
 
 
+# ---- answers
+
+
+def test_every_source_reads_answers_as_a_list_a_string_or_nothing(tmp_path):
+    asked = [
+        {"_id": "q1", "text": "who", "answers": ["Paul", "", "John"]},
+        {"_id": "q2", "text": "when", "answers": "1968"},
+        {"_id": "q3", "text": "why"},
+    ]
+    found = read(beir(tmp_path / "beir", queries=asked, answers="answers"))
+    assert [row["answers"] for row in found["queries"]] == [["Paul", "John"], ["1968"], []]
+    rows = [
+        {"anchor": "who", "positive": "Paul sang", "said": ["Paul"]},
+        {"anchor": "why", "positive": "x", "said": None},
+    ]
+    assert [row["answers"] for row in read(pairs(tmp_path, rows, answers="said"))["queries"]] == [["Paul"], []]
+    source = tables(tmp_path, ["query_id,document_id", "q1,d1"], answers="said")
+    write_lines(tmp_path / "queries.csv", ["query_id,text,said", "q1,why,because"])
+    assert [row["answers"] for row in read(source)["queries"]] == [["because"]]
+
+
+def test_answers_that_are_no_strings_reject_their_query(tmp_path):
+    found = read(beir(tmp_path, queries=[{"_id": "q1", "text": "who", "answers": [7]}], answers="answers"))
+    assert faults(found) == [("queries.jsonl", 1, "answers is not a string")]
+
+
 # ---- beir
 
 
@@ -200,7 +226,7 @@ def test_beir_yields_documents_queries_and_positives_of_the_chosen_splits(tmp_pa
     write_lines(tmp_path / "qrels" / "test.tsv", ["q2\td1\t2"])
     found = read(source)
     assert bare(found["documents"]) == [("d1", "Lift", "of a wing")]
-    assert bare(found["queries"]) == [("q1", "what lifts")]
+    assert bare(found["queries"]) == [("q1", "what lifts", [])]
     assert found["positives"] == [
         {"query_id": "q1", "document_id": "d1", "grade": 1.0, "origin": "qrels/train.tsv", "line": 2}
     ]
@@ -585,7 +611,7 @@ def test_a_docstring_asks_for_its_function(tmp_path):
     expected = "@property\n# why\ndef lift(self) -> float:\n\n    return self.area * 2  # about"
     assert bare(found["documents"]) == [("m.py::Wing.lift", "", expected)]
     [query] = ids("q-", "Lift of the wing in newtons.")
-    assert bare(found["queries"]) == [(query, "Lift of the wing in newtons.")]
+    assert bare(found["queries"]) == [(query, "Lift of the wing in newtons.", [])]
     assert found["positives"] == [
         {"query_id": query, "document_id": "m.py::Wing.lift", "grade": 1.0, "origin": "m.py", "line": 5}
     ]

@@ -63,6 +63,7 @@ class Candidates:
       positive_query: (p,) query number of each positive, ascending.
       positive_scores: score name -> (p,) float.
       similarities: dense retriever -> (n,) float, highest cosine to another positive of the query, NaN without one.
+      answered: (n,) bool, the document contains an answer of the query.
       clusters: encoder -> (n,) cluster of the document, -1 where unknown.   positive_clusters: encoder -> (p,).
     """
 
@@ -76,6 +77,7 @@ class Candidates:
     positive_query: np.ndarray
     positive_scores: Mapping[str, np.ndarray]
     similarities: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    answered: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, bool))
     clusters: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     positive_clusters: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
@@ -199,6 +201,8 @@ def _fires(
     nowhere = np.zeros(len(pairs), bool)
     if rule.kind == "naive":
         return nowhere, nowhere
+    if rule.kind == "answer":
+        return candidates.answered[pairs], nowhere
     if rule.kind == "same_cluster":
         assert rule.encoder is not None
         return _in_cluster_of_positive(candidates, rule.encoder)[pairs], nowhere

@@ -108,10 +108,13 @@ def describe(name: str, data: Data, *, signatures: bool) -> Counts:
         texts = table["text"]
         titles = table["title"] if "title" in table.column_names else pa.chunked_array([[""] * len(texts)])
         normal = text.normalise(text.full_text(titles, texts))
-        exact = zip(titles.to_pylist(), texts.to_pylist(), strict=True)
+        answers = table["answers"].to_pylist() if "answers" in table.column_names else [[]] * len(texts)
+        exact = zip(titles.to_pylist(), texts.to_pylist(), answers, strict=True)
         columns = {
             # The length keeps a title from growing into the text unnoticed.
-            "content_hash": text.hashes([f"{len(str(title))}:{title}{body}" for title, body in exact]),
+            "content_hash": text.hashes(
+                [f"{len(str(title))}:{title}{body}{given or ''}" for title, body, given in exact]
+            ),
             "text_hash": text.hashes(normal),
         }
         if signatures:
@@ -133,7 +136,7 @@ def excerpts(table: pa.Table) -> list[str]:
             {
                 name: value[:EXCERPT] if isinstance(value, str) else value
                 for name, value in record.items()
-                if name not in ("origin", "line")
+                if name not in ("origin", "line") and value != []
             },
             ensure_ascii=False,
         )[:EXCERPT]

@@ -26,6 +26,7 @@ QUERIES = pa.schema(
     [
         ("query_id", pa.string()),
         ("text", pa.string()),
+        ("answers", pa.list_(pa.string())),  # strings that a document with the answer contains; empty: not known
         ("text_hash", HASH),
         ("near_group", pa.string()),
     ]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from transforms.sources import files, rows
 from transforms.sources.blocks import Record, rejected
 from transforms.sources.files import File
-from transforms.sources.values import Fault, as_grade, as_id, as_string, as_text
+from transforms.sources.row import Kind
+from transforms.sources.values import Fault, as_answers, as_grade, as_id, as_string, as_text
 
 if TYPE_CHECKING:
     from pipeline import params
@@ -37,12 +38,15 @@ def records(source: params.Beir) -> Iterator[Record]:
         yield Record("documents", (identifier, title, body, corpus.origin, line))
 
     def query(values: Sequence[Any], line: int) -> Iterable[Record]:
-        identifier, words = values
-        place = (queries.origin, line)
-        yield Record("queries", (as_id(identifier, "_id"), as_text(words, "text"), *place))
+        identifier, words, *given = values
+        answers = as_answers(given[0], str(source.answers)) if given else []
+        yield Record("queries", (as_id(identifier, "_id"), as_text(words, "text"), answers, queries.origin, line))
 
     yield from rows.records(corpus, {"_id": "id", "title": "text", "text": "text"}, document, optional=["title"])
-    yield from rows.records(queries, {"_id": "id", "text": "text"}, query)
+    asked: dict[str, Kind] = {"_id": "id", "text": "text"}
+    if source.answers is not None:
+        asked[source.answers] = "texts"
+    yield from rows.records(queries, asked, query)
     for file in qrels:
         yield from _judgements(file, source.min_grade)
 

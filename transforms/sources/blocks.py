@@ -16,7 +16,9 @@ _PLACE: list[tuple[str, Any]] = [
 ]  # file below the source's path, 1-based line or row
 RECORDS: dict[Dataset, pa.Schema] = {
     "documents": pa.schema([("document_id", pa.string()), ("title", pa.string()), ("text", pa.string()), *_PLACE]),
-    "queries": pa.schema([("query_id", pa.string()), ("text", pa.string()), *_PLACE]),
+    "queries": pa.schema(
+        [("query_id", pa.string()), ("text", pa.string()), ("answers", pa.list_(pa.string())), *_PLACE]
+    ),
     "positives": pa.schema([("query_id", pa.string()), ("document_id", pa.string()), ("grade", pa.float32()), *_PLACE]),
     "rejected": schema.REJECTED,
 }
@@ -55,7 +57,7 @@ def in_blocks(records: Iterable[Record]) -> Iterator[Block]:
     """Collect records into blocks; the order within a dataset stays.
 
     >>> [(block.dataset, block.table.num_rows) for block in in_blocks([rejected("a.csv", 2, "empty", ""),
-    ...     Record("queries", ("q", "why", "a.csv", 3))])]
+    ...     Record("queries", ("q", "why", [], "a.csv", 3))])]
     [('queries', 1), ('rejected', 1)]
     """
     waiting: dict[Dataset, list[tuple[Any, ...]]] = {dataset: [] for dataset in RECORDS}

@@ -10,7 +10,7 @@ from transforms.sources import files, rows
 from transforms.sources.blocks import Record, content_ids, rejected
 from transforms.sources.files import File
 from transforms.sources.row import Kind
-from transforms.sources.values import Fault, as_id, as_text
+from transforms.sources.values import Fault, as_answers, as_id, as_text
 
 if TYPE_CHECKING:
     from pipeline import params
@@ -53,12 +53,15 @@ def _pairs(file: File, source: params.Pairs) -> Iterator[Record]:
         columns[source.anchor_id] = "id"
     if source.positive_id is not None:
         columns[source.positive_id] = "ids"
+    if source.answers is not None:
+        columns[source.answers] = "texts"
     names = list(columns)
 
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         row = dict(zip(names, values, strict=True))
         anchor = as_text(row[source.anchor], source.anchor)
         query_id = None if source.anchor_id is None else as_id(row[source.anchor_id], source.anchor_id)
+        answers = [] if source.answers is None else as_answers(row[source.answers], source.answers)
         found: list[Record] = []
         faults: list[Record] = []
         for body, identifier in _positives(row, source):
@@ -72,7 +75,7 @@ def _pairs(file: File, source: params.Pairs) -> Iterator[Record]:
             # The texts stand in for ids that are still to be made.
             found.append(Record("positives", ((query_id, anchor), (document_id, body), 1.0, file.origin, line)))
         if found:
-            found.append(Record("queries", (query_id, anchor, file.origin, line)))
+            found.append(Record("queries", (query_id, anchor, answers, file.origin, line)))
         return [*faults, *found]
 
     return rows.records(file, columns, parse)

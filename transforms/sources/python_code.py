@@ -90,7 +90,7 @@ def _functions(file: File, min_characters: int) -> Iterator[Record]:
         question = first_paragraph(node)
         if len(question) >= QUERY_CHARACTERS:
             [query_id] = content_ids("q-", [question])
-            yield Record("queries", (query_id, question, *place))
+            yield Record("queries", (query_id, question, [], *place))
             yield Record("positives", (query_id, document_id, 1.0, *place))
 
 

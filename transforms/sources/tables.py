@@ -9,7 +9,7 @@ from transforms.sources import files, rows
 from transforms.sources.blocks import Record
 from transforms.sources.files import File
 from transforms.sources.row import Kind
-from transforms.sources.values import Fault, as_grade, as_id, as_string, as_text
+from transforms.sources.values import Fault, as_answers, as_grade, as_id, as_string, as_text
 
 if TYPE_CHECKING:
     from pipeline import params
@@ -49,9 +49,13 @@ def _documents(file: File, source: params.Tables) -> Iterator[Record]:
 def _queries(file: File, source: params.Tables) -> Iterator[Record]:
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         identifier, words = as_id(values[0], source.query_id), as_text(values[1], source.query_text)
-        return [Record("queries", (identifier, words, file.origin, line))]
+        answers = as_answers(values[2], str(source.answers)) if len(values) > 2 else []
+        return [Record("queries", (identifier, words, answers, file.origin, line))]
 
-    return rows.records(file, {source.query_id: "id", source.query_text: "text"}, parse)
+    columns: dict[str, Kind] = {source.query_id: "id", source.query_text: "text"}
+    if source.answers is not None:
+        columns[source.answers] = "texts"
+    return rows.records(file, columns, parse)
 
 
 def _positives(file: File, source: params.Tables) -> Iterator[Record]:

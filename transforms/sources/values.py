@@ -27,6 +27,21 @@ def as_text(value: object, name: str) -> str:
     return string
 
 
+def as_answers(value: object, name: str) -> list[str]:
+    """The value as a list of answers; a string is one, and a missing value none.
+
+    Raises:
+      Fault: it is neither string nor list, or an answer is no string or not Unicode.
+
+    >>> as_answers("1968", "answers"), as_answers(None, "answers"), as_answers(["a", ""], "answers")
+    (['1968'], [], ['a'])
+    """
+    if value is None:
+        return []
+    values = value if isinstance(value, list) else [value]
+    return [answer for item in values if (answer := as_string(item, name)).strip()]
+
+
 def as_string(value: object, name: str) -> str:
     """The value if it is a string that can be written as UTF-8.
 
