@@ -131,6 +131,7 @@ def teach(
         trainer.add_callback(_Progress(batch_size))
         trainer.train()
     model.eval()
+    model.tokenizer.init_kwargs.pop("local_files_only", None)  # whether a hub was in reach is none of the model's
     os.makedirs(output, exist_ok=True)
     model.save_pretrained(output, create_model_card=False)
 
