@@ -36,11 +36,11 @@ def read(folder: pathlib.Path, split: str) -> Corpus:
       FileNotFoundError: a file is missing.   ValueError: no judgement names a known query and document.
     """
     documents = {}
-    for record in _records(folder / "corpus.jsonl"):
+    for record in records(folder / "corpus.jsonl"):
         text = f"{record.get('title') or ''} {record.get('text') or ''}".strip()
         if text:
             documents[record["_id"]] = text
-    texts = {record["_id"]: record["text"] for record in _records(folder / "queries.jsonl")}
+    texts = {record["_id"]: record["text"] for record in records(folder / "queries.jsonl")}
     with _existing(folder / "qrels" / f"{split}.tsv").open(encoding="utf-8", newline="") as file:
         judged = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
     pairs = [(q, d) for q, d, grade in judged if float(grade) >= 1 and q in texts and d in documents]
@@ -50,7 +50,8 @@ def read(folder: pathlib.Path, split: str) -> Corpus:
     return Corpus(documents, {query: texts[query] for query in texts if query in asked}, list(dict.fromkeys(pairs)))
 
 
-def _records(path: pathlib.Path) -> list[dict[str, str]]:
+def records(path: pathlib.Path) -> list[dict[str, str]]:
+    """The lines of a JSONL file."""
     with _existing(path).open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 

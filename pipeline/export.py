@@ -13,7 +13,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import embed, params, runner
+from pipeline import embed, judging, params, runner
 from transforms import encoder, lookup, schema, text, views
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -46,8 +46,10 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
     for name in p.scorers:
         table = data.read(f"scores/{name}", data.shards(f"scores/{name}")[0], ["query_id"])
         models[name] = (table.schema.metadata or {}).get(b"gangue.fingerprint", b"").decode()
+    ruled = judging.in_force(data, p).filter
     return {
         "params": recipe_params(p),
+        "judged_by": {"kind": ruled.kind, "cut": ruled.cut},
         "fingerprints": models,
         "versions": {"python": platform.python_version()}
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
@@ -78,7 +80,9 @@ def export_shard(shard: str, data: Data, p: params.Params, recipe: str) -> Count
     for role in ("positive", "negative"):
         block = documents.take(negatives[f"{role}_row"].to_numpy())
         columns[role] = text.full_text(block["title"], block["text"])
-    triplets = schema.conform(pa.table(columns), schema.triplets(p.retrievers, p.scorers), "triplets")
+    triplets = schema.conform(
+        pa.table(columns), schema.triplets(p.retrievers, p.scorers, learned=p.filter.asks_to_learn), "triplets"
+    )
     counts = Counts({"in": len(negatives), "out:triplets": len(triplets), "triplets": len(triplets)})
     outputs = {"triplets": triplets} | {
         f"views/{view}": views.VIEWS[view](triplets, p.sample.negatives, p.sample.score) for view in p.export.views
@@ -106,7 +110,10 @@ def card(p: params.Params, recipe: str) -> str:
         "",
         "| column | type |",
         "|---|---|",
-        *(f"| `{field.name}` | {field.type} |" for field in schema.triplets(p.retrievers, p.scorers)),
+        *(
+            f"| `{field.name}` | {field.type} |"
+            for field in schema.triplets(p.retrievers, p.scorers, learned=p.filter.asks_to_learn)
+        ),
         "",
         "Rows are sorted by (query_id, positive_id, negative_id) within a file; all rows of a query are in one file.",
         "`rank_R` is null where retriever R did not return the negative; `negative_kind` is `hard` or `random`.",

@@ -22,6 +22,7 @@ KEPT = "kept"
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Give every candidate its verdict."""
+    p = judging.in_force(data, p)
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(filter_shard, data=data, p=p)

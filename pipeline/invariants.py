@@ -51,7 +51,7 @@ def check_triplets(data: Data, p: params.Params, shard: str, triplets: pa.Table,
             # A cross-encoder scores only what is worth it.
             broken = checks.not_finite(triplets[column], nullable=name in p.scorers)
             must(f"{column} must be a finite number", broken)
-    for name in schema.negatives(p.retrievers, p.scorers).names:
+    for name in schema.negatives(p.retrievers, p.scorers, learned=p.filter.asks_to_learn).names:
         if not name.endswith("_row"):
             must(f"{name} must be as chosen in negatives", checks.differing(triplets[name], negatives[name]))
     query = pc.index_in(triplets["query_id"], by_query["query_id"].combine_chunks())

@@ -7,16 +7,19 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, pool, retrievers
+from pipeline import describing, params, pool, retrievers
 from pipeline.score import worth_scoring
 from transforms import answers, arrays, lookup, pooling, relations, rules, schema, text
 from transforms.storage import Data
+
+CUT = "cut.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """One shard of queries with all that was found and measured for them."""
 
+    name: str
     block: relations.QueryBlock
     pairs: pa.Table  # schema.pairs, in the order of ``candidates``
     candidates: rules.Candidates
@@ -27,16 +30,35 @@ class Shard:
         return len(self.block.queries)
 
 
-def load(data: Data, p: params.Params, shard: str) -> Shard:
-    """Pairs, ranks and scores of one shard."""
+def judge_of(data: Data, p: params.Params) -> params.Params:
+    """The params with the rule that judges: the fallback where nothing was learned."""
+    if not p.filter.learns or describing.model(data)["usable"]:
+        return p
+    assert p.filter.fallback is not None
+    return p.model_copy(update={"filter": p.filter.with_rule(p.filter.fallback)})
+
+
+def in_force(data: Data, p: params.Params) -> params.Params:
+    """The params with the rule that judges and the cut that the budget chose."""
+    p = judge_of(data, p)
+    if p.filter.max_false_negatives is None:
+        return p
+    cut = data.read_json(f"calibration/{CUT}")["cut"]
+    return p.model_copy(update={"filter": p.filter.with_cut(cut)})
+
+
+def load(data: Data, p: params.Params, shard: str, *, judged: bool = True) -> Shard:
+    """Pairs, ranks and scores of one shard; ``judged``: also what the learned filter says of them."""
     block, _ = retrievers.query_block(data, shard)
     pairs = data.read("pairs", shard)
     _, query = arrays.codes(block.query_ids, pairs["query_id"])
     scores = {name: arrays.floats(pairs, f"score_{name}") for name in p.retrievers}
     for name in p.scorers:
         scores[name] = _joined(pairs, data.read(f"scores/{name}", shard))
+    if p.filter.asks_to_learn and judged:
+        scores[rules.P_FALSE] = arrays.floats(data.read("relevance", shard), rules.P_FALSE)
     kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
-    return _shard(data, p, block, pairs, query, kinds, scores)
+    return _shard(data, p, shard, block, pairs, query, kinds, scores)
 
 
 def clustered(p: params.Params) -> list[str]:
@@ -80,12 +102,19 @@ def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shar
             pairs = pairs.set_column(pairs.column_names.index(column), column, pooling.null_floats(values))
     for name in p.scorers:
         scores[name][~worth_scoring(pairs, p.scorers[name].depth)] = np.nan
-    return _shard(data, p, block, pairs, query, kinds, scores)
+    learned = scores.pop(rules.P_FALSE, None)
+    unaware = _shard(data, p, shard.name, block, pairs, query, kinds, scores)
+    if learned is None:
+        return unaware
+    # Whoever does not know the hidden positives describes every pair of their queries in another way.
+    scores[rules.P_FALSE] = describing.false_probability(data, p, unaware, describing.model(data))
+    return _shard(data, p, shard.name, block, pairs, query, kinds, scores)
 
 
 def _shard(
     data: Data,
     p: params.Params,
+    name: str,
     block: relations.QueryBlock,
     pairs: pa.Table,
     query: np.ndarray,
@@ -101,6 +130,7 @@ def _shard(
     place = order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]
     clusters = {name: lookup.clusters(data, name)[rows].astype(np.int64) for name in clustered(p)}
     return Shard(
+        name,
         block,
         pairs,
         rules.Candidates(

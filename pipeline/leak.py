@@ -110,14 +110,14 @@ def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
         tested = np.unique(positive_query[hidden])
         queries, hidden_count = queries + len(tested), hidden_count + int(hidden.sum())
         unaware = judging.hide(data, p, shard, hidden)
-        answers = _answers(data, block, unaware, hidden)
+        came_back = answers(data, block, unaware, hidden)
         for name, stack in stacks.items():
             verdicts = rules.judge(unaware.candidates, stack, unaware.queries)
             chosen = choose(data, unaware, verdicts, p.sample)
             counts = np.isin(unaware.candidates.query[chosen.pair], tested)
             pair, hard = chosen.pair[counts], chosen.kind[counts] == selection.HARD
             query = unaware.candidates.query[pair]
-            leaked = answers[pair]
+            leaked = came_back[pair]
             row = np.stack([np.ones_like(hard), leaked, hard, leaked & hard], axis=1)
             np.add.at(tallies[name], query, row)
             hardness[name] += distribution_of(unaware.candidates.scores[p.sample.score][pair])
@@ -130,7 +130,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
     return Leak(queries, hidden_count, summed("rules"), summed("naive"))
 
 
-def _answers(data: Data, block: QueryBlock, unaware: judging.Shard, hidden: np.ndarray) -> np.ndarray:
+def answers(data: Data, block: QueryBlock, unaware: judging.Shard, hidden: np.ndarray) -> np.ndarray:
     """(n,) bool: the candidate is a hidden positive of its query, reads like one or is almost a copy."""
     documents = lookup.rows(data, "documents", ("text_hash", "near_group"))
     candidate = documents.take(unaware.pairs["document_row"].to_numpy())

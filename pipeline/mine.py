@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pipeline import (
     audit,
+    calibrate,
     cluster,
     embed,
     export,
     filter,
     ingest,
+    learn,
     params,
     pool,
     retrieve,
@@ -41,6 +43,8 @@ def run(params_path: str, root: str, reports: str) -> None:
     for name in p.scorers:
         teach.run(data, p, name)
         score.run(data, p, name)
+    learn.run(data, p)
+    calibrate.run(data, p)
     filter.run(data, p)
     sample.run(data, p)
     export.run(data, p)

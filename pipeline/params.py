@@ -25,12 +25,14 @@ from pipeline.sections import Audit as Audit
 from pipeline.sections import Beam as Beam
 from pipeline.sections import Beir as Beir
 from pipeline.sections import Bm25 as Bm25
+from pipeline.sections import Calibrate as Calibrate
 from pipeline.sections import Cluster as Cluster
 from pipeline.sections import Dense as Dense
 from pipeline.sections import Encoder as Encoder
 from pipeline.sections import Export as Export
 from pipeline.sections import Filter as Filter
 from pipeline.sections import Ingest as Ingest
+from pipeline.sections import Learn as Learn
 from pipeline.sections import Name, Section
 from pipeline.sections import NextCluster as NextCluster
 from pipeline.sections import Pairs as Pairs
@@ -42,6 +44,7 @@ from pipeline.sections import Scorer as Scorer
 from pipeline.sections import Source as Source
 from pipeline.sections import Tables as Tables
 from pipeline.sections import Teach as Teach
+from transforms import rules
 
 
 class Params(Section):
@@ -54,7 +57,9 @@ class Params(Section):
     retrievers: Annotated[dict[Name, Retriever], Field(min_length=1)]
     pool: Pool = Pool()
     scorers: dict[Name, Scorer] = Field(default_factory=dict)
+    learn: Learn = Learn()
     filter: Filter
+    calibrate: Calibrate = Calibrate()
     sample: Sample
     export: Export = Export()
     audit: Audit = Audit()
@@ -72,8 +77,12 @@ class Params(Section):
             if scorer.teach:
                 _known(f"scorers.{name}.teach.encoder", scorer.teach.encoder, self.encoders)
         scores = {**self.retrievers, **self.scorers}
-        for index, rule in enumerate(self.filter.rules):
-            where = "filter" if index == 0 else f"filter.also.{index - 1}"
+        if rules.P_FALSE in scores:
+            raise ValueError(f"a retriever or scorer must not be called {rules.P_FALSE}: the learned filter is")
+        stack = {"filter": self.filter, **{f"filter.also.{i}": rule for i, rule in enumerate(self.filter.also)}}
+        if self.filter.fallback:
+            stack["filter.fallback"] = self.filter.fallback
+        for where, rule in stack.items():
             if rule.score is not None:
                 _known(f"{where}.score", rule.score, self.retrievers if rule.kind == "rank_window" else scores)
             if rule.kind == "answer" and getattr(self.source, "answers", None) is None:
@@ -82,8 +91,8 @@ class Params(Section):
                 _known(f"{where}.encoder", rule.encoder, self.encoders)
         for where, score in self.sample.reads:
             _known(f"sample.{where}", score, scores)
-        read = {rule.score for rule in self.filter.rules} | {score for _, score in self.sample.reads}
-        idle = sorted(set(self.scorers) - read)
+        read = {rule.score for rule in stack.values()} | {score for _, score in self.sample.reads}
+        idle = [] if self.filter.learns else sorted(set(self.scorers) - read)
         if idle:
             raise ValueError(
                 f"scorers.{idle[0]} must be read by filter or sample, and is by neither: scoring is dear."

@@ -27,6 +27,7 @@ _SHARPER = {
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Choose the negatives of every (query, positive)."""
+    p = judging.in_force(data, p)
 
     def build(root: beam.Pipeline) -> Any:
         fitted = None
@@ -165,10 +166,11 @@ def _negatives(loaded: judging.Shard, chosen: selection.Chosen, weights: np.ndar
             *(loaded.pairs[f"rank_{name}"].take(pa.array(pair)) for name in p.retrievers),
             *(pooling.null_floats(candidates.scores[name][pair]) for name in names),
             *(pooling.null_floats(candidates.positive_scores[name][positive]) for name in names),
+            *([pooling.null_floats(candidates.scores[rules.P_FALSE][pair])] if p.filter.asks_to_learn else []),
             positives["document_row"].take(pa.array(positive)),
             loaded.pairs["document_row"].take(pa.array(pair)),
         ],
-        schema=schema.negatives(p.retrievers, p.scorers),
+        schema=schema.negatives(p.retrievers, p.scorers, learned=p.filter.asks_to_learn),
     )
     return table.sort_by([(name, "ascending") for name in ("query_id", "positive_id", "negative_id")])
 

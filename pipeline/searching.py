@@ -90,7 +90,9 @@ def short_queries(
     place = np.arange(len(hits.query))
     kinds["duplicate"] = relations.duplicates(hits.query, code, place, place)
     positive_score = retriever.score(rows[block.positive_query], block.positive_row)
-    own = [rule for rule in p.filter.rules if rule.score == name]
+    # A cut that a budget will choose is not known yet.
+    known = p.filter.rules if p.filter.max_false_negatives is None else p.filter.also
+    own = [rule for rule in known if rule.score == name]
     rank = arrays.rank_within(hits.query, [place]) + 1.0
     verdicts = rules.judge(
         rules.Candidates(

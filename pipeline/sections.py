@@ -187,13 +187,19 @@ _RULE_KEYS = {
     "denoise": ("max", "score"),
     "same_cluster": ("encoder",),
     "answer": (),
+    "learned": ("p_false",),
 }
+CUT = {"shifted": "shift", "abs": "abs", "margin": "margin", "perc": "perc", "denoise": "max", "learned": "p_false"}
+"""The key of each kind of rule that a budget can choose."""
+_FILTER_KEYS = ("kind", "also", "fallback", "max_false_negatives", "confidence")
 
 
 class Rule(Section):
     """One false-negative rule; which keys it takes depends on its kind, any other key is an error."""
 
-    kind: Literal["naive", "shifted", "abs", "margin", "perc", "rank_window", "denoise", "same_cluster", "answer"]
+    kind: Literal[
+        "naive", "shifted", "abs", "margin", "perc", "rank_window", "denoise", "same_cluster", "answer", "learned"
+    ]
     score: Name | None = None  # a retriever or a scorer
     positive: Literal["own", "min", "mean", "max"] | None = None  # which positive's score sets the ceiling
     shift: Count | None = None  # shifted: first ranks to drop
@@ -204,6 +210,7 @@ class Rule(Section):
     last: Positive | None = None
     encoder: Name | None = None  # same_cluster: whose clusters
     max: float | None = None  # denoise: a cross-encoder score above this is a likely positive
+    p_false: Annotated[float, Field(gt=0, le=1)] | None = None  # learned: likelier false ones are dropped
 
     @model_validator(mode="before")
     @classmethod
@@ -211,12 +218,13 @@ class Rule(Section):
         if not isinstance(values, dict) or values.get("kind") not in _RULE_KEYS:
             return values
         takes = _RULE_KEYS[values["kind"]]
-        idle = [key for key in values if key not in (*takes, "kind", "also") and values[key] is not None]
+        idle = [key for key in values if key not in (*takes, *_FILTER_KEYS) and values[key] is not None]
         if idle:
             raise ValueError(f"kind {values['kind']} does not read {', '.join(idle)}; it takes {', '.join(takes)}")
         if "positive" in takes and values.get("positive") is None:
             values = {**values, "positive": "min"}
-        absent = [key for key in takes if values.get(key) is None]
+        budget = values.get("max_false_negatives") is not None
+        absent = [key for key in takes if values.get(key) is None and not (budget and key == CUT.get(values["kind"]))]
         if absent:
             raise ValueError(f"kind {values['kind']} needs {', '.join(absent)}")
         return values
@@ -232,11 +240,72 @@ class Filter(Rule):
     """The main rule, and further ones that stack on it."""
 
     also: tuple[Rule, ...] = ()
+    fallback: Rule | None = None  # learned: what judges where nothing can be learned
+    max_false_negatives: Annotated[float, Field(gt=0, lt=1)] | None = None  # choose the main rule's cut by this budget
+    confidence: Annotated[float, Field(gt=0, lt=1)] | None = None  # that the budget holds; null: it holds on average
+
+    @model_validator(mode="after")
+    def _whole(self) -> Filter:
+        if (self.fallback is None) == self.learns:
+            raise ValueError("fallback belongs to kind learned, which needs one: it judges where nothing is learned")
+        if any(rule.kind == "learned" for rule in (*self.also, *([self.fallback] if self.fallback else []))):
+            raise ValueError("kind learned must be the main rule, not one under also or fallback")
+        if self.confidence is not None and self.max_false_negatives is None:
+            raise ValueError("confidence belongs to max_false_negatives, and there is none")
+        if self.max_false_negatives is not None:
+            for rule in (self, self.fallback):
+                if rule is not None and rule.kind not in CUT:
+                    raise ValueError(f"max_false_negatives chooses cuts of {', '.join(CUT)} only, got kind {rule.kind}")
+            if (own := getattr(self, CUT[self.kind])) is not None:
+                raise ValueError(f"{CUT[self.kind]} is chosen by max_false_negatives, got {own}. Remove one of them")
+        return self
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """All rules in the order in which they fire."""
         return (self, *self.also)
+
+    @property
+    def learns(self) -> bool:
+        """Whether a rule is learned."""
+        return self.kind == "learned"
+
+    @property
+    def asks_to_learn(self) -> bool:
+        """Whether a learned rule was asked for, though the fallback may judge."""
+        return self.fallback is not None
+
+    @property
+    def cut(self) -> float | None:
+        """The main rule's cut, none where a budget has not chosen it yet."""
+        value: float | None = getattr(self, CUT[self.kind]) if self.kind in CUT else None
+        return value
+
+    def with_cut(self, cut: float) -> Filter:
+        """The same with another cut."""
+        key = CUT[self.kind]
+        return self.model_copy(update={key: int(cut) if key == "shift" else cut})
+
+    def with_rule(self, rule: Rule) -> Filter:
+        """The same with another main rule."""
+        return self.model_copy(update={key: getattr(rule, key) for key in Rule.model_fields})
+
+
+class Learn(Section):
+    """What the learned false-negative filter is taught on."""
+
+    examples: Positive = 500_000  # about so many pairs serve as examples at most
+    candidates: Positive = 30  # per positive
+    labelled: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of all positives that are labelled, as you reckon
+    seed: int = 13
+
+
+class Calibrate(Section):
+    """How a budget for false negatives is kept."""
+
+    hidden: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the positives hidden to see which come back
+    rounds: Positive = 2  # how often others are hidden
+    seed: int = 17
 
 
 class Export(Section):

@@ -107,7 +107,7 @@ def test_every_key_of_the_params_is_explained():
         params.Dense, params.Bm25, params.Pool, params.Teach, params.Scorer, params.Rule, params.Filter, params.Softmax,
         params.Simans, params.Nearest, params.Band, params.Joint, params.Ensemble, params.Phi, params.Asl, params.Cet,
         params.Relevance, params.OnePerCluster, params.NextCluster,
-        params.Sample, params.Export, params.Audit, params.Beam,
+        params.Sample, params.Learn, params.Calibrate, params.Export, params.Audit, params.Beam,
     ]  # fmt: skip
     missing = {f"{model.__name__}.{key}" for model in models for key in model.model_fields if f"`{key}`" not in text}
     assert not missing

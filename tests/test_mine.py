@@ -62,7 +62,7 @@ def test_every_stage_runs_alone_and_gives_the_same_bytes(job, pytestconfig):
     data = Data(str(job / "stages"))
     stages = [
         "ingest", "embed tiny", "embed start", "cluster tiny", "cluster start", "retrieve dense", "retrieve bm25",
-        "pool", "teach taught", "score taught", "filter", "sample", "export", "audit",
+        "pool", "teach taught", "score taught", "learn", "calibrate", "filter", "sample", "export", "audit",
     ]  # fmt: skip
     script = "\n".join(
         f"{sys.executable} -m pipeline.{stage} --data {data.root} --params {job}/params.yaml"

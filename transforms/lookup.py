@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms import arrays, text
 from transforms.storage import Data
@@ -90,6 +91,11 @@ class Vectors:
             result[here[absent]] = np.nan
         return result
 
+    def all(self) -> np.ndarray:
+        """(n, d) float32 vectors of every row, zeros where it has none: for datasets that fit in memory."""
+        parts = zip(self.blocks, self.present, strict=True)
+        return np.concatenate([np.where(present[:, None], block, np.float32(0)) for block, present in parts])
+
 
 @functools.lru_cache(maxsize=16)
 def rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:
@@ -122,9 +128,42 @@ def clusters(data: Data, encoder: str) -> np.ndarray:
     return column.fill_null(-1).to_numpy().astype(np.int32)
 
 
+@functools.lru_cache(maxsize=4)
+def unit_vectors(data: Data, dataset: str) -> np.ndarray:
+    """(n, d) float32 vectors of every row, of length one; zeros where it has none."""
+    found = vectors(data, dataset).all()
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-12))
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """(p,) query rows and (p,) document rows of all known positives; sixteen bytes a positive."""
+    query, document = [], []
+    for shard, first in zip(data.shards("positives"), rows(data, "queries", ("query_id",)).offsets, strict=False):
+        ids = data.read("queries", shard, ["query_id"])["query_id"].combine_chunks()
+        positives = data.read("positives", shard, ["query_id", "document_row"])
+        query.append(first + pc.index_in(positives["query_id"], ids).to_numpy().astype(np.int64))
+        document.append(positives["document_row"].to_numpy())
+    return np.concatenate(query), np.concatenate(document)
+
+
+@functools.lru_cache(maxsize=4)
+def usage(data: Data) -> np.ndarray:
+    """(documents,) int32, of how many queries each document is a candidate; four bytes a document."""
+    times = np.zeros(sum(data.rows("documents")), np.int32)
+    for shard in data.shards("pairs"):
+        pairs = data.read("pairs", shard, ["document_row", "positive"])
+        np.add.at(times, pairs["document_row"].to_numpy()[~pairs["positive"].to_numpy()], 1)
+    return times
+
+
 def forget() -> None:
     """Drop what is at hand: the datasets may have changed."""
     clusters.cache_clear()
+    labels.cache_clear()
+    unit_vectors.cache_clear()
+    usage.cache_clear()
     representatives.cache_clear()
     rows.cache_clear()
     vectors.cache_clear()

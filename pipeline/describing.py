@@ -1,0 +1,162 @@
+"""The learned false-negative filter on one shard: features from what pool and score already have, and its judgement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import threadpoolctl
+
+from pipeline import params, retrievers
+from transforms import arrays, features, lookup, relevance
+from transforms.storage import Data
+
+if TYPE_CHECKING:
+    from pipeline.judging import Shard
+
+
+MODEL = "model.json"
+
+
+def model(data: Data, dataset: str = "relevance") -> dict[str, Any]:
+    """What the learn stage learned: usable, reason, features, and if it could learn models, quality, importances."""
+    found: dict[str, Any] = data.read_json(f"{dataset}/{MODEL}")
+    return found
+
+
+def false_probability(data: Data, p: params.Params, shard: Shard, learned: dict[str, Any]) -> np.ndarray:
+    """(n,) float32, how likely each pair is a positive that nobody labelled; NaN where nothing was learned.
+
+    A known positive is judged as if nobody knew it. A query is judged by the model that did not see it.
+    """
+    probability = np.full(len(shard.pairs), np.nan, np.float32)
+    if not learned["usable"]:
+        return probability
+    left_out = np.where(shard.candidates.relations["positive"], itself(shard), -1)
+    values = describe(data, p, shard, left_out)
+    fold = relevance.fold_of(shard.block.queries["near_group"].to_pylist())[shard.candidates.query]
+    for number, parameters in enumerate(learned["models"]):
+        rows = np.flatnonzero(fold == number)
+        labelled = relevance.Model(**parameters).labelled(values[rows])
+        probability[rows] = relevance.false_probability(labelled, p.learn.labelled)
+    return probability
+
+
+def names(p: params.Params) -> list[str]:
+    """Names of the features, in the order of their columns."""
+    scores = [f"{name}{suffix}" for name in (*p.retrievers, *p.scorers) for suffix in ("", "_standardised", "_gap")] + [
+        f"{name}_found" for name in p.retrievers
+    ]
+    near = [
+        f"{feature}_{encoder}{suffix}"
+        for encoder in retrievers.encoders(p)
+        for feature in ("nearest", "mean", "crowd", "neighbours")
+        for suffix in ("", "_standardised")
+    ]
+    shared = [f"{f}_{encoder}" for encoder in retrievers.encoders(p)[:1] for f in ("asked", "answers", "shared")]
+    return [*scores, *near, *shared, "positives", "usage"]
+
+
+def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -> np.ndarray:
+    """(n, f) float32 features of the pairs of a shard, in their order; NaN where there is nothing to say.
+
+    Args:
+      data: with the vectors of the encoders and the usage of the documents.   p: params.
+      shard: as loaded, or with some positives hidden.
+      left_out: (n,) the positive that nobody knows when this pair is described, -1 for none.
+    """
+    candidates, block = shard.candidates, shard.block
+    query, document = candidates.query, shard.pairs["document_row"].to_numpy()
+    unlabelled = ~np.any(list(candidates.relations.values()), axis=0)
+    free = np.flatnonzero(unlabelled | candidates.relations["positive"])  # the others are nobody's business
+    columns: dict[str, np.ndarray] = {}
+    for name, score in candidates.scores.items():
+        values = score.astype(np.float64)
+        columns[name] = values
+        standard, deviation = features.standardised(query, values, unlabelled, shard.queries)
+        columns[f"{name}_standardised"] = standard
+        own = candidates.positive_scores[name].astype(np.float64)
+        distance = features.gap(query, values, left_out, candidates.positive_query, own, shard.queries)
+        columns[f"{name}_gap"] = distance / deviation
+    for name, rank in candidates.ranks.items():
+        columns[f"{name}_found"] = np.isfinite(rank).astype(np.float64)
+    rows, place = np.unique(np.concatenate([document, block.positive_row]), return_inverse=True)
+    first = lookup.rows(data, "queries", ("query_id",)).offsets[data.shards("queries").index(shard.name)]
+    encoders = retrievers.encoders(p)
+    for encoder in encoders:
+        strength = candidates.scores[next(n for n, r in p.retrievers.items() if getattr(r, "encoder", "") == encoder)]
+        with threadpoolctl.threadpool_limits(1, "blas"):  # small matrices; and no bit depends on the threads
+            near = features.neighbourhood(
+                query[free],
+                place[: len(document)][free],
+                left_out[free],
+                itself(shard)[free],
+                strength[free],
+                candidates.positive_query,
+                place[len(document) :],
+                _unit(lookup.vectors(data, f"vectors/{encoder}/queries").gather(first + np.arange(shard.queries))),
+                _unit(lookup.vectors(data, f"vectors/{encoder}/documents").gather(rows)),
+            )
+        for feature, values in near.items():
+            columns[f"{feature}_{encoder}"] = spread = np.full(len(query), np.nan)
+            spread[free] = values
+            columns[f"{feature}_{encoder}_standardised"], _ = features.standardised(
+                query, spread, unlabelled, shard.queries
+            )
+    labels = _labels_as_known(data, shard, first)
+    for encoder in encoders[:1]:
+        vectors = lookup.unit_vectors(data, f"vectors/{encoder}/queries")
+        documents = len(lookup.representatives(data))
+        shared = features.shared_labels(first + query, document, labels, vectors, len(vectors), documents)
+        columns |= {f"{feature}_{encoder}": values for feature, values in shared.items()}
+    known = np.bincount(candidates.positive_query, minlength=shard.queries)[query]
+    columns["positives"] = np.log1p(known - (left_out >= 0))
+    columns["usage"] = np.log1p(np.maximum(lookup.usage(data)[document] - 1, 0))
+    return np.column_stack([columns[name] for name in names(p)]).astype(np.float32)
+
+
+def _labels_as_known(data: Data, shard: Shard, first: int) -> features.Labels:
+    """All known positives, those of this shard's queries as the shard knows them."""
+    labels, block = features.Labels.of(*lookup.labels(data)), shard.block
+    if len(block.positives) == np.count_nonzero((labels.query >= first) & (labels.query < first + shard.queries)):
+        return labels
+    others = (labels.query < first) | (labels.query >= first + shard.queries)
+    return features.Labels.of(
+        np.concatenate([labels.query[others], first + block.positive_query]),
+        np.concatenate([labels.document[others], block.positive_row]),
+    )
+
+
+def left_out_for_learning(shard: Shard, words: np.ndarray) -> np.ndarray:
+    """(n,) which positive to leave out of each pair's description: itself, or for a candidate any of its query's.
+
+    So positives and candidates are described by equally many positives, as a hidden positive among its query's
+    candidates would be; a query with a single positive is described without any.
+
+    Args:
+      shard: as loaded.   words: (n,) uint64 hash of (seed, query, document).
+    """
+    candidates = shard.candidates
+    offsets = arrays.offsets_of(candidates.positive_query, shard.queries)
+    count = np.diff(offsets)[candidates.query]
+    left_out = offsets[candidates.query] + (words % np.maximum(count, 1).astype(np.uint64)).astype(np.int64)
+    left_out[count == 0] = -1
+    return np.where(candidates.relations["positive"], itself(shard), left_out)
+
+
+def itself(shard: Shard) -> np.ndarray:
+    """(n,) which positive each known positive is, -1 for other pairs."""
+    candidates, document = shard.candidates, shard.pairs["document_row"].to_numpy()
+    result = np.full(len(document), -1)
+    width = np.int64(max(document.max(initial=0), shard.block.positive_row.max(initial=0)) + 1)
+    own = candidates.positive_query * width + shard.block.positive_row
+    order = np.argsort(own, kind="stable")
+    positive = np.flatnonzero(candidates.relations["positive"])
+    result[positive] = order[np.searchsorted(own[order], candidates.query[positive] * width + document[positive])]
+    return result
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) float64 of length one; zeros where there is no vector."""
+    wide = np.nan_to_num(vectors.astype(np.float64))
+    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,155 @@
+"""Hardness against false negatives: what each cut of a filter lets through when known positives are hidden."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import judging, leak, params
+from pipeline.sample import choose
+from transforms import intervals, randomness, rules, schema
+from transforms.relations import QueryBlock
+from transforms.storage import Data
+
+_BLIND = ("naive", "learned", "abs", "shifted", "denoise")  # can judge a query none of whose positives is known
+_STEPS = 41
+
+
+class Hiding(Protocol):
+    """How positives are hidden (``pipeline.params.Calibrate``)."""
+
+    @property
+    def hidden(self) -> float: ...  # noqa: D102
+    @property
+    def rounds(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+
+def cuts(data: Data, p: params.Params, rule: params.Rule) -> list[float]:
+    """Cuts of a rule from strict to loose, the last one dropping nothing or almost nothing."""
+    if rule.kind == "learned":
+        return [*(1.0 / (1.0 + np.exp(-np.linspace(-9.0, 4.0, 2 * _STEPS - 1)))).tolist(), 1.0]
+    if rule.kind == "shifted":
+        deepest = max(max(r.depth, r.max_depth or 0) for r in p.retrievers.values())
+        return np.unique(np.r_[0:10, np.geomspace(10, deepest, _STEPS).astype(int)])[::-1].tolist()
+    if rule.kind == "margin":
+        return np.linspace(0.8, 0.0, _STEPS).tolist()
+    if rule.kind == "perc":
+        return np.linspace(0.2, 1.2, _STEPS).tolist()
+    assert rule.score is not None
+    shard = data.shards("queries")[0]
+    scores = judging.load(data, p, shard, judged=False).candidates.scores[rule.score]
+    return np.unique(np.quantile(scores[np.isfinite(scores)], np.linspace(0.02, 1.0, _STEPS))).tolist()
+
+
+def measure(
+    data: Data, p: params.Params, shard: judging.Shard, filters: Sequence[params.Filter], hiding: Hiding
+) -> pa.Table:
+    """What each filter lets through in one shard of queries: one row per filter, sums that add up over shards.
+
+    In each round about ``hidden`` of the positives of every query are hidden, and the negatives are chosen anew. A
+    query with a single positive is tested with none known, where the rules can judge it so. A hidden positive that
+    is chosen stands for as many unlabelled ones as ``learn.labelled`` says there are for each hidden one, because
+    hidden and unlabelled positives are taken to be exchangeable.
+
+    Returns:
+      ``queries`` tested, ``loss``: sum over them of the mean share of false negatives among their chosen (at most 1
+      each, and never less than with a stricter cut), ``chosen``, ``leaked``, ``hardness``: sums over all rounds,
+      ``resampled_chosen``, ``resampled_leaked``: the same when queries are drawn anew.
+    """
+    block = shard.block
+    query_words = randomness.id_words(block.query_ids)
+    words = randomness.mix(query_words[block.positive_query], randomness.id_words(block.positives["document_id"]))
+    known = np.bincount(block.positive_query, minlength=shard.queries)
+    blind = all(rule.kind in _BLIND for f in filters for rule in f.rules)
+    tested = (known > 0) if blind else (known > 1)
+    loss = np.zeros((len(filters), shard.queries))
+    tally = np.zeros((len(filters), shard.queries, 2), np.int64)
+    hardness = np.zeros(len(filters))
+    for number in range(hiding.rounds):
+        hidden = leak.hidden_positives(block.positive_query, words, hiding.hidden, randomness.mix(hiding.seed, number))
+        hidden |= blind & (known == 1)[block.positive_query]
+        if not hidden.any():
+            break
+        unaware = judging.hide(data, p, shard, hidden)
+        answers = leak.answers(data, block, unaware, hidden)
+        unlabelled = known * (1 - p.learn.labelled) / p.learn.labelled
+        each = unlabelled / np.maximum(np.bincount(block.positive_query[hidden], minlength=shard.queries), 1)
+        highest = np.zeros(shard.queries)
+        for place, stack in enumerate(filters):
+            pair = chosen_by(data, p, unaware, stack)
+            query, leaked = unaware.candidates.query[pair], answers[pair]
+            chosen = np.bincount(query, minlength=shard.queries)
+            came_back = np.bincount(query, leaked, minlength=shard.queries)
+            share = np.minimum(1.0, each * came_back / np.maximum(chosen, 1))
+            highest = np.maximum(highest, share)
+            loss[place] += np.where(tested, highest, 0.0) / hiding.rounds
+            counted = tested[query]
+            np.add.at(tally[place], query[counted], np.stack([np.ones_like(leaked), leaked], axis=1)[counted])
+            hardness[place] += unaware.candidates.scores[p.sample.score][pair[counted]].sum()
+    resampled = [intervals.resampled(query_words, t, hiding.seed) for t in tally]
+    return pa.table(
+        {
+            "setting": pa.array([f.cut if f.cut is not None else 0.0 for f in filters], pa.float64()),
+            "queries": pa.array([int(tested.sum())] * len(filters), pa.int64()),
+            "rounds": pa.array([hiding.rounds] * len(filters), pa.int64()),
+            "loss": loss.sum(axis=1),
+            "chosen": tally[:, :, 0].sum(axis=1),
+            "leaked": tally[:, :, 1].sum(axis=1),
+            "hardness": hardness,
+            "resampled_chosen": [r[0].astype(np.int64).tolist() for r in resampled],
+            "resampled_leaked": [r[1].astype(np.int64).tolist() for r in resampled],
+        }
+    )
+
+
+def chosen_by(data: Data, p: params.Params, shard: judging.Shard, stack: params.Filter) -> np.ndarray:
+    """(m,) the candidates of a shard that these rules and the sampler make negatives, one of a query once."""
+    verdicts = rules.judge(shard.candidates, stack.rules, shard.queries)
+    each = any(rule.positive == "own" for rule in stack.rules)
+    return np.unique(choose(data, shard if each else _once_a_query(shard), verdicts, p.sample).pair)
+
+
+def _once_a_query(shard: judging.Shard) -> judging.Shard:
+    """The shard with one positive in place of each query's, however many it has or none: the mean of them."""
+    candidates, queries = shard.candidates, shard.queries
+    ids = shard.block.queries["query_id"]
+    nothing = pa.array(np.zeros(queries))
+    positives = pa.table([ids, ids, nothing, nothing], names=schema.POSITIVES.names).cast(schema.POSITIVES)
+    means = {
+        name: rules.reference(score.astype(np.float64), candidates.positive_query, queries, "mean")
+        for name, score in candidates.positive_scores.items()
+    }
+    return dataclasses.replace(
+        shard,
+        block=QueryBlock(shard.block.queries, positives),
+        candidates=dataclasses.replace(candidates, positive_query=np.arange(queries), positive_scores=means),
+    )
+
+
+def points(parts: Sequence[pa.Table]) -> list[dict[str, Any]]:
+    """The line of all shards: share of false negatives with its interval, hardness and quota at each cut."""
+    result = []
+    for row in zip(*(part.to_pylist() for part in parts), strict=True):
+        total = {key: sum(part[key] for part in row) for key in ("queries", "loss", "chosen", "leaked", "hardness")}
+        drawn = [np.sum([part[f"resampled_{key}"] for part in row], axis=0) for key in ("leaked", "chosen")]
+        low, high = intervals.interval_of_ratio(*drawn)
+        if total["leaked"] == 0:
+            low, high = intervals.wilson(0, total["queries"])
+        chosen, tested = max(total["chosen"], 1), max(total["queries"], 1)
+        figures = {
+            "loss": total["loss"] / tested,
+            "fn_rate": total["leaked"] / chosen,
+            "fn_low": low,
+            "fn_high": high,
+            "hardness": total["hardness"] / chosen,
+            "per_query": total["chosen"] / tested / row[0]["rounds"],
+        }
+        rounded = {key: float(f"{value:.6g}") for key, value in figures.items()}
+        result.append({"setting": row[0]["setting"], "queries": total["queries"], **rounded})
+    return result

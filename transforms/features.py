@@ -1,0 +1,204 @@
+"""What tells an unlabelled positive from a negative: features of (query, document) pairs.
+
+A known positive is described as if nobody knew it: it is *left out* of whatever a feature says of the query's
+positives. So a model that learns from such descriptions meets what it will judge: positives that nobody labelled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse
+
+from transforms import arrays
+
+_CROWD = 20  # best candidates of a query that a document is compared with
+_RIDGE = 0.3  # of the ridge regression within a query
+_WIDTH = 2.0  # of its kernel exp(width (cosine - 1))
+_EXPANDED = 1 << 18  # (pair, other query) rows at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """All known positives: (l,) query rows and (l,) document rows, sorted by document."""
+
+    query: np.ndarray
+    document: np.ndarray
+
+    @staticmethod
+    def of(query: np.ndarray, document: np.ndarray) -> Labels:
+        """The labels in their order."""
+        order = np.lexsort((query, document))
+        return Labels(query[order], document[order])
+
+
+def standardised(
+    query: np.ndarray, values: np.ndarray, unlabelled: np.ndarray, queries: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) distance of each value from the mean of its query's unlabelled pairs, in their deviations; (n,) these.
+
+    >>> standardised(np.array([0, 0, 0]), np.array([1.0, 3.0, 5.0]), np.array([True, True, False]), 1)[0].tolist()
+    [-1.0, 1.0, 3.0]
+    """
+    counted = unlabelled & np.isfinite(values)
+    group, value = query[counted], values[counted]
+    count = np.maximum(np.bincount(group, minlength=queries), 1)
+    mean = np.bincount(group, value, minlength=queries) / count
+    deviation = np.sqrt(np.bincount(group, (value - mean[group]) ** 2, minlength=queries) / count)
+    deviation[deviation < 1e-9] = 1.0
+    return (values - mean[query]) / deviation[query], deviation[query]
+
+
+def gap(
+    query: np.ndarray,
+    scores: np.ndarray,
+    left_out: np.ndarray,
+    positive_query: np.ndarray,
+    positive_scores: np.ndarray,
+    queries: int,
+) -> np.ndarray:
+    """(n,) score minus the mean score of the query's positives but the one left out; NaN where none is left.
+
+    >>> gap(np.array([0, 0]), np.array([0.5, 0.25]), np.array([0, -1]), np.array([0]), np.array([0.75]), 1).tolist()
+    [nan, -0.5]
+    """
+    scored = np.isfinite(positive_scores)
+    value = np.where(scored, positive_scores, 0.0)
+    total = np.bincount(positive_query, value, minlength=queries)[query]
+    count = np.bincount(positive_query, scored, minlength=queries)[query]
+    some = np.flatnonzero(left_out >= 0)
+    total[some] -= value[left_out[some]]
+    count[some] -= scored[left_out[some]]
+    return scores - np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def neighbourhood(
+    query: np.ndarray,
+    document: np.ndarray,
+    left_out: np.ndarray,
+    itself: np.ndarray,
+    strength: np.ndarray,
+    positive_query: np.ndarray,
+    positive: np.ndarray,
+    query_vectors: np.ndarray,
+    vectors: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """How the documents of a query lie to each other and to its positives, under one encoder.
+
+    Args:
+      query: (n,) query number, ascending.   document: (n,) place of each pair's document in ``vectors``.
+      left_out: (n,) which positive nobody knows, -1 for none.   itself: (n,) which positive the pair is, -1 if none.
+      strength: (n,) orders a query's candidates, higher first.
+      positive_query: (p,) ascending.   positive: (p,) place in ``vectors``.
+      query_vectors: (q, d), vectors: (v, d) float64, of length one; zeros where there is none.
+
+    Returns:
+      ``nearest``, ``mean``: (n,) highest and mean cosine to the positives but the one left out, NaN without any.
+      ``crowd``: (n,) mean cosine to the best candidates of the query.
+      ``neighbours``: (n,) what the labels of the query's other pairs, and the query itself as one more positive,
+      say of this one: kernel ridge regression, each pair predicted without itself and without the positive left
+      out (the closed form of leave-two-out), so that a positive and a candidate are described alike.
+    """
+    n = len(query)
+    result = {name: np.full(n, np.nan) for name in ("nearest", "mean", "crowd", "neighbours")}
+    pairs = arrays.offsets_of(query, len(query_vectors))
+    positives = arrays.offsets_of(positive_query, len(query_vectors))
+    for number in np.flatnonzero(np.diff(pairs)):  # one call of BLAS for each query
+        here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
+        given, free = vectors[document[here]], itself[here] < 0
+        if own.stop > own.start:
+            cosines = given @ vectors[positive[own]].T
+            known = np.ones(cosines.shape, bool)
+            some = np.flatnonzero(left_out[here] >= 0)
+            known[some, left_out[here][some] - own.start] = False
+            count = known.sum(axis=1)
+            highest = np.where(known, cosines, -np.inf).max(axis=1)
+            result["nearest"][here] = np.where(count > 0, highest, np.nan)
+            total = np.where(known, cosines, 0.0).sum(axis=1)
+            result["mean"][here] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        alike = given @ given.T
+        best = np.flatnonzero(free)[np.argsort(-strength[here][free], kind="stable")[:_CROWD]]
+        others = np.maximum(len(best) - np.isin(np.arange(len(given)), best), 1)
+        own_cosine = np.zeros(len(given))
+        own_cosine[best] = alike[best, best]
+        result["crowd"][here] = (alike[:, best].sum(axis=1) - own_cosine) / others
+        pair_of = np.full(own.stop - own.start + 1, -1)  # the last one is for nothing left out
+        pair_of[itself[here][~free] - own.start] = np.flatnonzero(~free)
+        partner = pair_of[np.where(left_out[here] >= 0, left_out[here] - own.start, -1)]
+        result["neighbours"][here] = left_out_ridge(alike, given @ query_vectors[number], ~free, partner)
+    return result
+
+
+def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, partner: np.ndarray) -> np.ndarray:
+    """(n,) kernel ridge predictions of the labels, each without its own and its partner's.
+
+    Args:
+      alike: (n, n) cosines of the pairs' documents.   asked: (n,) cosines to the query, one more example of label 1.
+      labels: (n,) bool.   partner: (n,) another pair to leave out, or itself or -1 for none.
+    """
+    n = len(labels)
+    kernel = np.empty((n + 1, n + 1))
+    kernel[:n, :n], kernel[:n, n], kernel[n, :n], kernel[n, n] = alike, asked, asked, 1.0
+    np.exp(_WIDTH * (kernel - 1.0), out=kernel)
+    kernel[np.diag_indices(n + 1)] += _RIDGE
+    inverse = np.linalg.inv(kernel)
+    target = np.append(labels, True).astype(np.float64)
+    own, error = np.diag(inverse)[:n], (inverse @ target)[:n]
+    residual = error / own
+    two = np.flatnonzero((partner >= 0) & (partner != np.arange(n)))
+    other = partner[two]
+    cross = inverse[two, other]
+    residual[two] = (own[other] * error[two] - cross * error[other]) / (own[two] * own[other] - cross**2)
+    return target[:n] - residual
+
+
+def shared_labels(
+    query: np.ndarray, document: np.ndarray, labels: Labels, query_vectors: np.ndarray, queries: int, documents: int
+) -> dict[str, np.ndarray]:
+    """Of which other queries is the document a known positive, and how near are they?
+
+    Args:
+      query, document: (n,) rows of each pair.   labels: all known positives.
+      query_vectors: (queries, d) of length one, of any float type.   queries, documents: how many rows there are.
+
+    Returns:
+      ``asked``: (n,) highest cosine between the query and another of which the document is a positive, NaN without.
+      ``answers``: (n,) log(1 + such queries).
+      ``shared``: (n,) log(1 + those of them that share another positive with the query).
+    """
+    n = len(query)
+    nearest, answers, shared = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
+    ones = np.ones(len(labels.query), np.float32)
+    known = scipy.sparse.csr_matrix((ones, (labels.query, labels.document)), shape=(queries, documents))
+    offsets = arrays.offsets_of(labels.document, documents)
+    sizes = np.diff(offsets)[document]
+    bounds = np.searchsorted(np.cumsum(sizes), np.arange(_EXPANDED, int(sizes.sum()) + _EXPANDED, _EXPANDED), "left")
+    start = 0
+    for stop in np.minimum(bounds + 1, n):
+        if stop == start:
+            continue
+        position, member = arrays.ragged(offsets, document[start:stop])
+        position += start
+        other = labels.query[member]
+        foreign = other != query[position]
+        position, other = position[foreign], other[foreign]
+        np.maximum.at(nearest, position, _cosines(query_vectors, query[position], other))
+        answers += np.bincount(position, minlength=n)
+        common = np.asarray(known[query[position]].multiply(known[other]).sum(axis=1)).ravel()
+        itself = np.asarray(known[query[position], document[position]]).ravel()
+        shared += np.bincount(position, common > itself, minlength=n)
+        start = stop
+    return {
+        "asked": np.where(np.isfinite(nearest), nearest, np.nan),
+        "answers": np.log1p(answers),
+        "shared": np.log1p(shared),
+    }
+
+
+def _cosines(vectors: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    result = np.empty(len(one))
+    for start in range(0, len(one), 1 << 13):  # what is gathered fits the processor's cache
+        here = slice(start, start + (1 << 13))
+        result[here] = np.einsum("nd,nd->n", vectors[one[here]], vectors[other[here]])
+    return result

@@ -1,0 +1,170 @@
+"""A classifier that learns from known positives which unlabelled candidates are positives too.
+
+Positive-unlabelled learning: known positives, each described as if nobody knew it, against unlabelled candidates.
+Queries are split in folds, and none is judged by a model that saw it. The model is logistic regression on
+standardised features and their squares: a line of numbers per fold, saved as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+FOLDS = 5
+ENOUGH = 50  # positives without which nothing is learned
+USEFUL = 0.6  # area under the curve below which a model is no better than a rule
+_FAR = 6.0  # standard deviations at which a feature ends
+_PENALTY = 0.3  # inverse strength of the regularisation
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One fold's classifier.
+
+    Attributes:
+      mean, scale: (f,) of each feature where it is present.
+      weights: (2 f,) of the standardised features and of their squares.   intercept: added.
+      slope, offset: of the logistic curve from decision to probability, fitted on other folds (Platt).
+    """
+
+    mean: list[float]
+    scale: list[float]
+    weights: list[float]
+    intercept: float
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def decide(self, features: np.ndarray) -> np.ndarray:
+        """(n,) decision values of (n, f) features; a feature that is NaN says nothing."""
+        standard = _standard(features, np.array(self.mean), np.array(self.scale))
+        first, second = np.split(np.array(self.weights), 2)
+        return standard @ first + np.square(standard) @ second + self.intercept
+
+    def labelled(self, features: np.ndarray) -> np.ndarray:
+        """(n,) probability that the pair is a known positive."""
+        return 1.0 / (1.0 + np.exp(-(self.slope * self.decide(features) + self.offset)))
+
+
+def fold_of(groups: Sequence[str]) -> np.ndarray:
+    """(q,) fold of each query by its group of near-duplicates: queries that ask the same share a fold.
+
+    >>> fold_of(["c", "d", "c"]).tolist()
+    [1, 2, 1]
+    """
+    words = pd.util.hash_array(np.asarray(groups, dtype=object), categorize=False)
+    return ((words >> np.uint64(32)) % np.uint64(FOLDS)).astype(np.int64)
+
+
+def false_probability(labelled: np.ndarray, share: float) -> np.ndarray:
+    """(n,) probability that an unlabelled candidate is a positive.
+
+    Elkan and Noto (2008): where each positive is labelled with the same probability c, an unlabelled example
+    that a model of the labels gives g is a positive with (1 - c) / c x g / (1 - g).
+
+    Args:
+      labelled: (n,) g.   share: c, the share of all positives that are labelled.
+
+    >>> false_probability(np.array([0.0, 0.2, 0.9]), 0.5).round(6).tolist()
+    [0.0, 0.25, 1.0]
+    """
+    odds = labelled / np.maximum(1.0 - labelled, 1e-12)
+    return np.minimum(1.0, (1.0 - share) / share * odds)
+
+
+def fit(features: np.ndarray, labels: np.ndarray) -> Model:
+    """A model of (n, f) features and (n,) labels, not calibrated yet."""
+    from sklearn.linear_model import LogisticRegression
+
+    present = np.isfinite(features)
+    count = np.maximum(present.sum(axis=0), 1)
+    mean = np.where(present, features, 0.0).sum(axis=0) / count
+    scale = np.sqrt(np.where(present, (features - mean) ** 2, 0.0).sum(axis=0) / count)
+    scale[scale < 1e-9] = 1.0
+    standard = _standard(features, mean, scale)
+    learner = LogisticRegression(C=_PENALTY, max_iter=500)
+    learner.fit(np.hstack([standard, np.square(standard)]), labels)
+    return Model(mean.tolist(), scale.tolist(), learner.coef_[0].tolist(), float(learner.intercept_[0]))
+
+
+def learn(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, fold: np.ndarray) -> tuple[list[Model], Any]:
+    """A calibrated model for each fold, taught on the others, and how good they are.
+
+    Args:
+      features: (n, f).   labels: (n,) bool, known positive.   fold: (n,) of the row's query.
+      weights: (n,) how many pairs a row stands for: positives 1, sampled candidates more.
+
+    Returns:
+      ``FOLDS`` models, and the quality of what each says of the fold it did not see (``quality``).
+
+    Raises:
+      ValueError: too few positives, or a fold without some.
+    """
+    if labels.sum() < ENOUGH or min(labels[fold != f].sum() for f in range(FOLDS)) < ENOUGH // 2:
+        raise ValueError(f"to learn from at least {ENOUGH} positives must be retrieved, {int(labels.sum())} are")
+    if labels.all():
+        raise ValueError("there are no unlabelled candidates to learn from")
+    models = [fit(features[fold != f], labels[fold != f]) for f in range(FOLDS)]
+    decisions = np.empty(len(labels))
+    for number, model in enumerate(models):
+        decisions[fold == number] = model.decide(features[fold == number])
+    calibrated = []
+    for number, model in enumerate(models):
+        slope, offset = _platt(decisions[fold != number], labels[fold != number], weights[fold != number])
+        calibrated.append(dataclasses.replace(model, slope=slope, offset=offset))
+    predicted = np.empty(len(labels))
+    for number, model in enumerate(calibrated):
+        predicted[fold == number] = model.labelled(features[fold == number])
+    return calibrated, quality(predicted, labels, weights)
+
+
+def quality(predicted: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int = 10) -> dict[str, Any]:
+    """Area under the curve, expected calibration error and the points of a reliability plot.
+
+    The bins hold equally many of the positives expected, for almost all candidates are near 0.
+
+    >>> quality(np.array([0.1, 0.9]), np.array([False, True]), np.ones(2), bins=1)["auc"]
+    1.0
+    """
+    from sklearn.metrics import roc_auc_score
+
+    order = np.argsort(predicted, kind="stable")
+    mass = np.cumsum((predicted * weights)[order])
+    place = np.minimum((mass / max(mass[-1], 1e-300) * bins).astype(np.int64), bins - 1)
+    total = np.bincount(place, weights[order], minlength=bins)
+    expected = np.bincount(place, (weights * predicted)[order], minlength=bins)
+    observed = np.bincount(place, (weights * labels)[order], minlength=bins)
+    some = total > 0
+    error = np.abs(expected - observed)[some].sum() / total.sum()
+    return {
+        "auc": float(f"{roc_auc_score(labels, predicted, sample_weight=weights):.6g}"),
+        "ece": float(f"{error:.6g}"),
+        "positives": int(labels.sum()),
+        "candidates": int((~labels).sum()),
+        "reliability": [
+            {"predicted": float(f"{e:.6g}"), "observed": float(f"{o:.6g}"), "pairs": round(t)}
+            for e, o, t in zip(expected[some] / total[some], observed[some] / total[some], total[some], strict=True)
+        ],
+    }
+
+
+def importances(models: Sequence[Model], names: Sequence[str]) -> dict[str, float]:
+    """Feature -> mean absolute weight over the folds, of the feature and its square, largest first."""
+    size = np.abs([model.weights for model in models]).mean(axis=0)
+    total = size[: len(names)] + size[len(names) :]
+    return {names[i]: float(f"{total[i]:.6g}") for i in np.argsort(-total, kind="stable")}
+
+
+def _standard(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(n, f) in standard deviations, no further than some; 0 where there is no value."""
+    return np.nan_to_num(np.clip((features - mean) / scale, -_FAR, _FAR), nan=0.0)
+
+
+def _platt(decisions: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    from sklearn.linear_model import LogisticRegression
+
+    learner = LogisticRegression(C=1e6).fit(decisions[:, None], labels, sample_weight=weights)
+    return float(learner.coef_[0, 0]), float(learner.intercept_[0])
