@@ -4,7 +4,6 @@ import io
 import itertools
 import types
 
-import pyarrow as pa
 import pytest
 from rich.console import Console
 
@@ -43,8 +42,7 @@ def test_where_the_total_is_unknown_a_line_tells_how_much_is_done_and_how_fast(c
 
 
 def test_reading_a_source_counts_its_records(tmp_path, clock, capsys):
-    columns = {"query_id": ["q1", "q2"], "text": ["one", "two"], "origin": ["f", "f"], "line": [1, 2]}
-    block = blocks.Block("queries", pa.table(columns).cast(blocks.RECORDS["queries"]))
+    (block,) = blocks.in_blocks([blocks.rejected("file", line, "empty", "") for line in (1, 2)])
     clock(1, 10)
     with progress.shown("ingest", None, "records"):
         runs.spill(Data(str(tmp_path)), [block, block])
