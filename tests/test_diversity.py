@@ -1,6 +1,7 @@
 """Negatives that differ from each other, and documents that are not used too often."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,3 +96,8 @@ def test_of_two_separate_blobs_the_next_cluster_is_always_the_other():
     own, _ = clustering.assign(blobs, centroids)
     assert (clustering.second_nearest(blobs, centroids) == 1 - own).all()
     assert len(set(own[:30])) == len(set(own[30:])) == 1
+
+
+def test_one_cluster_has_no_next_one():
+    with pytest.raises(ValueError, match=r"cluster.clusters must be >= 2 for a second nearest cluster, got 1"):
+        clustering.second_nearest(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))

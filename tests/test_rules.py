@@ -194,3 +194,83 @@ def test_every_candidate_has_one_verdict_or_one_per_positive(scores, positive):
     verdicts = rules.judge(given_candidates, [Rule(kind="perc", score="s", perc=0.9, positive=positive)], 1)
     assert len(verdicts.verdict) == len(scores) * (2 if positive == "own" else 1)
     assert ((verdicts.verdict == -1) == (verdicts.fired == 0)).all()
+
+
+def test_an_endless_percentage_is_naive():
+    given_candidates = candidates([0.9, 1.5, -2.0], positives=[0.8])
+    assert kept(given_candidates, Rule(kind="perc", score="s", perc=float("inf"))) == [0, 1, 2]
+
+
+LOOSER = {
+    "abs": lambda value: Rule(kind="abs", score="s", abs=value),
+    "denoise": lambda value: Rule(kind="denoise", score="s", max=value),
+    "shifted": lambda value: Rule(kind="shifted", score="s", shift=round(10 - 5 * value)),
+    "rank_window": lambda value: Rule(kind="rank_window", score="s", first=1, last=round(11 + 5 * value)),
+}
+
+
+@pytest.mark.parametrize("kind", LOOSER)
+@given(st.lists(finite, min_size=1, max_size=20), finite, finite)
+def test_a_looser_rule_never_drops_more(kind, scores, one, other):
+    low, high = sorted([one, other])
+    strict, loose = (kept(candidates(scores), LOOSER[kind](value)) for value in (low, high))
+    assert set(strict) <= set(loose)
+
+
+CLUSTERED = st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 3)), min_size=1, max_size=30)
+
+
+def clustered(rows, own):
+    query, cluster = (np.array(column) for column in zip(*rows, strict=True))
+    given_candidates = candidates(np.zeros(len(rows)), query, [0.5, 0.6, 0.7], [0, 1, 2])
+    return dataclasses.replace(
+        given_candidates, clusters={"e": cluster}, positive_clusters={"e": np.array(own)}, answered=cluster > 1
+    )
+
+
+@given(CLUSTERED, st.lists(st.integers(-1, 3), min_size=3, max_size=3), st.permutations(range(4)))
+def test_the_names_of_clusters_do_not_matter_and_an_unknown_one_drops_nothing(rows, own, names):
+    renamed = [(query, names[cluster] if cluster >= 0 else -1) for query, cluster in rows]
+    stack = Rule(kind="same_cluster", encoder="e")
+    stays = kept(clustered(rows, own), stack, queries=3)
+    assert stays == kept(clustered(renamed, [names[c] if c >= 0 else -1 for c in own]), stack, queries=3)
+    assert stays == [i for i, (query, cluster) in enumerate(rows) if cluster < 0 or cluster != own[query]]
+    unknown = [-1, *own[1:]]
+    assert set(stays) <= set(kept(clustered(rows, unknown), stack, queries=3))
+
+
+@given(CLUSTERED)
+def test_an_answer_drops_just_those_that_contain_one(rows):
+    verdicts = verdict_names(clustered(rows, [0, 0, 0]), Rule(kind="answer"), queries=3)
+    assert verdicts == ["answer" if cluster > 1 else "kept" for _, cluster in rows]
+
+
+def test_of_planted_false_negatives_naive_takes_most_and_perc_fewest():
+    # METHODS: FN rate of naive > shifted > perc, which cuts it by 40 % at least. Hidden positives score as positives.
+    rng = np.random.default_rng(8)
+    queries, hidden, others = 200, 3, 60
+    positive = rng.normal(0.8, 0.05, queries)
+    scores = np.concatenate(
+        [rng.normal(0.78, 0.06, (queries, hidden)), rng.normal(0.6, 0.08, (queries, others))], axis=1
+    )
+    query = np.repeat(np.arange(queries), hidden + others)
+    given_candidates = candidates(scores.reshape(-1), query, positive, np.arange(queries))
+    false = np.tile(np.arange(hidden + others) < hidden, queries)
+
+    def rate(rule):
+        stays = np.array(kept(given_candidates, rule, queries=queries))
+        order = np.lexsort((-scores.reshape(-1)[stays], query[stays]))
+        stays = stays[order]
+        place = np.arange(len(stays)) - np.searchsorted(query[stays], query[stays])
+        return false[stays[place < 4]].mean()
+
+    naive, shifted, perc = (
+        rate(rule)
+        for rule in (
+            Rule(kind="naive"),
+            Rule(kind="shifted", score="s", shift=2),
+            Rule(kind="perc", score="s", perc=0.9),
+        )
+    )
+    assert naive > shifted > perc
+    assert perc < 0.6 * naive

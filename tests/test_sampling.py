@@ -107,6 +107,15 @@ def test_gumbel_top_k_draws_pairs_with_the_probabilities_of_the_law():
     assert np.abs(included - expected).max() < 4 * 0.5 / np.sqrt(rounds)
 
 
+def test_the_first_draw_follows_the_law():
+    logits = sampling.simans_logits(NEGATIVES[1:5], np.full(4, 80.0), 0.5, 0.0)
+    rounds = 20_000
+    words = sampling.noise_words(3, np.repeat(np.arange(rounds), 4), 1, np.tile(np.arange(4), rounds))
+    first = (np.tile(logits, rounds) + randomness.gumbels(words)).reshape(rounds, 4).argmax(axis=1)
+    expected = probabilities(logits) * rounds
+    assert ((np.bincount(first, minlength=4) - expected) ** 2 / expected).sum() < 21  # 3 degrees of freedom: p 1e-4
+
+
 def test_hashed_uniforms_are_uniform():
     words = randomness.mix(3, np.arange(100_000, dtype=np.uint64))
     counts = np.histogram(randomness.uniforms(words), bins=20, range=(0, 1))[0]
