@@ -107,11 +107,13 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
     for encoder in encoders[:1]:
         vectors = lookup.unit_vectors(data, f"vectors/{encoder}/queries")
         documents = len(lookup.representatives(data))
-        shared = features.shared_labels(first + query, document, labels, vectors, len(vectors), documents)
+        gone = np.full(len(query), -1)
+        gone[left_out >= 0] = block.positive_row[left_out[left_out >= 0]]
+        shared = features.shared_labels(first + query, document, gone, labels, vectors, len(vectors), documents)
         columns |= {f"{feature}_{encoder}": values for feature, values in shared.items()}
     known = np.bincount(candidates.positive_query, minlength=shard.queries)[query]
     columns["positives"] = np.log1p(known - (left_out >= 0))
-    columns["usage"] = np.log1p(np.maximum(lookup.usage(data)[document] - 1, 0))
+    columns["usage"] = np.log1p(lookup.usage(data, tuple(p.retrievers))[document] - candidates.retrieved)
     return np.column_stack([columns[name] for name in names(p)]).astype(np.float32)
 
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from pipeline import judging, leak, params
 from pipeline.sample import choose
-from transforms import intervals, randomness, rules, schema
+from transforms import arrays, intervals, randomness, rules, schema
+from transforms.distribution import Distribution, distribution_of
 from transforms.relations import QueryBlock
 from transforms.storage import Data
 
@@ -42,9 +43,15 @@ def cuts(data: Data, p: params.Params, rule: params.Rule) -> list[float]:
     if rule.kind == "perc":
         return np.linspace(0.2, 1.2, _STEPS).tolist()
     assert rule.score is not None
-    shard = data.shards("queries")[0]
-    scores = judging.load(data, p, shard, judged=False).candidates.scores[rule.score]
-    return np.unique(np.quantile(scores[np.isfinite(scores)], np.linspace(0.02, 1.0, _STEPS))).tolist()
+    retrieved = rule.score in p.retrievers
+    dataset, column = ("pairs", f"score_{rule.score}") if retrieved else (f"scores/{rule.score}", "score")
+    scores = Distribution()
+    for shard in data.shards(dataset):
+        scores += distribution_of(arrays.floats(data.read(dataset, shard, [column]), column))
+    if not scores.count:
+        return [0.0]
+    shares = np.linspace(0.02, 1.0, _STEPS).tolist()
+    return np.unique([scores.quantile(share) for share in shares]).tolist()
 
 
 def measure(

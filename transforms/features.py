@@ -154,18 +154,25 @@ def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, par
 
 
 def shared_labels(
-    query: np.ndarray, document: np.ndarray, labels: Labels, query_vectors: np.ndarray, queries: int, documents: int
+    query: np.ndarray,
+    document: np.ndarray,
+    left_out: np.ndarray,
+    labels: Labels,
+    query_vectors: np.ndarray,
+    queries: int,
+    documents: int,
 ) -> dict[str, np.ndarray]:
     """Of which other queries is the document a known positive, and how near are they?
 
     Args:
       query, document: (n,) rows of each pair.   labels: all known positives.
+      left_out: (n,) row of the query's positive that nobody knows, -1 for none.
       query_vectors: (queries, d) of length one, of any float type.   queries, documents: how many rows there are.
 
     Returns:
       ``asked``: (n,) highest cosine between the query and another of which the document is a positive, NaN without.
       ``answers``: (n,) log(1 + such queries).
-      ``shared``: (n,) log(1 + those of them that share another positive with the query).
+      ``shared``: (n,) log(1 + those of them that share another positive with the query than the one left out).
     """
     n = len(query)
     nearest, answers, shared = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
@@ -186,8 +193,10 @@ def shared_labels(
         np.maximum.at(nearest, position, _cosines(query_vectors, query[position], other))
         answers += np.bincount(position, minlength=n)
         common = np.asarray(known[query[position]].multiply(known[other]).sum(axis=1)).ravel()
-        itself = np.asarray(known[query[position], document[position]]).ravel()
-        shared += np.bincount(position, common > itself, minlength=n)
+        some = np.flatnonzero(left_out[position] >= 0)
+        if some.size:
+            common[some] -= np.asarray(known[other[some], left_out[position[some]]]).ravel()
+        shared += np.bincount(position, common > 0, minlength=n)
         start = stop
     return {
         "asked": np.where(np.isfinite(nearest), nearest, np.nan),

@@ -149,12 +149,13 @@ def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=4)
-def usage(data: Data) -> np.ndarray:
-    """(documents,) int32, of how many queries each document is a candidate; four bytes a document."""
+def usage(data: Data, retrievers: tuple[str, ...]) -> np.ndarray:
+    """(documents,) int32, for how many queries each document is retrieved; four bytes a document."""
     times = np.zeros(sum(data.rows("documents")), np.int32)
     for shard in data.shards("pairs"):
-        pairs = data.read("pairs", shard, ["document_row", "positive"])
-        np.add.at(times, pairs["document_row"].to_numpy()[~pairs["positive"].to_numpy()], 1)
+        pairs = data.read("pairs", shard, ["document_row", *(f"rank_{name}" for name in retrievers)])
+        found = np.any([pairs[f"rank_{name}"].is_valid().to_numpy() for name in retrievers], axis=0)
+        np.add.at(times, pairs["document_row"].to_numpy()[found], 1)
     return times
 
 

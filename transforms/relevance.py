@@ -8,6 +8,7 @@ standardised features and their squares: a line of numbers per fold, saved as JS
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,20 +102,27 @@ def learn(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, fold: n
       ``FOLDS`` models, and the quality of what each says of the fold it did not see (``quality``).
 
     Raises:
-      ValueError: too few positives, or a fold without some.
+      ValueError: too few positives, or almost all of them in few folds; no candidates.
     """
-    if labels.sum() < ENOUGH or min(labels[fold != f].sum() for f in range(FOLDS)) < ENOUGH // 2:
+    if labels.sum() < ENOUGH:
         raise ValueError(f"to learn from at least {ENOUGH} positives must be retrieved, {int(labels.sum())} are")
+    positives = np.bincount(fold[labels], minlength=FOLDS)
+    if positives.sum() - np.sort(positives)[-2:].sum() < ENOUGH // 5:
+        raise ValueError(f"the {int(labels.sum())} positives must belong to more queries that ask different things")
     if labels.all():
         raise ValueError("there are no unlabelled candidates to learn from")
-    models = [fit(features[fold != f], labels[fold != f]) for f in range(FOLDS)]
-    decisions = np.empty(len(labels))
-    for number, model in enumerate(models):
-        decisions[fold == number] = model.decide(features[fold == number])
+    # A fold's own curve may not know it either: it is fitted on what models say that saw neither fold.
+    decisions = np.empty((FOLDS, len(labels)))
+    for one, other in itertools.combinations(range(FOLDS), 2):
+        neither = (fold != one) & (fold != other)
+        model = fit(features[neither], labels[neither])
+        for judging, judged in ((one, other), (other, one)):
+            decisions[judging, fold == judged] = model.decide(features[fold == judged])
     calibrated = []
-    for number, model in enumerate(models):
-        slope, offset = _platt(decisions[fold != number], labels[fold != number], weights[fold != number])
-        calibrated.append(dataclasses.replace(model, slope=slope, offset=offset))
+    for number in range(FOLDS):
+        seen = fold != number
+        slope, offset = _platt(decisions[number, seen], labels[seen], weights[seen])
+        calibrated.append(dataclasses.replace(fit(features[seen], labels[seen]), slope=slope, offset=offset))
     predicted = np.empty(len(labels))
     for number, model in enumerate(calibrated):
         predicted[fold == number] = model.labelled(features[fold == number])
