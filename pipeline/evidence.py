@@ -25,7 +25,7 @@ class Evidence:
 
     Attributes:
       examples: rows to keep of each list.
-      sizes: triplets, queries, positives, full (positives with all negatives), hard, random.
+      sizes: triplets, queries, positives, full (positives with all negatives), hard, random, next_cluster.
       verdicts, fired: verdict -> candidates for which it came first, and at all.
       shortfalls: reason -> positives.
       scores: score -> side -> distribution; a positive counts once, negatives and differences once per triplet.
@@ -95,6 +95,7 @@ def collect(
         "full": len(loaded.block.positives) - len(shortfalls),
         "hard": kinds[selection.HARD],
         "random": kinds[selection.RANDOM],
+        "next_cluster": kinds[selection.NEXT_CLUSTER],
     }
     return Evidence(
         p.audit.examples,

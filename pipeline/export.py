@@ -116,7 +116,8 @@ def card(p: params.Params, recipe: str) -> str:
         ),
         "",
         "Rows are sorted by (query_id, positive_id, negative_id) within a file; all rows of a query are in one file.",
-        "`rank_R` is null where retriever R did not return the negative; `negative_kind` is `hard` or `random`.",
+        "`rank_R` is null where retriever R did not return the negative; `negative_kind` is `hard`, `random` or"
+        " `next_cluster`.",
         "",
     ]
     return "\n".join(lines)

@@ -68,7 +68,7 @@ def metrics(p: params.Params, evidence: Evidence, reuse: dict[str, Any]) -> dict
         one, other, ranks = key.split("|")
         shares.setdefault(f"{one}_{other}", {})[f"top_{ranks}"] = _rounded(total / queries if queries else None)
     return {
-        **{name: sizes[name] for name in ("triplets", "queries", "positives", "hard", "random")},
+        **{name: sizes[name] for name in ("triplets", "queries", "positives", "hard", "random", "next_cluster")},
         "full_quota": {
             "share": _rounded(sizes["full"] / sizes["positives"] if sizes["positives"] else None),
             "low": _rounded(low),

@@ -40,9 +40,12 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         return root | beam.Create(data.shards("queries")) | "Sample" >> ForEachShard(work, after=fitted)
 
     rows = sum(data.rows("verdicts"))
-    counts = runner.run("sample", build, data, p.beam, writes=["negatives", "shortfalls"], rows=rows, flags=flags)
-    for dataset in (weighing.PROPENSITY, reusing.PROPOSALS, reusing.DENIALS):
-        data.begin(dataset)  # what they say is in the negatives now
+    writes = ["negatives", "shortfalls"]
+    try:
+        counts = runner.run("sample", build, data, p.beam, writes=writes, rows=rows, flags=flags)
+    finally:
+        for dataset in (weighing.PROPENSITY, reusing.PROPOSALS, reusing.DENIALS):
+            data.begin(dataset)  # what they say is in the negatives now
     if counts["nearly_uniform"]:
         print(  # noqa: T201
             f"sample: {p.sample.kind} weighs the candidates of {counts['nearly_uniform']} positives almost alike"

@@ -58,6 +58,72 @@ def test_a_second_run_embeds_and_scores_nothing_and_writes_the_same_bytes(job):
     assert content(job / "data") | content(job / "reports") == before
 
 
+CHOICES = {
+    "clusters and all that makes negatives differ": {
+        "pool": {"random": 3, "next_cluster": {"encoder": "tiny", "documents": 3}},
+        "filter": {
+            "kind": "same_cluster",
+            "encoder": "tiny",
+            "also": [{"kind": "denoise", "score": "taught", "max": 0.99}],
+        },
+        "sample": {
+            "kind": "top",
+            "score": "dense",
+            "negatives": 4,
+            "random": 1,
+            "next_cluster": 1,
+            "diverse": {"kind": "mmr", "encoder": "tiny"},
+            "reuse": 4,
+            "weight": {"kind": "cet", "pool": "bm25"},
+        },
+    },
+    "documents compared": {
+        "pool": {"random": 0},
+        "filter": {"kind": "denoise", "score": "taught", "max": 0.99},
+        "sample": {
+            "kind": "simans",
+            "score": "dense",
+            "simans": {"against": "document"},
+            "diverse": {"kind": "cluster", "encoder": "tiny"},
+            "weight": {"kind": "phi", "score": "bm25", "phi": 1},
+        },
+    },
+    "an ensemble with repeats": {
+        "pool": {"random": 0},
+        "sample": {
+            "kind": "top",
+            "score": "taught",
+            "negatives": 4,
+            "ensemble": {"kind": "intra", "scores": ["dense", "bm25", "taught"], "deduplicate": False},
+        },
+    },
+    "from several retrievers, weighed by a probability": {
+        "pool": {"random": 0},
+        "sample": {
+            "kind": "joint",
+            "score": "taught",
+            "joint": {"mode": "mixture", "max_share": 0.6},
+            "weight": {"kind": "asl", "score": "taught", "form": "gradient"},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_other_methods_choose_stands_the_audit_and_the_leak_test(name, job, tmp_path):
+    shutil.copytree(job / "data", tmp_path / "data", symlinks=True)
+    values = json.loads((job / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(json.dumps(values | CHOICES[name]))
+    done = mine(tmp_path)
+    assert done.exit_code == 0, done.output
+    triplets = Data(str(tmp_path / "data")).read_all("triplets")
+    assert len(triplets)
+    weights = set(triplets["weight"].to_pylist())
+    assert len(weights) > 1, "each of them weighs"
+    numbers = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    assert numbers["hard"] + numbers["random"] + numbers["next_cluster"] == len(triplets)
+
+
 def test_every_stage_runs_alone_and_gives_the_same_bytes(job, pytestconfig):
     data = Data(str(job / "stages"))
     stages = [

@@ -379,7 +379,9 @@ def check_against_the_oracle(corpus, data, p):
 def test_the_whole_path_mines_what_the_oracle_mines(recipe, seed, model, tmp_path_factory):
     folder, corpus = tmp_path_factory.mktemp("corpus"), corpora.corpus(seed)
     corpus.write(folder, suffix=".parquet" if seed % 2 else ".jsonl")
-    data, p = Data(str(folder / "data")), params.parse(sections(model, folder, recipe))
+    shards = {"documents_per_shard": 9, "queries_per_shard": 3} if seed % 3 else {}
+    ingest = {**RECIPES[recipe].get("ingest", {}), **shards}
+    data, p = Data(str(folder / "data")), params.parse(sections(model, folder, recipe, ingest=ingest))
     whole_path.run(data, p)
     check_against_the_oracle(corpus, data, p)
 
