@@ -9,6 +9,7 @@ import threadpoolctl
 
 from pipeline import params, retrievers
 from transforms import arrays, features, lookup, relevance
+from transforms.lexical import LexicalRetriever
 from transforms.storage import Data
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def names(p: params.Params) -> list[str]:
         for feature in ("nearest", "mean", "crowd", "neighbours")
         for suffix in ("", "_standardised")
     ]
+    words = [f"{feature}_{name}" for name in _lexical(p) for feature in ("asked", "answered", "overlap")]
     shared = [f"{f}_{encoder}" for encoder in retrievers.encoders(p)[:1] for f in ("asked", "answers", "shared")]
-    return [*scores, *near, *shared, "positives", "usage"]
+    return [*scores, *near, *words, *shared, "positives", "usage"]
 
 
 def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -> np.ndarray:
@@ -103,6 +105,19 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
             columns[f"{feature}_{encoder}_standardised"], _ = features.standardised(
                 query, spread, unlabelled, shard.queries
             )
+    for name in _lexical(p):
+        retriever = retrievers.open_retriever(data, p, name)
+        assert isinstance(retriever, LexicalRetriever)
+        shared = features.shared_words(
+            query,
+            place[: len(document)],
+            left_out,
+            candidates.positive_query,
+            place[len(document) :],
+            retriever.query_tokens(first + np.arange(shard.queries)),
+            retriever.tokens(rows),
+        )
+        columns |= {f"{feature}_{name}": values for feature, values in shared.items()}
     labels = _labels_as_known(data, shard, first)
     for encoder in encoders[:1]:
         vectors = lookup.unit_vectors(data, f"vectors/{encoder}/queries")
@@ -115,6 +130,11 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
     columns["positives"] = np.log1p(known - (left_out >= 0))
     columns["usage"] = np.log1p(lookup.usage(data, tuple(p.retrievers))[document] - candidates.retrieved)
     return np.column_stack([columns[name] for name in names(p)]).astype(np.float32)
+
+
+def _lexical(p: params.Params) -> list[str]:
+    """The lexical retriever whose words are compared: the first."""
+    return [name for name, retriever in p.retrievers.items() if isinstance(retriever, params.Bm25)][:1]
 
 
 def _labels_as_known(data: Data, shard: Shard, first: int) -> features.Labels:

@@ -37,6 +37,7 @@ def write(folder, *, queries=24, documents=80, seed=3, model=None):
         },
         "pool": {"random": 3},
         "scorers": {"taught": {**scorer, "depth": 10, "max_length": 32}},
+        "learn": {"labelled": 0.5},
         "filter": {
             "kind": "perc",
             "score": "dense",
@@ -44,6 +45,7 @@ def write(folder, *, queries=24, documents=80, seed=3, model=None):
             "positive": "max",
             "also": [{"kind": "denoise", "score": "taught", "max": 0.99}],
         },
+        "calibrate": {"rounds": 2},
         "sample": {"kind": "top", "score": "dense", "negatives": 3, "random": 1},
         "export": {"views": ["triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"]},
         "audit": {"rounds": 2},

@@ -153,6 +153,47 @@ def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, par
     return target[:n] - residual
 
 
+def shared_words(
+    query: np.ndarray,
+    document: np.ndarray,
+    left_out: np.ndarray,
+    positive_query: np.ndarray,
+    positive: np.ndarray,
+    query_tokens: scipy.sparse.csr_matrix,
+    tokens: scipy.sparse.csr_matrix,
+) -> dict[str, np.ndarray]:
+    """How many words a document shares with its query and with the query's positives, rare ones counting more.
+
+    Args:
+      query, document, left_out, positive_query, positive: as for ``neighbourhood``.
+      query_tokens: (q, v), tokens: (documents, v); an inner product of two rows is the weight of what they share.
+
+    Returns:
+      ``asked``: (n,) share of the query's words that the document holds.
+      ``answered``: (n,) share of the document's words that the query holds.
+      ``overlap``: (n,) highest share in common with a positive but the one left out (Jaccard), NaN without any.
+    """
+    mass, query_mass = (np.asarray(m.multiply(m).sum(axis=1)).ravel() for m in (tokens, query_tokens))
+    shared = np.asarray(tokens[document].multiply(query_tokens[query]).sum(axis=1)).ravel()
+    overlap = np.full(len(query), np.nan)
+    pairs = arrays.offsets_of(query, len(query_mass))
+    positives = arrays.offsets_of(positive_query, len(query_mass))
+    for number in np.flatnonzero((np.diff(pairs) > 0) & (np.diff(positives) > 0)):
+        here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
+        common = (tokens[document[here]] @ tokens[positive[own]].T).toarray()
+        whole = mass[document[here]][:, None] + mass[positive[own]][None, :] - common
+        share = common / np.maximum(whole, 1e-12)
+        some = np.flatnonzero(left_out[here] >= 0)
+        share[some, left_out[here][some] - own.start] = -1.0
+        highest = share.max(axis=1)
+        overlap[here] = np.where(highest >= 0, highest, np.nan)
+    return {
+        "asked": shared / np.maximum(query_mass[query], 1e-12),
+        "answered": shared / np.maximum(mass[document], 1e-12),
+        "overlap": overlap,
+    }
+
+
 def shared_labels(
     query: np.ndarray,
     document: np.ndarray,

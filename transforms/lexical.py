@@ -134,6 +134,26 @@ class LexicalRetriever:
             result[here] = np.asarray(block.multiply(counts[position[here]]).sum(axis=1)).ravel()
         return result
 
+    def tokens(self, documents: np.ndarray) -> scipy.sparse.csr_matrix:
+        """(n, v) which tokens these documents hold: an inner product of two rows is the idf they share."""
+        weights = lookup.rows(self.data, self.weights, tuple(WEIGHTS.names)).take(documents)
+        return self._by_rarity(_sparse(weights, len(self._vocabulary)))
+
+    def query_tokens(self, queries: np.ndarray) -> scipy.sparse.csr_matrix:
+        """(q, v) which tokens of the vocabulary these queries hold, as ``tokens``."""
+        return self._by_rarity(self._counts(queries))
+
+    def _by_rarity(self, matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+        matrix.data = self._root_idf[matrix.indices]
+        return matrix
+
+    @functools.cached_property
+    def _root_idf(self) -> np.ndarray:
+        """(v,) root of each token's log inverse document frequency."""
+        table = self.data.read_all(self.vocabulary)
+        documents = int(table.schema.metadata[DOCUMENTS])
+        return np.sqrt(np.log1p(documents / (1.0 + table["documents"].to_numpy())))
+
     def _counts(self, queries: np.ndarray) -> scipy.sparse.csr_matrix:
         """(q, v) how often each token of the vocabulary occurs in each query."""
         texts = lookup.rows(self.data, "queries", ("text",)).take(queries)["text"].to_pylist()

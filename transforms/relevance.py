@@ -19,7 +19,7 @@ FOLDS = 5
 ENOUGH = 50  # positives without which nothing is learned
 USEFUL = 0.6  # area under the curve below which a model is no better than a rule
 _FAR = 6.0  # standard deviations at which a feature ends
-_PENALTY = 0.3  # inverse strength of the regularisation
+_LOOSENESS = 0.03  # inverse strength of the regularisation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ def fit(features: np.ndarray, labels: np.ndarray) -> Model:
     scale = np.sqrt(np.where(present, (features - mean) ** 2, 0.0).sum(axis=0) / count)
     scale[scale < 1e-9] = 1.0
     standard = _standard(features, mean, scale)
-    learner = LogisticRegression(C=_PENALTY, max_iter=500)
+    learner = LogisticRegression(C=_LOOSENESS, max_iter=500)
     learner.fit(np.hstack([standard, np.square(standard)]), labels)
     return Model(mean.tolist(), scale.tolist(), learner.coef_[0].tolist(), float(learner.intercept_[0]))
 
