@@ -162,8 +162,8 @@ class Tally:
         return {"filter": name, "setting": setting, **{key: float(f"{value:.5g}") for key, value in figures.items()}}
 
 
-def filters(data: Data, p: params.Params) -> dict[tuple[str, float], params.Filter]:
-    """Every (filter, setting); a cut of ``learned`` goes by the share of candidates that it drops."""
+def filters(p: params.Params) -> dict[tuple[str, float], params.Filter]:
+    """Every (filter, setting) of the rules."""
     naive = p.filter.with_rule(params.Rule(kind="naive"))
     result = {("naive", 0.0): naive}
     for kind, cuts in SETTINGS.items():
@@ -173,12 +173,18 @@ def filters(data: Data, p: params.Params) -> dict[tuple[str, float], params.Filt
                 {"kind": kind, "score": "dense", kind.replace("shifted", "shift"): cut, **positive}
             )
             result[kind, cut] = p.filter.with_rule(rule)
+    return result
+
+
+def learned(data: Data, p: params.Params) -> dict[tuple[str, float], params.Filter]:
+    """The learned filter at every setting: the share of candidates that its cut drops."""
     probability = data.read_all("relevance", ["p_false"])["p_false"].to_numpy()
     positive = data.read_all("pairs", ["positive"])["positive"].to_numpy()
     judged = probability[~positive & np.isfinite(probability)]
-    for share in DROPPED if len(judged) else ():
-        result["learned", share] = p.filter.with_cut(float(np.quantile(judged, 1 - share)))
-    return result
+    return {
+        ("learned", share): p.filter.with_cut(float(np.quantile(judged, 1 - share)))
+        for share in (DROPPED if len(judged) else ())
+    }
 
 
 def count(
@@ -189,7 +195,7 @@ def count(
     group = dict(zip(documents["document_id"].to_pylist(), documents["near_group"].to_pylist(), strict=True))
     wanted = [(q, group[d]) for q, ds in hidden.items() for d in ds]
     asked, answers = (pa.array([pair[i] for pair in wanted], pa.string()) for i in range(2))
-    stacks = filters(data, p)
+    stacks = filters(p) | learned(data, p)
     for key in stacks:
         tallies[key].seconds += learning if key[0] == "learned" else 0.0
     for name in data.shards("queries"):

@@ -55,18 +55,20 @@ def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[pa
     return Counts({**counts, f"rows:{output}": len(measured)})
 
 
+def bounds_of(points: Sequence[dict[str, Any]], confidence: float | None) -> np.ndarray:
+    """(c,) what the share of false negatives stays below at each cut: on average, or with some confidence."""
+    queries, losses = points[0]["queries"], np.array([point["loss"] for point in points])
+    if confidence is None:
+        return risk.expected_bound(losses, queries)
+    return risk.confident_bound(losses, queries, confidence)
+
+
 def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
     """Write the cut, with the whole line it was chosen from."""
     budget, confidence = p.filter.max_false_negatives, p.filter.confidence
     assert budget is not None
     points = frontier.points([data.read(staged("calibration"), shard) for shard in data.shards("queries")])
-    queries = points[0]["queries"]
-    losses = np.array([point["loss"] for point in points])
-    bounds = (
-        risk.expected_bound(losses, queries)
-        if confidence is None
-        else risk.confident_bound(losses, queries, confidence)
-    )
+    queries, bounds = points[0]["queries"], bounds_of(points, confidence)
     place = risk.loosest(bounds, budget)
     if place < 0:
         raise ValueError(

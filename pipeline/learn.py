@@ -15,6 +15,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import threadpoolctl
 
 from pipeline import describing, judging, params, runner
@@ -55,12 +56,21 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 
 def describe_shard(shard: str, data: Data, p: params.Params, share: float) -> Counts:
-    """Write the examples of one shard: retrieved positives as if unknown, and some of the candidates.
+    """Write the examples of one shard."""
+    table = examples(data, p, judging.load(data, p, shard, judged=False), share)
+    data.write(staged(EXAMPLES), shard, table, suffix=".arrow")
+    return Counts({"examples": len(table)})
+
+
+def examples(data: Data, p: params.Params, loaded: judging.Shard, share: float = 1.0) -> pa.Table:
+    """What to learn from in one shard: retrieved positives as if nobody knew them, and some of the candidates.
 
     Args:
       share: of the queries that may serve as examples.
+
+    Returns:
+      ``features``, ``positive``, ``weight``: how many pairs the row stands for, ``fold`` of its query.
     """
-    loaded = judging.load(data, p, shard, judged=False)
     candidates = loaded.candidates
     query_words, document_words = (
         randomness.id_words(column) for column in (loaded.block.query_ids, loaded.pairs["document_id"])
@@ -77,30 +87,35 @@ def describe_shard(shard: str, data: Data, p: params.Params, share: float) -> Co
     of_query = np.bincount(candidates.query[free], minlength=loaded.queries)
     weight = np.where(positive, 1.0, (of_query / np.maximum(np.minimum(of_query, wanted), 1))[candidates.query])
     fold = relevance.fold_of(loaded.block.queries["near_group"].to_pylist())
-    table = pa.table(
+    return pa.table(
         {
             "features": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1]),
             "positive": pa.array(positive[chosen]),
             "weight": pa.array(weight[chosen], pa.float32()),
             "fold": pa.array(fold[candidates.query[chosen]], pa.int8()),
+            "order": pa.array(words[chosen]),
         }
     )
-    data.write(staged(EXAMPLES), shard, table, suffix=".arrow")
-    return Counts({"examples": len(table)})
 
 
 def teach_models(_: str, data: Data, p: params.Params) -> Counts:
     """Teach a model per fold; write them, or why there are none."""
-    examples = data.read_all(staged(EXAMPLES))
-    names = describing.names(p)
+    note = taught(data.read_all(staged(EXAMPLES)), describing.names(p))
+    data.write_text(f"{staged('relevance')}/{describing.MODEL}", json.dumps(note, indent=1) + "\n")
+    return Counts()
+
+
+def taught(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
+    """Models, quality and importances learned from ``examples``, or the reason why there are none."""
+    table = table.take(pc.sort_indices(table["order"]))  # whatever the shards: sums go by the order of rows
     note: dict[str, Any] = {"usable": False, "features": names}
     try:
         with threadpoolctl.threadpool_limits(1, "blas"):  # so that no bit depends on the number of threads
             models, note["quality"] = relevance.learn(
-                arrays.matrix(examples, "features").astype(np.float64),
-                examples["positive"].to_numpy(),
-                examples["weight"].to_numpy().astype(np.float64),
-                examples["fold"].to_numpy().astype(np.int64),
+                arrays.matrix(table, "features").astype(np.float64),
+                table["positive"].to_numpy(),
+                table["weight"].to_numpy().astype(np.float64),
+                table["fold"].to_numpy().astype(np.int64),
             )
         note["models"] = [vars(model) for model in models]
         note["importances"] = relevance.importances(models, names)
@@ -109,8 +124,7 @@ def teach_models(_: str, data: Data, p: params.Params) -> Counts:
         note["reason"] = f"the area under the curve must be at least {relevance.USEFUL}, it is {auc:.3f}"
     except ValueError as error:
         note["reason"] = str(error)
-    data.write_text(f"{staged('relevance')}/{describing.MODEL}", json.dumps(note, indent=1) + "\n")
-    return Counts()
+    return note
 
 
 def judge_shard(shard: str, data: Data, p: params.Params) -> Counts:
