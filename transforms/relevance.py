@@ -64,16 +64,19 @@ def false_probability(labelled: np.ndarray, share: float) -> np.ndarray:
     """(n,) probability that an unlabelled candidate is a positive.
 
     Elkan and Noto (2008): where each positive is labelled with the same probability c, an unlabelled example
-    that a model of the labels gives g is a positive with (1 - c) / c x g / (1 - g).
+    that a model of the labels gives g is a positive with (1 - c) / c x g / (1 - g). Here these are the odds: the
+    same for the many candidates near 0, and a probability also where the data contradict the c that was reckoned.
 
     Args:
       labelled: (n,) g.   share: c, the share of all positives that are labelled.
 
-    >>> false_probability(np.array([0.0, 0.2, 0.9]), 0.5).round(6).tolist()
-    [0.0, 0.25, 1.0]
+    >>> false_probability(np.array([0.0, 0.01, 0.5, 0.9]), 0.5).round(6).tolist()
+    [0.0, 0.01, 0.5, 0.9]
+    >>> false_probability(np.array([0.01, 0.5]), 0.8).round(6).tolist()
+    [0.002519, 0.2]
     """
-    odds = labelled / np.maximum(1.0 - labelled, 1e-12)
-    return np.minimum(1.0, (1.0 - share) / share * odds)
+    odds = (1.0 - share) / share * labelled / np.maximum(1.0 - labelled, 1e-12)
+    return odds / (1.0 + odds)
 
 
 def fit(features: np.ndarray, labels: np.ndarray) -> Model:
