@@ -4,7 +4,7 @@ import json
 import pathlib
 import sys
 
-from pipeline import cluster, embed, export, filter, ingest, params, pool, retrieve, sample
+from pipeline import calibrate, cluster, embed, export, filter, ingest, learn, params, pool, retrieve, sample
 from transforms.storage import Data
 
 
@@ -16,6 +16,8 @@ def run(data, p):
     for name in p.retrievers:
         retrieve.run(data, p, name)
     pool.run(data, p)
+    learn.run(data, p)
+    calibrate.run(data, p)
     filter.run(data, p)
     sample.run(data, p)
     export.run(data, p)
