@@ -100,8 +100,9 @@ def split(data: Data, p: params.Params, whole: judging.Shard, seed: int) -> dict
             for budget in BUDGETS:
                 place = risk.loosest(bounds, budget)
                 result[f"learned {budget} {confidence}"] = outcome(filters[place]) if place >= 0 else None
-    for (kind, cut), stack in lines.filters(p).items():
-        result[f"{kind} {cut}"] = outcome(stack)
+    for (kind, cut), variant in lines.variants(p).items():
+        if kind != "learned":
+            result[f"{kind} {cut}"] = outcome(variant.filter)
     return result
 
 

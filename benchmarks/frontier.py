@@ -6,7 +6,7 @@ Half of the positives of every query that has several are hidden: taken out of t
 that no stage can know them. The job of ``params`` below mines with every filter and setting; hidden positives (and
 copies of them) that come back as negatives are counted. One JSON line per filter and setting on standard output:
 
-  filter, setting   the rule, and its cut; ``learned``: the highest probability of being false that is let through
+  filter, setting   the rule, and its cut; ``learned``: the price of a false negative (``sample.price``)
   fn_rate, fn_low, fn_high   share of the chosen negatives that are hidden positives, with a 95 % interval from a
                     bootstrap over queries (Wilson's, with a query as a trial, where none is)
   hardness          mean cosine between query and chosen negative
@@ -46,8 +46,31 @@ SETTINGS: dict[str, tuple[float, ...]] = {
     "margin": (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3),
     "perc": (1.0, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6),
 }
-DROPPED = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.18, 0.25, 0.35, 0.5, 0.65, 0.8)
-"""Shares of the candidates that the cuts of ``learned`` drop."""
+PRICES = (
+    0.003,
+    0.01,
+    0.02,
+    0.03,
+    0.045,
+    0.06,
+    0.08,
+    0.1,
+    0.13,
+    0.16,
+    0.2,
+    0.25,
+    0.3,
+    0.4,
+    0.5,
+    0.7,
+    1,
+    1.5,
+    2.5,
+    5,
+    10,
+    40,
+)
+"""Of a false negative, in units of cosine (``sample.price``): the settings of ``learned``."""
 
 
 def job(source: pathlib.Path) -> params.Params:
@@ -162,29 +185,18 @@ class Tally:
         return {"filter": name, "setting": setting, **{key: float(f"{value:.5g}") for key, value in figures.items()}}
 
 
-def filters(p: params.Params) -> dict[tuple[str, float], params.Filter]:
-    """Every (filter, setting) of the rules."""
-    naive = p.filter.with_rule(params.Rule(kind="naive"))
-    result = {("naive", 0.0): naive}
+def variants(p: params.Params) -> dict[tuple[str, float], params.Params]:
+    """Params of every (filter, setting)."""
+    rules = {("naive", 0.0): params.Rule(kind="naive")}
     for kind, cuts in SETTINGS.items():
         positive = {"positive": "min"} if kind in ("margin", "perc") else {}
         for cut in cuts:
-            rule = params.Rule.model_validate(
-                {"kind": kind, "score": "dense", kind.replace("shifted", "shift"): cut, **positive}
-            )
-            result[kind, cut] = p.filter.with_rule(rule)
+            key = kind.replace("shifted", "shift")
+            rules[kind, cut] = params.Rule.model_validate({"kind": kind, "score": "dense", key: cut, **positive})
+    result = {key: p.model_copy(update={"filter": p.filter.with_rule(rule)}) for key, rule in rules.items()}
+    for price in PRICES:
+        result["learned", price] = p.model_copy(update={"sample": p.sample.model_copy(update={"price": price})})
     return result
-
-
-def learned(data: Data, p: params.Params) -> dict[tuple[str, float], params.Filter]:
-    """The learned filter at every setting: the share of candidates that its cut drops."""
-    probability = data.read_all("relevance", ["p_false"])["p_false"].to_numpy()
-    positive = data.read_all("pairs", ["positive"])["positive"].to_numpy()
-    judged = probability[~positive & np.isfinite(probability)]
-    return {
-        ("learned", share): p.filter.with_cut(float(np.quantile(judged, 1 - share)))
-        for share in (DROPPED if len(judged) else ())
-    }
 
 
 def count(
@@ -195,7 +207,7 @@ def count(
     group = dict(zip(documents["document_id"].to_pylist(), documents["near_group"].to_pylist(), strict=True))
     wanted = [(q, group[d]) for q, ds in hidden.items() for d in ds]
     asked, answers = (pa.array([pair[i] for pair in wanted], pa.string()) for i in range(2))
-    stacks = filters(p) | learned(data, p)
+    stacks = variants(p)
     for key in stacks:
         tallies[key].seconds += learning if key[0] == "learned" else 0.0
     for name in data.shards("queries"):
@@ -204,9 +216,9 @@ def count(
         came_back = checks.among([shard.pairs["query_id"], groups["near_group"]], [asked, answers])
         ids = np.asarray(shard.pairs["query_id"].to_pylist(), dtype=object)
         tested = np.isin(ids, list(hidden))
-        for key, stack in stacks.items():
+        for key, variant in stacks.items():
             started = time.monotonic()
-            pair = frontier.chosen_by(data, p, shard, stack)
+            pair = frontier.chosen_by(data, variant, shard, variant.filter)
             tally = tallies[key]
             tally.seconds += time.monotonic() - started
             pair = pair[tested[pair]]

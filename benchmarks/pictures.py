@@ -67,7 +67,7 @@ def compared(report: dict[str, Any], shift: int = 10) -> dict[str, Any]:
 
 def draw(reports: list[dict[str, Any]]) -> None:
     """One small chart for each corpus: share of false negatives against hardness, a line for each filter."""
-    style = {"svg.hashsalt": "gangue", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
+    style: Any = {"svg.hashsalt": "gangue", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
     with mpl.rc_context(style):
         figure = Figure(figsize=(9.6, 5.4), layout="constrained")
         for number, report in enumerate(reports):

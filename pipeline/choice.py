@@ -145,6 +145,7 @@ class Sample(Section):
     kind: Literal["top", "random", "softmax", "simans", "nearest", "band", "joint"]
     score: Name  # hardness: a retriever or a scorer
     negatives: Positive = 5  # per (query, positive)
+    price: Annotated[float, Field(ge=0)] | None = None  # of a false negative: hardness is score - price x p_false
     skip_kept: Count = 0  # hardest kept candidates to pass over
     first: Positive | None = None  # choose among this many hardest kept candidates; null: among all
     keep_first: Count = 0  # so many of the hardest are chosen in any case, the others as kind says

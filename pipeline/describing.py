@@ -71,11 +71,12 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
     query, document = candidates.query, shard.pairs["document_row"].to_numpy()
     unlabelled = ~np.any(list(candidates.relations.values()), axis=0)
     free = np.flatnonzero(unlabelled | candidates.relations["positive"])  # the others are nobody's business
+    partner = _pair_of(shard)[left_out]
     columns: dict[str, np.ndarray] = {}
     for name, score in candidates.scores.items():
         values = score.astype(np.float64)
         columns[name] = values
-        standard, deviation = features.standardised(query, values, unlabelled, shard.queries)
+        standard, deviation = features.standardised(query, values, unlabelled, partner, shard.queries)
         columns[f"{name}_standardised"] = standard
         own = candidates.positive_scores[name].astype(np.float64)
         distance = features.gap(query, values, left_out, candidates.positive_query, own, shard.queries)
@@ -103,7 +104,7 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
             columns[f"{feature}_{encoder}"] = spread = np.full(len(query), np.nan)
             spread[free] = values
             columns[f"{feature}_{encoder}_standardised"], _ = features.standardised(
-                query, spread, unlabelled, shard.queries
+                query, spread, unlabelled, partner, shard.queries
             )
     for name in _lexical(p):
         retriever = retrievers.open_retriever(data, p, name)
@@ -118,13 +119,17 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
             retriever.tokens(rows),
         )
         columns |= {f"{feature}_{name}": values for feature, values in shared.items()}
-    labels = _labels_as_known(data, shard, first)
+    # Each query's own labels are as this shard knows them, those of the others as they are, in whatever shard.
+    own_labels = features.Labels.of(first + block.positive_query, block.positive_row)
+    labels = features.Labels.of(*lookup.labels(data))
     for encoder in encoders[:1]:
         vectors = lookup.unit_vectors(data, f"vectors/{encoder}/queries")
         documents = len(lookup.representatives(data))
         gone = np.full(len(query), -1)
         gone[left_out >= 0] = block.positive_row[left_out[left_out >= 0]]
-        shared = features.shared_labels(first + query, document, gone, labels, vectors, len(vectors), documents)
+        shared = features.shared_labels(
+            first + query, document, gone, own_labels, labels, vectors, len(vectors), documents
+        )
         columns |= {f"{feature}_{encoder}": values for feature, values in shared.items()}
     known = np.bincount(candidates.positive_query, minlength=shard.queries)[query]
     columns["positives"] = np.log1p(known - (left_out >= 0))
@@ -137,33 +142,34 @@ def _lexical(p: params.Params) -> list[str]:
     return [name for name, retriever in p.retrievers.items() if isinstance(retriever, params.Bm25)][:1]
 
 
-def _labels_as_known(data: Data, shard: Shard, first: int) -> features.Labels:
-    """All known positives, those of this shard's queries as the shard knows them."""
-    labels, block = features.Labels.of(*lookup.labels(data)), shard.block
-    if len(block.positives) == np.count_nonzero((labels.query >= first) & (labels.query < first + shard.queries)):
-        return labels
-    others = (labels.query < first) | (labels.query >= first + shard.queries)
-    return features.Labels.of(
-        np.concatenate([labels.query[others], first + block.positive_query]),
-        np.concatenate([labels.document[others], block.positive_row]),
-    )
-
-
 def left_out_for_learning(shard: Shard, words: np.ndarray) -> np.ndarray:
     """(n,) which positive to leave out of each pair's description: itself, or for a candidate any of its query's.
 
     So positives and candidates are described by equally many positives, as a hidden positive among its query's
-    candidates would be; a query with a single positive is described without any.
+    candidates would be; a query with a single positive is described without any. For a candidate it is one that
+    was retrieved, where there is one: only such positives are examples themselves.
 
     Args:
       shard: as loaded.   words: (n,) uint64 hash of (seed, query, document).
     """
     candidates = shard.candidates
-    offsets = arrays.offsets_of(candidates.positive_query, shard.queries)
-    count = np.diff(offsets)[candidates.query]
-    left_out = offsets[candidates.query] + (words % np.maximum(count, 1).astype(np.uint64)).astype(np.int64)
-    left_out[count == 0] = -1
+    left_out = np.full(len(words), -1)
+    for able in (np.ones(len(candidates.positive_query), bool), candidates.retrieved[_pair_of(shard)[:-1]]):
+        which = np.flatnonzero(able)
+        offsets = arrays.offsets_of(candidates.positive_query[which], shard.queries)
+        count = np.diff(offsets)[candidates.query]
+        some = np.flatnonzero(count)
+        place = (words[some] % count[some].astype(np.uint64)).astype(np.int64)
+        left_out[some] = which[offsets[candidates.query[some]] + place]
     return np.where(candidates.relations["positive"], itself(shard), left_out)
+
+
+def _pair_of(shard: Shard) -> np.ndarray:
+    """(p + 1,) which pair each positive is; the last is -1, for none."""
+    own = itself(shard)
+    result = np.full(len(shard.block.positives) + 1, -1)
+    result[own[own >= 0]] = np.flatnonzero(own >= 0)
+    return result
 
 
 def itself(shard: Shard) -> np.ndarray:

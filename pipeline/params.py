@@ -103,6 +103,8 @@ class Params(Section):
     @model_validator(mode="after")
     def _sample(self) -> Params:
         sample = self.sample
+        if sample.price is not None and not self.filter.asks_to_learn:
+            raise ValueError("sample.price needs p_false, which only filter.kind learned gives")
         if self.pool.random < sample.random:
             raise ValueError(
                 f"pool.random must be >= sample.random, got {self.pool.random} < {sample.random}: random"

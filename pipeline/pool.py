@@ -10,6 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import threadpoolctl
 
 from pipeline import params, retrievers, runner
 from pipeline.searching import search
@@ -83,17 +84,18 @@ def compare(
     data: Data, p: params.Params, block: relations.QueryBlock, query: np.ndarray, document: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Encoder -> highest cosine of each of (n,) pairs' documents to another positive of the query."""
-    return {
-        name: pooling.highest_similarity(
-            query,
-            document,
-            block.positive_query,
-            block.positive_row,
-            len(block.queries),
-            DenseRetriever(data, name).similarity,
-        )
-        for name in retrievers.encoders(p)
-    }
+    with threadpoolctl.threadpool_limits(1, "blas"):  # small products; and no bit depends on the threads
+        return {
+            name: pooling.highest_similarity(
+                query,
+                document,
+                block.positive_query,
+                block.positive_row,
+                len(block.queries),
+                lookup.vectors(data, f"vectors/{name}/documents").gather,
+            )
+            for name in retrievers.encoders(p)
+        }
 
 
 def relate(

@@ -28,7 +28,12 @@ def test_every_command_is_run_by_a_test_or_by_ci():
     ci = (ROOT / ".ci" / "run").read_text()
     in_ci = {"make mine", "make test"}
     assert all(command in ci for command in in_ci)
-    below = {"gangue show", "dvc exp run -S filter.perc=0.9", "dvc metrics diff"}
+    below = {
+        "gangue show",
+        "gangue calibrate",
+        "dvc exp run -S filter.max_false_negatives=0.05",
+        "dvc metrics diff",
+    }
     assert commands() == in_ci | below
 
 
@@ -46,8 +51,10 @@ def project(tmp_path_factory):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
-    jobs.write(folder, queries=12, documents=40)
+    jobs.write(folder, queries=24, documents=40)
     values = json.loads((folder / "params.yaml").read_text())
+    fallback = {"kind": "shifted", "score": "dense", "shift": 1}  # so few queries teach nothing
+    values["filter"] = {"kind": "learned", "max_false_negatives": 0.3, "fallback": fallback}
     values["source"]["path"] = "source"
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     script = (
@@ -71,10 +78,11 @@ def shell(folder, script):
 def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(project):
     assert "Data and pipelines are up to date." in shell(project, "dvc repro")
     assert shell(project, "gangue show").count("negative ") == 3
-    log = shell(project, "dvc exp run -S filter.perc=0.9")
+    assert "shifted" in shell(project, "gangue calibrate")
+    log = shell(project, "dvc exp run -S filter.max_false_negatives=0.05")
     ran = set(re.findall(r"Running stage '([^']+)'", log))
-    assert {"filter", "sample", "export", "audit"} <= ran
-    assert not any(stage.startswith(("embed", "teach", "score", "ingest", "cluster")) for stage in ran)
+    assert {"calibrate", "filter", "sample", "export", "audit"} <= ran
+    assert not any(stage.startswith(("embed", "teach", "score", "ingest", "cluster", "learn")) for stage in ran)
     assert "triplets" in shell(project, "dvc metrics diff")
 
 

@@ -1,7 +1,9 @@
 """What tells an unlabelled positive from a negative: features of (query, document) pairs.
 
 A known positive is described as if nobody knew it: it is *left out* of whatever a feature says of the query's
-positives. So a model that learns from such descriptions meets what it will judge: positives that nobody labelled.
+positives, and is one more of its unlabelled candidates. When examples are made, a candidate's description leaves out a
+positive of its query in the same way. So no feature of an example tells its label, and a model meets what it will
+judge: positives that nobody labelled.
 """
 
 from __future__ import annotations
@@ -34,20 +36,35 @@ class Labels:
 
 
 def standardised(
-    query: np.ndarray, values: np.ndarray, unlabelled: np.ndarray, queries: int
+    query: np.ndarray, values: np.ndarray, unlabelled: np.ndarray, partner: np.ndarray, queries: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n,) distance of each value from the mean of its query's unlabelled pairs, in their deviations; (n,) these.
 
-    >>> standardised(np.array([0, 0, 0]), np.array([1.0, 3.0, 5.0]), np.array([True, True, False]), 1)[0].tolist()
+    Args:
+      query: (n,).   values: (n,), NaN where there is none.   unlabelled: (n,) bool.   queries: how many.
+      partner: (n,) which labelled pair, itself or another, is one of the unlabelled for this one, -1 for none.
+
+    >>> values, unlabelled = np.array([1.0, 3.0, 5.0]), np.array([True, True, False])
+    >>> standardised(np.zeros(3, int), values, unlabelled, np.array([-1, -1, -1]), 1)[0].tolist()
     [-1.0, 1.0, 3.0]
+    >>> standardised(np.zeros(3, int), values, unlabelled, np.array([2, -1, 2]), 1)[0].round(2).tolist()
+    [-1.22, 1.0, 1.22]
     """
     counted = unlabelled & np.isfinite(values)
     group, value = query[counted], values[counted]
-    count = np.maximum(np.bincount(group, minlength=queries), 1)
-    mean = np.bincount(group, value, minlength=queries) / count
-    deviation = np.sqrt(np.bincount(group, (value - mean[group]) ** 2, minlength=queries) / count)
+    count = np.bincount(group, minlength=queries)
+    mean = np.bincount(group, value, minlength=queries) / np.maximum(count, 1)
+    squares = np.bincount(group, (value - mean[group]) ** 2, minlength=queries)
+    count, mean, squares = count[query], mean[query], squares[query]
+    some = np.flatnonzero(partner >= 0)
+    some = some[np.isfinite(values[partner[some]])]
+    distance = values[partner[some]] - mean[some]
+    squares[some] += distance**2 * count[some] / (count[some] + 1)
+    mean[some] += distance / (count[some] + 1)
+    count[some] += 1
+    deviation = np.sqrt(squares / np.maximum(count, 1))
     deviation[deviation < 1e-9] = 1.0
-    return (values - mean[query]) / deviation[query], deviation[query]
+    return (values - mean) / deviation, deviation
 
 
 def gap(
@@ -95,10 +112,10 @@ def neighbourhood(
 
     Returns:
       ``nearest``, ``mean``: (n,) highest and mean cosine to the positives but the one left out, NaN without any.
-      ``crowd``: (n,) mean cosine to the best candidates of the query.
+      ``crowd``: (n,) mean cosine to the best candidates of the query, the positive left out among them.
       ``neighbours``: (n,) what the labels of the query's other pairs, and the query itself as one more positive,
-      say of this one: kernel ridge regression, each pair predicted without itself and without the positive left
-      out (the closed form of leave-two-out), so that a positive and a candidate are described alike.
+      say of this one: kernel ridge regression, each pair predicted without itself, and the positive left out
+      taken for an unlabelled one, so that a positive and a candidate are described alike.
     """
     n = len(query)
     result = {name: np.full(n, np.nan) for name in ("nearest", "mean", "crowd", "neighbours")}
@@ -119,23 +136,24 @@ def neighbourhood(
             result["mean"][here] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         alike = given @ given.T
         best = np.flatnonzero(free)[np.argsort(-strength[here][free], kind="stable")[:_CROWD]]
-        others = np.maximum(len(best) - np.isin(np.arange(len(given)), best), 1)
-        own_cosine = np.zeros(len(given))
-        own_cosine[best] = alike[best, best]
-        result["crowd"][here] = (alike[:, best].sum(axis=1) - own_cosine) / others
         pair_of = np.full(own.stop - own.start + 1, -1)  # the last one is for nothing left out
         pair_of[itself[here][~free] - own.start] = np.flatnonzero(~free)
         partner = pair_of[np.where(left_out[here] >= 0, left_out[here] - own.start, -1)]
+        crowd = np.isin(np.arange(len(given)), best)[None, :].repeat(len(given), axis=0)
+        joined = np.flatnonzero(partner >= 0)
+        crowd[joined, partner[joined]] = True
+        np.fill_diagonal(crowd, val=False)
+        result["crowd"][here] = np.where(crowd, alike, 0.0).sum(axis=1) / np.maximum(crowd.sum(axis=1), 1)
         result["neighbours"][here] = left_out_ridge(alike, given @ query_vectors[number], ~free, partner)
     return result
 
 
 def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, partner: np.ndarray) -> np.ndarray:
-    """(n,) kernel ridge predictions of the labels, each without its own and its partner's.
+    """(n,) kernel ridge predictions of the labels, each without its own, and with its partner's as 0.
 
     Args:
       alike: (n, n) cosines of the pairs' documents.   asked: (n,) cosines to the query, one more example of label 1.
-      labels: (n,) bool.   partner: (n,) another pair to leave out, or itself or -1 for none.
+      labels: (n,) bool.   partner: (n,) another pair to take for unlabelled, or itself or -1 for none.
     """
     n = len(labels)
     kernel = np.empty((n + 1, n + 1))
@@ -145,12 +163,10 @@ def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, par
     inverse = np.linalg.inv(kernel)
     target = np.append(labels, True).astype(np.float64)
     own, error = np.diag(inverse)[:n], (inverse @ target)[:n]
-    residual = error / own
     two = np.flatnonzero((partner >= 0) & (partner != np.arange(n)))
     other = partner[two]
-    cross = inverse[two, other]
-    residual[two] = (own[other] * error[two] - cross * error[other]) / (own[two] * own[other] - cross**2)
-    return target[:n] - residual
+    error[two] -= inverse[two, other] * target[other]
+    return target[:n] - error / own
 
 
 def shared_words(
@@ -198,6 +214,7 @@ def shared_labels(
     query: np.ndarray,
     document: np.ndarray,
     left_out: np.ndarray,
+    own: Labels,
     labels: Labels,
     query_vectors: np.ndarray,
     queries: int,
@@ -206,7 +223,8 @@ def shared_labels(
     """Of which other queries is the document a known positive, and how near are they?
 
     Args:
-      query, document: (n,) rows of each pair.   labels: all known positives.
+      query, document: (n,) rows of each pair.
+      own: positives of these queries that are known now.   labels: known positives of all queries, for the others.
       left_out: (n,) row of the query's positive that nobody knows, -1 for none.
       query_vectors: (queries, d) of length one, of any float type.   queries, documents: how many rows there are.
 
@@ -217,8 +235,10 @@ def shared_labels(
     """
     n = len(query)
     nearest, answers, shared = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
-    ones = np.ones(len(labels.query), np.float32)
-    known = scipy.sparse.csr_matrix((ones, (labels.query, labels.document)), shape=(queries, documents))
+    known, mine = (
+        scipy.sparse.csr_matrix((np.ones(len(of.query), np.float32), (of.query, of.document)), (queries, documents))
+        for of in (labels, own)
+    )
     offsets = arrays.offsets_of(labels.document, documents)
     sizes = np.diff(offsets)[document]
     bounds = np.searchsorted(np.cumsum(sizes), np.arange(_EXPANDED, int(sizes.sum()) + _EXPANDED, _EXPANDED), "left")
@@ -233,7 +253,7 @@ def shared_labels(
         position, other = position[foreign], other[foreign]
         np.maximum.at(nearest, position, _cosines(query_vectors, query[position], other))
         answers += np.bincount(position, minlength=n)
-        common = np.asarray(known[query[position]].multiply(known[other]).sum(axis=1)).ravel()
+        common = np.asarray(mine[query[position]].multiply(known[other]).sum(axis=1)).ravel()
         some = np.flatnonzero(left_out[position] >= 0)
         if some.size:
             common[some] -= np.asarray(known[other[some], left_out[position[some]]]).ravel()

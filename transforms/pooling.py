@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -58,27 +58,33 @@ def highest_similarity(
     positive_query: np.ndarray,
     positive_row: np.ndarray,
     queries: int,
-    similarity: object,
+    vectors: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """(n,) highest similarity of each document to its query's positives, itself left out; NaN without any.
+    """(n,) highest cosine of each document to its query's positives, itself left out; NaN without any.
 
     Args:
-      query, document: (n,) the pairs.   positive_query, positive_row: (p,), by ascending query.
-      similarity: (m,) rows, (m,) rows -> (m,) float64.
+      query, document: (n,) the pairs, by ascending query.   positive_query, positive_row: (p,), by ascending query.
+      vectors: (m,) document rows -> (m, d) vectors, NaN where a document has none.
+
+    >>> corners = np.array([[3.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> pairs, positives = np.array([0, 1, 2]), np.array([0])
+    >>> highest_similarity(pairs * 0, pairs, positives * 0, positives, 1, lambda rows: corners[rows]).round(3).tolist()
+    [nan, 0.0, 0.707]
     """
-    assert callable(similarity)
     result = np.full(len(query), np.nan)
-    offsets = arrays.offsets_of(positive_query, queries)
-    for start in range(0, len(query), 1 << 16):  # bounds the expansion, not a loop over rows
-        here = slice(start, start + (1 << 16))
-        pair, positive = arrays.ragged(offsets, query[here])
-        other = positive_row[positive] != document[here][pair]
-        pair, positive = pair[other], positive[other]
-        if not pair.size:
-            continue
-        values = similarity(document[here][pair], positive_row[positive])
-        first = np.flatnonzero(np.r_[True, pair[1:] != pair[:-1]])
-        result[start + pair[first]] = np.maximum.reduceat(values, first)
+    pairs = arrays.offsets_of(query, queries)
+    positives = arrays.offsets_of(positive_query, queries)
+    for number in np.flatnonzero((np.diff(pairs) > 0) & (np.diff(positives) > 0)):  # one product for each query
+        here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
+        rows, place = np.unique(np.concatenate([document[here], positive_row[own]]), return_inverse=True)
+        given = vectors(rows).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            given /= np.linalg.norm(given, axis=1, keepdims=True)
+        one, other = np.split(place, [here.stop - here.start])
+        cosines = given[one] @ given[other].T
+        cosines[(one[:, None] == other[None, :]) | np.isnan(cosines)] = -np.inf
+        highest = cosines.max(axis=1)
+        result[here] = np.where(np.isfinite(highest), highest, np.nan)
     return result
 
 

@@ -18,7 +18,8 @@ import pandas as pd
 FOLDS = 5
 ENOUGH = 50  # positives without which nothing is learned
 USEFUL = 0.6  # area under the curve below which a model is no better than a rule
-_FAR = 6.0  # standard deviations at which a feature ends
+_FAR = 6.0  # standard deviations at which a feature ends at the latest
+_TAIL = 0.02  # share of the positives, or of the candidates, beyond the end of a feature
 _LOOSENESS = 0.03  # inverse strength of the regularisation
 
 
@@ -28,12 +29,15 @@ class Model:
 
     Attributes:
       mean, scale: (f,) of each feature where it is present.
+      low, high: (f,) standard deviations at which it ends: a curve means nothing beyond what it was fitted on.
       weights: (2 f,) of the standardised features and of their squares.   intercept: added.
       slope, offset: of the logistic curve from decision to probability, fitted on other folds (Platt).
     """
 
     mean: list[float]
     scale: list[float]
+    low: list[float]
+    high: list[float]
     weights: list[float]
     intercept: float
     slope: float = 1.0
@@ -41,7 +45,7 @@ class Model:
 
     def decide(self, features: np.ndarray) -> np.ndarray:
         """(n,) decision values of (n, f) features; a feature that is NaN says nothing."""
-        standard = _standard(features, np.array(self.mean), np.array(self.scale))
+        standard = _standard(features, *map(np.array, (self.mean, self.scale, self.low, self.high)))
         first, second = np.split(np.array(self.weights), 2)
         return standard @ first + np.square(standard) @ second + self.intercept
 
@@ -88,10 +92,12 @@ def fit(features: np.ndarray, labels: np.ndarray) -> Model:
     mean = np.where(present, features, 0.0).sum(axis=0) / count
     scale = np.sqrt(np.where(present, (features - mean) ** 2, 0.0).sum(axis=0) / count)
     scale[scale < 1e-9] = 1.0
-    standard = _standard(features, mean, scale)
+    low, high = _ends(features, labels, mean, scale)
+    standard = _standard(features, mean, scale, low, high)
     learner = LogisticRegression(C=_LOOSENESS, max_iter=500)
     learner.fit(np.hstack([standard, np.square(standard)]), labels)
-    return Model(mean.tolist(), scale.tolist(), learner.coef_[0].tolist(), float(learner.intercept_[0]))
+    ends = (mean.tolist(), scale.tolist(), low.tolist(), high.tolist())
+    return Model(*ends, weights=learner.coef_[0].tolist(), intercept=float(learner.intercept_[0]))
 
 
 def learn(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, fold: np.ndarray) -> tuple[list[Model], Any]:
@@ -169,9 +175,24 @@ def importances(models: Sequence[Model], names: Sequence[str]) -> dict[str, floa
     return {names[i]: float(f"{total[i]:.6g}") for i in np.argsort(-total, kind="stable")}
 
 
-def _standard(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """(n, f) in standard deviations, no further than some; 0 where there is no value."""
-    return np.nan_to_num(np.clip((features - mean) / scale, -_FAR, _FAR), nan=0.0)
+def _ends(
+    features: np.ndarray, labels: np.ndarray, mean: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two (f,): between which standard deviations most positives and most candidates lie."""
+    standard = (features - mean) / scale
+    low, high = np.full(len(mean), np.inf), np.full(len(mean), -np.inf)
+    for group in (standard[labels], standard[~labels]):
+        some = np.isfinite(group).any(axis=0)
+        ends = np.nanquantile(group[:, some], [_TAIL, 1.0 - _TAIL], axis=0)
+        low[some], high[some] = np.minimum(low[some], ends[0]), np.maximum(high[some], ends[1])
+    return np.clip(low, -_FAR, 0.0), np.clip(high, 0.0, _FAR)
+
+
+def _standard(
+    features: np.ndarray, mean: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """(n, f) in standard deviations, no further than the ends; 0 where there is no value."""
+    return np.nan_to_num(np.clip((features - mean) / scale, low, high), nan=0.0)
 
 
 def _platt(decisions: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -164,7 +164,10 @@ def _scores(
     drawn = randomness.uniforms(randomness.mix(settings.seed, words.query[candidates.positive_query], words.positive))
     which = (drawn * len(names)).astype(np.int64)[positive]
     every = np.arange(len(pair))
-    return scores[which, every], levels[which, every]
+    score = scores[which, every]
+    if settings.price is not None:  # what could not be judged costs nothing
+        score -= settings.price * np.nan_to_num(candidates.scores[rules.P_FALSE][pair].astype(np.float64))
+    return score, levels[which, every]
 
 
 def _hard(
