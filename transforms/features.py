@@ -54,7 +54,7 @@ def standardised(
     group, value = query[counted], values[counted]
     count = np.bincount(group, minlength=queries)
     mean = np.bincount(group, value, minlength=queries) / np.maximum(count, 1)
-    squares = np.bincount(group, (value - mean[group]) ** 2, minlength=queries)
+    squares = np.bincount(group, (value - mean[group]) ** 2, minlength=queries).astype(np.float64)  # of nothing: int
     count, mean, squares = count[query], mean[query], squares[query]
     some = np.flatnonzero(partner >= 0)
     some = some[np.isfinite(values[partner[some]])]

@@ -1,0 +1,270 @@
+"""A budget for false negatives: the bounds hold, the cut is chosen by them, and the verdicts go by the cut."""
+
+import json
+import types
+
+import numpy as np
+import planted
+import pyarrow as pa
+import pytest
+import whole_path
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import calibrate, export, frontier, judging, params
+from pipeline import filter as filtering
+from pipeline.sections import CUT
+from transforms import risk, schema, text
+from transforms.storage import Data
+
+# The bounds.
+
+LOSSES = {
+    "all or nothing": lambda generator, shape: generator.random(shape) < 0.04,
+    "thirds": lambda generator, shape: generator.binomial(3, 0.03, shape) / 3,
+    "many small": lambda generator, shape: generator.beta(0.2, 4.0, shape),
+    "rare and large": lambda generator, shape: (generator.random(shape) < 0.01) * 0.9,
+}
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("losses", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("queries", [30, 400])
+def test_a_bound_with_confidence_holds_at_least_so_often(losses, queries, confidence):
+    generator = np.random.default_rng(5)
+    truth = losses(generator, 2_000_000).mean()
+    means = losses(generator, (1000, queries)).mean(axis=1)
+    held = (risk.confident_bound(means, queries, confidence) >= truth).mean()
+    assert held >= confidence - 3 * np.sqrt(confidence * (1 - confidence) / len(means))
+
+
+def test_a_bound_with_confidence_is_not_far_from_what_is_true():
+    bound = risk.confident_bound(np.array([0.02]), 1000, 0.9)[0]
+    assert 0.02 < bound < 0.04
+
+
+@pytest.mark.parametrize("budget", [0.05, 0.2])
+def test_a_cut_chosen_by_the_expected_bound_keeps_the_budget_on_average(budget):
+    """The theorem: of n + 1 queries alike, n choose the cut and the last one pays."""
+    generator = np.random.default_rng(7)
+    runs, queries, cuts = 4000, 40, 30
+    start = generator.integers(0, 6 * cuts, (runs, queries + 1, 1))  # where a query begins to lose
+    loss = np.where(np.arange(cuts) >= start, generator.random((runs, queries + 1, 1)), 0.0)
+    paid = []
+    for run in loss:
+        place = risk.loosest(risk.expected_bound(run[:-1].mean(axis=0), queries), budget)
+        paid.append(run[-1, place] if place >= 0 else 0.0)
+    assert np.mean(paid) <= budget + 3 * np.std(paid) / np.sqrt(runs)
+    assert np.mean(paid) > budget / 4, "and spends it"
+
+
+means = st.lists(st.floats(0, 1), min_size=1, max_size=8).map(np.array)
+
+
+@given(means, st.integers(0, 500), st.floats(0.05, 0.95))
+def test_a_bound_is_a_share_above_the_mean_and_grows_with_it(mean, queries, confidence):
+    for bound in (risk.expected_bound(mean, queries), risk.confident_bound(mean, queries, confidence)):
+        assert ((bound >= mean - 1e-9) & (bound <= 1 + 1e-9)).all()
+        assert (np.diff(bound[np.argsort(mean)]) >= -1e-9).all()
+
+
+@given(st.floats(0, 0.9), st.integers(2, 200), st.floats(0.5, 0.9))
+def test_more_queries_promise_more_and_more_confidence_less(mean, queries, confidence):
+    mean = np.array([np.round(mean * queries) / queries])
+    bound = risk.confident_bound(mean, queries, confidence)
+    assert risk.confident_bound(mean, queries * 2, confidence) <= bound + 1e-9
+    assert risk.confident_bound(mean, queries, confidence + 0.05) >= bound - 1e-9
+    assert risk.expected_bound(mean, queries * 2) <= risk.expected_bound(mean, queries) + 1e-12
+
+
+@given(means, st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_budget_never_gives_a_stricter_cut(bounds, one, other):
+    low, high = sorted((one, other))
+    assert risk.loosest(bounds, low) <= risk.loosest(bounds, high)
+    place = risk.loosest(bounds, low)
+    assert (bounds[: place + 1] <= low).all()
+    assert place + 1 == len(bounds) or bounds[place + 1] > low
+
+
+# The stage.
+
+RULES = {
+    "learned": {"kind": "learned", "fallback": {"kind": "abs", "score": "dense", "abs": 0.5}},
+    "perc": {"kind": "perc", "score": "dense"},
+    "margin": {"kind": "margin", "score": "dense"},
+    "abs": {"kind": "abs", "score": "dense"},
+    "shifted": {"kind": "shifted", "score": "dense"},
+    "denoise": {"kind": "denoise", "score": "judge"},
+}
+
+
+def budgeted(kind, budget, **further):
+    return {**RULES[kind], "max_false_negatives": budget, **further}
+
+
+def mined(folder, ingest, corpus):
+    """A corpus up to what was learned, and a cross-encoder's scores that are often right."""
+    false = planted.write(folder, **corpus)
+    p = params.parse(planted.sections(folder, ingest=ingest))
+    data = Data(str(folder / "data"))
+    whole_path.run(data, p)
+    known = {(r["query_id"], r["document_id"]) for r in data.read_all("positives").to_pylist()}
+    for shard in data.shards("pairs"):
+        pairs = data.read("pairs", shard)
+        ids = list(zip(pairs["query_id"].to_pylist(), pairs["document_id"].to_pylist(), strict=True))
+        noise = np.array([int.from_bytes(text.hashes([q + d]).to_pylist()[0][:2], "big") / 65536 for q, d in ids])
+        judged = 0.6 * noise + 0.4 * np.array([pair in known | false for pair in ids])
+        blank = text.hashes([""] * len(ids))
+        scores = [pairs["query_id"], pairs["document_id"], blank, blank, pa.array(judged, pa.float32())]
+        data.write("scores/judge", shard, pa.table(scores, schema=schema.SCORES))
+    return types.SimpleNamespace(folder=folder, data=data, planted=false)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return mined(tmp_path_factory.mktemp("calibrate"), {"queries_per_shard": 16}, {})
+
+
+def sections(job, stack, **changes):
+    values = planted.sections(job.folder, filter=stack, **changes)
+    asks = [stack, *stack.get("also", ())]
+    if any(rule.get("score") == "judge" for rule in asks):
+        values["scorers"] = {"judge": {"model": "none", "depth": 24}}
+    return values
+
+
+def calibrated(job, stack, **changes):
+    """Params and the note of a calibration."""
+    p = params.parse(sections(job, stack, **changes))
+    calibrate.run(job.data, p)
+    return p, json.loads((job.folder / "data" / "calibration" / judging.CUT).read_text())
+
+
+def place_of(note):
+    return [line["setting"] for line in note["line"]].index(note["cut"])
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_a_budget_chooses_the_loosest_cut_that_keeps_it_whatever_the_rule(job, kind):
+    places, hardness = [], []
+    for budget in (0.06, 0.15, 0.6):
+        _, note = calibrated(job, budgeted(kind, budget))
+        assert (note["kind"], note["budget"], note["confidence"]) == (kind, budget, None)
+        assert note["chosen"] == note["line"][place_of(note)]
+        assert note["chosen"]["loss"] <= note["chosen"]["bound"] <= budget
+        assert all(line["bound"] <= budget for line in note["line"][: place_of(note)])
+        after = note["line"][place_of(note) + 1 :]
+        assert not after or after[0]["bound"] > budget
+        losses = [line["loss"] for line in note["line"]]
+        assert losses == sorted(losses), "a looser cut never loses less"
+        assert all(line["fn_low"] <= line["fn_rate"] <= line["fn_high"] for line in note["line"])
+        places.append(place_of(note))
+        hardness.append(note["chosen"]["hardness"])
+    assert places == sorted(places)
+    assert places[0] < places[-1]
+    assert hardness[0] < hardness[-1], "a larger budget buys harder negatives"
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_the_verdicts_go_by_the_cut_and_the_recipe_names_it(job, kind):
+    p, note = calibrated(job, budgeted(kind, 0.15))
+    filtering.run(job.data, p)
+    found = job.data.read_all("verdicts")
+    assert kind in found["verdict"].to_pylist()
+    assert judging.in_force(job.data, p).filter.cut == note["cut"]
+    by_hand = {**RULES[kind], CUT[kind]: int(note["cut"]) if kind == "shifted" else note["cut"]}
+    filtering.run(job.data, params.parse(sections(job, by_hand)))
+    assert job.data.read_all("verdicts").equals(found)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_the_budget_holds_for_positives_that_nobody_ever_labelled(job, kind):
+    """Half of the answers are labelled, as ``learn.labelled`` says, and which half is chance."""
+    budget = 0.15
+    p, _ = calibrated(job, budgeted(kind, budget))
+    ruled = judging.in_force(job.data, p)
+    false = []
+    for shard in job.data.shards("queries"):
+        loaded = judging.load(job.data, ruled, shard)
+        pair = frontier.chosen_by(job.data, ruled, loaded, ruled.filter)
+        table = loaded.pairs.take(pa.array(pair))
+        ids = zip(table["query_id"].to_pylist(), table["document_id"].to_pylist(), strict=True)
+        false += [pair in job.planted for pair in ids]
+    assert np.mean(false) < budget + 0.03, "the promise is one on average, and these are some 180 negatives"
+
+
+def test_confidence_asks_for_more(job):
+    _, mean = calibrated(job, budgeted("abs", 0.3))
+    _, sure = calibrated(job, budgeted("abs", 0.3, confidence=0.95))
+    assert sure["confidence"] == 0.95
+    assert place_of(sure) < place_of(mean)
+    assert all(a["bound"] >= b["bound"] - 1e-9 for a, b in zip(sure["line"], mean["line"], strict=True))
+
+
+def test_the_more_positives_are_missing_the_stricter_the_cut(job):
+    places = []
+    for labelled in (0.2, 0.5, 0.9):
+        _, note = calibrated(job, budgeted("abs", 0.2), learn={"labelled": labelled})
+        assert note["labelled"] == labelled
+        places.append(place_of(note))
+    assert places == sorted(places)
+    assert places[0] < places[-1]
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_a_budget_that_so_few_queries_cannot_show_is_refused_and_says_how_many_they_are(job, kind):
+    _, before = calibrated(job, budgeted(kind, 0.15))
+    with pytest.raises(
+        ValueError,
+        match=r"calibrate: filter.max_false_negatives: must be at least what 60 queries with a positive to hide can"
+        r" show, 0\.\d+, got 0\.001\. Raise it, lower filter\.confidence, or give more positives",
+    ):
+        calibrated(job, budgeted(kind, 0.001))
+    after = json.loads((job.folder / "data" / "calibration" / judging.CUT).read_text())
+    assert after == before, "the last good one is left alone"
+
+
+def test_a_budget_without_any_positive_to_hide_is_refused(tmp_path):
+    job = mined(tmp_path, {}, {"topics": 20, "single": 20})
+    with pytest.raises(ValueError, match=r"what 0 queries with a positive to hide can show, 1\.0000"):
+        calibrated(job, budgeted("perc", 0.5))
+    _, note = calibrated(job, budgeted("abs", 0.5))
+    assert note["queries"] == 20, "a rule that needs no positive can judge a query with none known"
+
+
+def test_without_a_budget_there_is_only_a_note(job):
+    p, note = calibrated(job, {"kind": "perc", "score": "dense", "perc": 0.9})
+    assert note == {"cut": 0.9}
+    assert judging.in_force(job.data, p) == p
+    _, note = calibrated(job, {"kind": "naive"})
+    assert note == {"cut": None}
+
+
+@pytest.mark.parametrize("kind", ["abs", "learned", "perc"])
+def test_neither_shards_nor_the_runner_change_the_cut(job, kind, tmp_path):
+    _, one = calibrated(job, budgeted(kind, 0.15))
+    (tmp_path / "source").symlink_to(job.folder / "source")
+    (tmp_path / "encoder").symlink_to(job.folder / "encoder")
+    p = params.parse(planted.sections(tmp_path, filter=budgeted(kind, 0.15), ingest={"queries_per_shard": 5}))
+    data = Data(str(tmp_path / "data"))
+    whole_path.run(data, p)
+    other = data.read_json(f"calibration/{judging.CUT}")
+    assert {**other, "line": None} == {**one, "line": None}
+    for there, here in zip(other["line"], one["line"], strict=True):
+        assert there == pytest.approx(here, abs=1e-5)
+    triplets = data.read("triplets", data.shards("triplets")[0])
+    recipe = json.loads(triplets.schema.metadata[export.RECIPE])
+    assert recipe["judged_by"] == {"kind": kind, "cut": one["cut"]}
+
+
+def test_a_fallback_takes_the_budget_over(tmp_path):
+    planted.write(tmp_path, topics=15)
+    p = params.parse(planted.sections(tmp_path, filter=budgeted("learned", 0.3)))
+    data = Data(str(tmp_path / "data"))
+    whole_path.run(data, p)
+    note = data.read_json(f"calibration/{judging.CUT}")
+    assert note["kind"] == "abs"
+    ruled = judging.in_force(data, p).filter
+    assert (ruled.kind, ruled.cut, ruled.score) == ("abs", note["cut"], "dense")
+    recipe = json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[export.RECIPE])
+    assert recipe["judged_by"] == {"kind": "abs", "cut": note["cut"]}
