@@ -70,6 +70,67 @@ def histograms(name: str, edges: Sequence[float], positives: Sequence[int], nega
         return _svg(figure, f"Scores of positives and negatives by {name}")
 
 
+def frontier(lines: Mapping[str, Sequence[Mapping[str, Any]]], full: float) -> str:
+    """False negatives against hardness, a line for each filter; hollow points have less than the ``full`` quota."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (name, points) in enumerate(lines.items()):
+            colour = _NEGATIVE if name == "learned" else _INK
+            x = np.array([point["hardness"] for point in points])
+            y = 100 * np.array([point["fn_rate"] for point in points])
+            whole = np.array([point["per_query"] >= full for point in points])
+            style = "-" if name == "learned" else ("-", "--", ":", "-.", (0, (1, 2)))[number % 5]
+            axes.plot(x[whole], y[whole], color=colour, linewidth=1.2, linestyle=style, label=name)
+            axes.plot(x[whole], y[whole], "o", color=colour, markersize=3)
+            axes.plot(x[~whole], y[~whole], "o", color=colour, markersize=3, fillstyle="none")
+        axes.set_xlabel("hardness: mean score of the negatives")
+        axes.set_ylabel("false negatives, %")
+        axes.legend(frameon=False)
+        return _svg(figure, "False negatives against hardness")
+
+
+def reliability(points: Sequence[Mapping[str, float]]) -> str:
+    """How often pairs are known positives (upwards) of which a model says it with some probability (to the right)."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(3.6, 3.0), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=0.8)
+        said, seen = ([point[key] for point in points] for key in ("predicted", "observed"))
+        axes.plot(said, seen, "o-", color=_POSITIVE, linewidth=1.2, markersize=3.5)
+        axes.set(xlabel="said", ylabel="seen", xlim=(0, 1), ylim=(0, 1))
+        return _svg(figure, "Reliability of the learned filter")
+
+
+def bars(sizes: Mapping[str, float]) -> str:
+    """A bar for each name."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 0.5 + 0.24 * max(len(sizes), 1)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.barh(np.arange(len(sizes)), list(sizes.values()), height=0.6, color=_POSITIVE)
+        axes.set_yticks(np.arange(len(sizes)), list(sizes))
+        axes.invert_yaxis()
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+        return _svg(figure, "What the learned filter goes by")
+
+
+def budget_line(points: Sequence[Mapping[str, float]], chosen: Mapping[str, float], budget: float) -> str:
+    """False negatives against hardness from cut to cut: what was seen, what it is bound by, and the chosen cut."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axhline(100 * budget, color=_FAINT, linewidth=0.8, linestyle="--")
+        hardness = [point["hardness"] for point in points]
+        for key, colour in (("bound", _NEGATIVE), ("loss", _POSITIVE)):
+            axes.plot(hardness, [100 * point[key] for point in points], color=colour, linewidth=1.3)
+            axes.plot(chosen["hardness"], 100 * chosen[key], "o", color=colour, markersize=5)
+        axes.set(xlabel="hardness", ylabel="false negatives, %")
+        axes.set_ylim(bottom=0)
+        return _svg(figure, "False negatives against hardness at every cut")
+
+
 def _steps(axes: Axes, edges: np.ndarray, counts: np.ndarray, colour: str) -> None:
     shares = counts / max(int(counts.sum()), 1)
     axes.stairs(shares, edges, color=colour, fill=True, alpha=0.28)

@@ -41,6 +41,14 @@ def summary(params: ParamsPath = "params.yaml", data: DataPath = "data", reports
 
 
 @app.command()
+def calibrate(params: ParamsPath = "params.yaml", data: DataPath = "data", reports: ReportsPath = "reports") -> None:
+    """Print false negatives against hardness for every filter and cut, and draw them."""
+    from pipeline import runner, show
+
+    raise typer.Exit(runner.report_errors(lambda: show.calibrate(params, data, reports)))
+
+
+@app.command()
 def show(data: DataPath = "data", rows: Annotated[int, typer.Option(help="How many triplets.")] = 3) -> None:
     """Print the first triplets with their scores."""
     from pipeline import runner, show

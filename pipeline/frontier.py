@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipeline import judging, leak, params
+from pipeline import describing, judging, leak, params
 from pipeline.sample import choose
-from transforms import arrays, intervals, randomness, rules, schema
+from transforms import arrays, intervals, progress, randomness, rules, schema
 from transforms.distribution import Distribution, distribution_of
 from transforms.relations import QueryBlock
 from transforms.storage import Data
@@ -55,14 +55,20 @@ def cuts(data: Data, p: params.Params, rule: params.Rule) -> list[float]:
 
 
 def measure(
-    data: Data, p: params.Params, shard: judging.Shard, filters: Sequence[params.Filter], hiding: Hiding
+    data: Data,
+    p: params.Params,
+    shard: judging.Shard,
+    filters: Sequence[params.Filter],
+    hiding: Hiding,
+    *,
+    single: bool = True,
 ) -> pa.Table:
     """What each filter lets through in one shard of queries: one row per filter, sums that add up over shards.
 
     In each round about ``hidden`` of the positives of every query are hidden, and the negatives are chosen anew. A
-    query with a single positive is tested with none known, where the rules can judge it so. A hidden positive that
-    is chosen stands for as many unlabelled ones as ``learn.labelled`` says there are for each hidden one, because
-    hidden and unlabelled positives are taken to be exchangeable.
+    query with a single positive is tested with none known, if ``single`` and where the rules can judge it so. A
+    hidden positive that is chosen stands for as many unlabelled ones as ``learn.labelled`` says there are for each
+    hidden one, because hidden and unlabelled positives are taken to be exchangeable.
 
     Returns:
       ``queries`` tested, ``loss``: sum over them of the mean share of false negatives among their chosen (at most 1
@@ -73,7 +79,7 @@ def measure(
     query_words = randomness.id_words(block.query_ids)
     words = randomness.mix(query_words[block.positive_query], randomness.id_words(block.positives["document_id"]))
     known = np.bincount(block.positive_query, minlength=shard.queries)
-    blind = all(rule.kind in _BLIND for f in filters for rule in f.rules)
+    blind = single and all(rule.kind in _BLIND for f in filters for rule in f.rules)
     tested = (known > 0) if blind else (known > 1)
     loss = np.zeros((len(filters), shard.queries))
     tally = np.zeros((len(filters), shard.queries, 2), np.int64)
@@ -159,4 +165,33 @@ def points(parts: Sequence[pa.Table]) -> list[dict[str, Any]]:
         }
         rounded = {key: float(f"{value:.6g}") for key, value in figures.items()}
         result.append({"setting": row[0]["setting"], "queries": total["queries"], **rounded})
+    return result
+
+
+def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
+    """The line of every filter on a mined job: naive, the rules on the sampler's score, and what was learned.
+
+    Returns:
+      Filter -> points from strict to loose, as ``points`` gives them.
+    """
+    score = p.sample.score
+    rules_of = {
+        "naive": params.Rule(kind="naive"),
+        "shifted": params.Rule(kind="shifted", score=score, shift=0),
+        "abs": params.Rule(kind="abs", score=score, abs=0.0),
+        "margin": params.Rule(kind="margin", score=score, margin=0.0),
+        "perc": params.Rule(kind="perc", score=score, perc=1.0),
+    }
+    if p.filter.learns and describing.model(data)["usable"]:
+        rules_of["learned"] = params.Rule(kind="learned", p_false=1.0)
+    alone = p.filter.model_copy(update={"also": ()})
+    result = {}
+    for name, rule in rules_of.items():
+        base = alone.with_rule(rule)
+        filters = [base] if name == "naive" else [base.with_cut(cut) for cut in cuts(data, p, base)[::3]]
+        measured = []
+        for shard in data.shards("queries"):
+            measured.append(measure(data, p, judging.load(data, p, shard), filters, p.calibrate, single=False))
+            progress.advance(sum(measured[-1]["queries"].to_pylist()) // len(filters))
+        result[name] = points(measured)
     return result

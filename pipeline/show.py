@@ -9,9 +9,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from pipeline import params
+from transforms import progress
 from transforms.storage import Data
+
+_LIGHT = {"--ink": "#1c1f23", "--faint": "#b4b9be", "--positive": "#0f7b6c", "--negative": "#b4541a"}  # of the report
+FULL = 0.99  # share of the quota from which on a setting counts as full
 
 
 def summary(params_path: str, root: str, reports: str) -> None:
@@ -64,3 +69,39 @@ def triplets(root: str, count: int) -> None:
             left -= 1
         if left <= 0:
             return
+
+
+def calibrate(params_path: str, root: str, reports: str) -> None:
+    """Print what every cut of every filter would let through on a mined job; write it and draw it.
+
+    Queries with several positives only, as rules on the positive's score need one that is known.
+    """
+    from pipeline import charts, frontier, judging
+
+    p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
+    p = judging.judge_of(data, p)
+    kinds = 6 if p.filter.learns else 5
+    with progress.shown("calibrate", kinds * sum(data.rows("queries"))):
+        lines = frontier.lines(data, p)
+    table = Table("filter", "setting", "false negatives", "95 % interval", "hardness", "per query", box=None)
+    for name, points in lines.items():
+        for point in points:
+            interval = f"{point['fn_low']:.2%} to {point['fn_high']:.2%}"
+            table.add_row(
+                name,
+                f"{point['setting']:.4g}",
+                f"{point['fn_rate']:.2%}",
+                interval,
+                f"{point['hardness']:.3f}",
+                f"{point['per_query']:.2f}",
+            )
+    console.print(table)
+    written = Data(reports)
+    written.write_text("frontier.json", json.dumps(lines, indent=1) + "\n")
+    drawn = charts.frontier(lines, FULL * p.sample.negatives)
+    for variable, colour in _LIGHT.items():
+        drawn = drawn.replace(f"var({variable})", colour)
+    written.write_text("frontier.svg", drawn + "\n")
+    console.print(
+        f"Half of the positives hidden, {points[0]['queries']} queries: {reports}/frontier.json, {reports}/frontier.svg"
+    )
