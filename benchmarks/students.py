@@ -1,6 +1,6 @@
 """Which negatives make the better retriever: one student for each way to choose them, and whose order holds.
 
-Usage: python -m benchmarks.students --data FOLDER [--seeds 3] [--work DIR] [--output NAME]
+Usage: python -m benchmarks.students --data FOLDER [--seeds 3] [--queries N] [--work DIR] [--output NAME]
 
 The train split of a BEIR folder is mined by all-MiniLM-L6-v2 and BM25 with every system of
 ``benchmarks.training_sets``: same pairs, same number of negatives. A static embedding learns from each set with
@@ -24,15 +24,18 @@ import argparse
 import collections
 import json
 import pathlib
+import shutil
 import sys
 import tempfile
 import time
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks import beir, student, training_sets
 from benchmarks.training_sets import IN_BATCH, THEIRS, TrainingSet
+from transforms import randomness
 from transforms.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -61,10 +64,23 @@ def sets_of(
             without[system] = found
         else:
             sets[system].append(found)
-    for system, _, one in training_sets.theirs(folder, data, seeds, work / "theirs", model):
+    for system, _, one in training_sets.theirs(folder, data, seeds, model):
         sets[system].append(one)
     sets[IN_BATCH] = [training_sets.in_batch(data)] * seeds
     return sets, without
+
+
+def abridged(folder: pathlib.Path, target: pathlib.Path, queries: int) -> pathlib.Path:
+    """The same BEIR folder with so many of its train queries, which a hash picks."""
+    lessons = beir.read(folder, "train")
+    order = sorted(lessons.queries, key=lambda query: randomness.id_words(pa.array([query]))[0])
+    some = set(order[:queries])
+    (target / "qrels").mkdir(parents=True, exist_ok=True)
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+        shutil.copyfile(folder / name, target / name)
+    lines = [f"{query}\t{document}\t1" for query, document in lessons.pairs if query in some]
+    (target / "qrels/train.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+    return target
 
 
 def school(
@@ -133,13 +149,16 @@ def main() -> int:
     parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder with qrels of train and test")
     parser.add_argument("--seeds", type=int, default=3, help="students per system")
     parser.add_argument("--epochs", type=int, default=student.Schooling.epochs)
+    parser.add_argument("--queries", type=int, help="mine and teach with so many of the train queries; all of them")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
     parser.add_argument("--output", help="NAME: also write benchmarks/results/students_NAME.json")
     asked = parser.parse_args()
     how = student.Schooling(epochs=asked.epochs)
     with tempfile.TemporaryDirectory() as scratch:
-        sets, without = sets_of(asked.data, asked.work or pathlib.Path(scratch), asked.seeds)
-        results, seconds = school(asked.data, sets, how)
+        work = asked.work or pathlib.Path(scratch)
+        folder = abridged(asked.data, work / "source", asked.queries) if asked.queries else asked.data
+        sets, without = sets_of(folder, work, asked.seeds)
+        results, seconds = school(folder, sets, how)
     pairs = len(sets[IN_BATCH][0].negatives)
     lines = lines_of(results, sets, seconds, steps=-(-pairs // how.batch_size) * how.epochs)
     for line in lines:
@@ -147,6 +166,7 @@ def main() -> int:
     others = [name for name in results if name not in ("perc", UNTAUGHT)]
     report = {
         "data": asked.data.name,
+        "train_queries": len({query for query, _ in sets[IN_BATCH][0].negatives}),
         "pairs": pairs,
         "negatives": training_sets.NEGATIVES,
         "test_queries": len(results[UNTAUGHT][0]["ndcg@10"]),

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from benchmarks import beir, sides
 from pipeline import calibrate, embed, export, filter, ingest, learn, params, pool, retrieve, sample
-from transforms import encoder, randomness
+from transforms import arrays, encoder, randomness, text
 from transforms.storage import Data
 
 Pair = tuple[str, str]  # query id, document id of a positive
@@ -78,6 +78,7 @@ def ours(
 ) -> Iterator[tuple[str, int, TrainingSet | str]]:
     """Mine with every system: (system, seed, its set); or instead of the set why this corpus cannot give it."""
     pooled: object = None
+    learned = False
     for system in SYSTEMS:
         p = job(folder, system, 0, model)
         if pooled is None:
@@ -88,9 +89,11 @@ def ours(
         if pooled != asked:  # who searches deeper depends on the rule
             retrieve.run(data, p, "dense")
             pool.run(data, p)
-            pooled = asked
+            pooled, learned = asked, False
         try:
-            learn.run(data, p)
+            if not (learned and p.filter.learns):
+                learn.run(data, p)
+            learned = p.filter.learns
             calibrate.run(data, p)
         except ValueError as error:
             yield system, 0, str(error)
@@ -98,24 +101,26 @@ def ours(
         filter.run(data, p)
         for seed in range(seeds):
             p = job(folder, system, seed, model)
-            sample.run(data, p)
-            export.run(data, p)
-            yield system, seed, filled(data, _triplets(data), seed)
+            if seed == 0 or p.sample.kind != "top" or p.sample.random:  # others draw nothing
+                sample.run(data, p)
+                export.run(data, p)
+                chosen = _triplets(data)
+            yield system, seed, filled(data, chosen, seed)
 
 
 def theirs(
-    folder: pathlib.Path, data: Data, seeds: int, cache: pathlib.Path, model: dict[str, Any] = MINILM
+    folder: pathlib.Path, data: Data, seeds: int, model: dict[str, Any] = MINILM
 ) -> Iterator[tuple[str, int, TrainingSet]]:
-    """Mine with ``mine_hard_negatives`` as its docstring recommends: 5 % below the positive, the hardest."""
+    """Mine our vectors with ``mine_hard_negatives`` as its docstring recommends."""
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
     corpus, pairs = beir.read(folder, "train"), pairs_of(data)
-    by_text = {text: name for name, text in reversed(corpus.documents.items())}
+    by_text = {one: name for name, one in reversed(corpus.documents.items())}
     miner = SentenceTransformer(encoder.locate(model["model"]), device="cpu")
-    if "max_length" in model:
-        miner.max_seq_length = model["max_length"]
+    for method, dataset in (("encode_document", "documents"), ("encode_query", "queries")):
+        setattr(miner, method, functools.partial(_known, vectors=_vectors(data, dataset)))
     texts = list(dict.fromkeys((corpus.queries[q], corpus.documents[d]) for q, d in pairs))
     mined = mine_hard_negatives(
         Dataset.from_dict({"anchor": [t[0] for t in texts], "positive": [t[1] for t in texts]}),
@@ -124,7 +129,6 @@ def theirs(
         relative_margin=1 - sides.PERC,
         num_negatives=NEGATIVES,
         sampling_strategy="top",
-        cache_folder=str(cache),
         verbose=False,
     )
     chosen: dict[Pair, list[str]] = collections.defaultdict(list)
@@ -133,6 +137,16 @@ def theirs(
     found = {(q, d): chosen[corpus.queries[q], corpus.documents[d]] for q, d in pairs}
     for seed in range(seeds):
         yield THEIRS, seed, filled(data, found, seed)
+
+
+def _vectors(data: Data, dataset: str) -> dict[str, np.ndarray]:
+    columns = data.read_all(dataset, embed.TEXTS[dataset])
+    texts = text.full_text(columns["title"], columns["text"]) if dataset == "documents" else columns["text"]
+    return dict(zip(texts.to_pylist(), arrays.matrix(data.read_all(f"vectors/minilm/{dataset}")), strict=True))
+
+
+def _known(texts: list[str], vectors: dict[str, np.ndarray], **_: Any) -> np.ndarray:
+    return np.stack([vectors[one] for one in texts])
 
 
 def in_batch(data: Data) -> TrainingSet:
