@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pydantic
 
-from pipeline import invariants, judging, leak, lineage, params, report, runner
+from pipeline import describing, invariants, judging, leak, lineage, params, report, runner
 from pipeline.evidence import Evidence, collect
 from pipeline.export import RECIPE
 from transforms import lookup, statistics
@@ -59,7 +59,16 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
         evidence += _EVIDENCE.validate_json(data.read("audit", shard)["evidence"][0].as_py())
     if p.sample.reuse is not None:
         invariants.check_reuse(data, p.sample.reuse)
-    report.write(Data(reports), p, evidence, _recipe(data), reuse=_reuse(data), recall=_recall(data, p))
+    report.write(
+        Data(reports),
+        p,
+        evidence,
+        _recipe(data),
+        reuse=_reuse(data),
+        recall=_recall(data, p),
+        learned=describing.model(data) if p.filter.asks_to_learn else None,
+        budget=data.read_json(f"calibration/{judging.CUT}") if p.filter.max_false_negatives is not None else None,
+    )
     return counts
 
 

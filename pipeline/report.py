@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -15,6 +16,7 @@ from transforms.distribution import Distribution
 from transforms.storage import Data
 
 BINS = 40
+MOST_IMPORTANT = 12  # features shown
 _QUANTILES = {"25%": 0.25, "50%": 0.5, "75%": 0.75}
 
 
@@ -26,6 +28,8 @@ def write(
     *,
     reuse: dict[str, Any],
     recall: dict[str, dict[str, int]],
+    learned: dict[str, Any] | None = None,
+    budget: dict[str, Any] | None = None,
 ) -> None:
     """Write all files; equal evidence gives equal bytes.
 
@@ -36,8 +40,10 @@ def write(
       recipe: as in the triplets' footer.
       reuse: documents, times, most, most_id.
       recall: retriever -> queries, wanted, found.
+      learned: what the learn stage learned, where a learned rule was asked for.
+      budget: the note of the calibrate stage, where there is a budget.
     """
-    numbers = metrics(p, evidence, reuse)
+    numbers = metrics(p, evidence, reuse, learned, budget)
     waterfall = [
         {"verdict": name, "count": count, "fired": evidence.fired.get(name, 0)}
         for name, count in evidence.verdicts.items()
@@ -46,13 +52,19 @@ def write(
         "metrics.json": _json(numbers),
         "plots/waterfall.json": _json(waterfall),
         "plots/scores.json": _json([row for name in evidence.scores for row in score_bins(evidence, name)]),
-        "report.html": page(p, evidence, recipe, numbers, reuse, recall),
+        "report.html": page(p, evidence, recipe, numbers, reuse, recall, learned, budget),
     }
     for path, content in files.items():
         reports.write_text(path, content)
 
 
-def metrics(p: params.Params, evidence: Evidence, reuse: dict[str, Any]) -> dict[str, Any]:
+def metrics(
+    p: params.Params,
+    evidence: Evidence,
+    reuse: dict[str, Any],
+    learned: dict[str, Any] | None = None,
+    budget: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """The numbers to compare between runs; null where there is nothing to measure.
 
     ``order`` is the area under the ROC curve within queries: how often a score puts a positive above a candidate.
@@ -88,7 +100,28 @@ def metrics(p: params.Params, evidence: Evidence, reuse: dict[str, Any]) -> dict
         "shortfalls": dict(sorted(evidence.shortfalls.items())),
         "overlap": shares,
         "reuse": {"most": reuse["most"], "documents": sum(reuse["times"].values())},
+        **({} if learned is None else {"learned": _learned(evidence, learned)}),
+        **({} if budget is None else {"budget": _budget(budget)}),
     }
+
+
+def _learned(evidence: Evidence, learned: dict[str, Any]) -> dict[str, Any]:
+    """How good the learned filter is on queries it did not see, and how many of the candidates fell to it."""
+    quality, judged = learned.get("quality", {}), sum(evidence.verdicts.values())
+    dropped = evidence.verdicts.get("learned", 0)
+    return {
+        "usable": learned["usable"],
+        **{key: quality.get(key) for key in ("auc", "ece", "positives", "candidates")},
+        "dropped": dropped,
+        "dropped_share": _rounded(dropped / judged if judged else None),
+    }
+
+
+def _budget(budget: dict[str, Any]) -> dict[str, Any]:
+    """The budget, the cut that was chosen by it, and what calibration saw at this cut."""
+    chosen = {key: budget["chosen"][key] for key in ("bound", "loss", "hardness", "per_query")}
+    asked = {key: budget[key] for key in ("confidence", "kind", "cut", "queries", "labelled")}
+    return {"false_negatives": budget["budget"], **asked, **chosen}
 
 
 def score_bins(evidence: Evidence, name: str) -> list[dict[str, Any]]:
@@ -109,6 +142,8 @@ def page(
     numbers: dict[str, Any],
     reuse: dict[str, Any],
     recall: dict[str, dict[str, int]],
+    learned: dict[str, Any] | None = None,
+    budget: dict[str, Any] | None = None,
 ) -> str:
     """The report: one HTML page that loads nothing and runs nothing."""
     environment = jinja2.Environment(
@@ -123,6 +158,7 @@ def page(
     for name in evidence.scores:
         edges, counts = _histograms(evidence, name)
         drawn[name] = charts.histograms(name, edges.tolist(), counts["positive"].tolist(), counts["negative"].tolist())
+    quality = (learned or {}).get("quality")
     return environment.get_template("report.html.j2").render(
         p=p,
         numbers=numbers,
@@ -134,6 +170,13 @@ def page(
         waterfall=charts.waterfall(evidence.verdicts, evidence.fired),
         tables={name: {side: columns(sides[side]) for side in SIDES} for name, sides in evidence.scores.items()},
         histograms=drawn,
+        learned=learned,
+        reliability=charts.reliability(quality["reliability"]) if quality else "",
+        importances=charts.bars(dict(itertools.islice(learned["importances"].items(), MOST_IMPORTANT)))
+        if learned and quality
+        else "",
+        budget=budget,
+        line=charts.budget_line(budget["line"], budget["chosen"], budget["budget"]) if budget else "",
         names=[*p.retrievers, *p.scorers],
         suspicion=f"the highest {next(iter(p.scorers))} score" if p.scorers else "the score nearest to the positive's",
     )

@@ -31,13 +31,22 @@ def summary(params_path: str, root: str, reports: str) -> None:
     console.print(
         f"{rows['positives'] - short} of {rows['positives']} positives have all {p.sample.negatives} negatives."
     )
-    leak = _metrics(reports).get("leak") or {}
-    if leak.get("rules"):
+    metrics = _metrics(reports)
+    leak, budget = metrics.get("leak") or {}, metrics.get("budget")
+    if leak.get("rules") and None not in (leak["rules"]["share"], leak["naive"]["share"]):
         rules, naive = leak["rules"], leak["naive"]
         console.print(
             f"Leak test: {rules['share']:.1%} of the negatives are hidden positives ({rules['low']:.1%} to"
             f" {rules['high']:.1%}), at a mean {p.sample.score} score of {rules['hardness']:.3f}; without rules"
             f" {naive['share']:.1%} at {naive['hardness']:.3f}."
+        )
+    if budget:
+        how = "on average" if budget["confidence"] is None else f"with {budget['confidence']:.0%} confidence"
+        leaked = leak["rules"]["share"]
+        console.print(
+            f"Budget: {budget['false_negatives']:.1%} false negatives {how}; {budget['kind']} at {budget['cut']:.4g}"
+            f" promises {budget['bound']:.1%} and shows {budget['loss']:.1%}"
+            + (f", the leak test {leaked:.1%}." if leaked is not None else ".")
         )
     console.print(f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html")
 
