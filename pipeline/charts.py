@@ -71,19 +71,24 @@ def histograms(name: str, edges: Sequence[float], positives: Sequence[int], nega
 
 
 def frontier(lines: Mapping[str, Sequence[Mapping[str, Any]]], full: float) -> str:
-    """False negatives against hardness, a line for each filter; hollow points have less than the ``full`` quota."""
+    """False negatives against hardness, a line for each filter; hollow points have less than the ``full`` quota.
+
+    A setting that lets nothing through has no hardness, and no point.
+    """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.add_subplot()
-        for number, (name, points) in enumerate(lines.items()):
+        for number, (name, whole_line) in enumerate(lines.items()):
+            points, marker = [point for point in whole_line if point["per_query"] > 0], "os^vDo"[number % 6]
             colour = _NEGATIVE if name == "learned" else _INK
             x = np.array([point["hardness"] for point in points])
             y = 100 * np.array([point["fn_rate"] for point in points])
             whole = np.array([point["per_query"] >= full for point in points])
             style = "-" if name == "learned" else ("-", "--", ":", "-.", (0, (1, 2)))[number % 5]
-            axes.plot(x[whole], y[whole], color=colour, linewidth=1.2, linestyle=style, label=name)
-            axes.plot(x[whole], y[whole], "o", color=colour, markersize=3)
-            axes.plot(x[~whole], y[~whole], "o", color=colour, markersize=3, fillstyle="none")
+            axes.plot(
+                x[whole], y[whole], marker, color=colour, linewidth=1.2, linestyle=style, markersize=3.5, label=name
+            )
+            axes.plot(x[~whole], y[~whole], marker, color=colour, markersize=3.5, fillstyle="none")
         axes.set_xlabel("hardness: mean score of the negatives")
         axes.set_ylabel("false negatives, %")
         axes.legend(frameon=False)
