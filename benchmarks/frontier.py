@@ -70,6 +70,9 @@ PRICES = (
     5,
     10,
     40,
+    150,
+    1000,
+    10000,
 )
 """Of a false negative, in units of cosine (``sample.price``): the settings of ``learned``."""
 
