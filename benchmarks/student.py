@@ -67,29 +67,42 @@ class DistinctBatches(Sampler[list[int]]):
             waiting = later[short:]
 
 
-def untaught(texts: Iterable[str]) -> Any:
-    """The static embedding as it comes, with the rows that the tokens of these texts need: others never learn."""
-    import torch
-    from safetensors.numpy import load_file
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
+class Primer:
+    """What every student starts from: the static embedding as it comes, and the tokens of all texts it will meet.
 
-    class Trimmed(StaticEmbedding):
-        """A static embedding with a smaller table, which an optimiser passes over faster."""
+    Only the rows of these tokens are kept, because others never learn and cost the optimiser time.
+    """
 
-        def preprocess(self, inputs: list[str], prompt: str | None = None, **named: Any) -> dict[str, Any]:
-            """Token numbers as rows of the smaller table."""
-            features = super().preprocess(inputs, prompt, **named)
-            return {**features, "input_ids": places[features["input_ids"]]}
+    def __init__(self, texts: Iterable[str]) -> None:
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
 
-    weights = load_file(encoder.locate(WEIGHTS))["embedding.weight"].astype(np.float32)
-    tokenizer = Tokenizer.from_file(encoder.locate(TOKENIZER))
-    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    used = np.unique([token for encoding in encodings for token in encoding.ids])
-    places = torch.zeros(len(weights), dtype=torch.long)
-    places[torch.from_numpy(used)] = torch.arange(len(used))
-    return SentenceTransformer(modules=[Trimmed(tokenizer, embedding_weights=weights[used])], device="cpu")
+        self.tokenizer = Tokenizer.from_file(encoder.locate(TOKENIZER))
+        unique = list(dict.fromkeys(texts))
+        encodings = self.tokenizer.encode_batch(unique, add_special_tokens=False)
+        lengths = [len(encoding.ids) for encoding in encodings]
+        used, rows = np.unique(np.concatenate([encoding.ids for encoding in encodings]), return_inverse=True)
+        self.weights = load_file(encoder.locate(WEIGHTS))["embedding.weight"][used].astype(np.float32)
+        self.rows = dict(zip(unique, np.split(rows, np.cumsum(lengths)[:-1]), strict=True))
+
+    def student(self) -> Any:
+        """A student before it learns."""
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+        class Known(StaticEmbedding):
+            """A static embedding of texts whose tokens are known."""
+
+            def preprocess(self, inputs: list[str], prompt: str | None = None, **_: Any) -> dict[str, Any]:
+                """Rows of the tokens, one text after the other."""
+                rows = [known[text] for text in inputs]
+                offsets = np.cumsum([0, *(len(row) for row in rows[:-1])])
+                return {"input_ids": torch.from_numpy(np.concatenate(rows)), "offsets": torch.from_numpy(offsets)}
+
+        known = self.rows
+        module = Known(self.tokenizer, embedding_weights=self.weights.copy())
+        return SentenceTransformer(modules=[module], device="cpu")
 
 
 def teach(

@@ -91,13 +91,13 @@ def school(
     relevant: dict[str, set[str]] = {query: set() for query in exam.queries}
     for query, document in exam.pairs:
         relevant[query].add(document)
-    texts = [*exam.documents.values(), *lessons.queries.values(), *exam.queries.values()]
+    primer = student.Primer([*exam.documents.values(), *lessons.queries.values(), *exam.queries.values()])
     results: dict[str, list[Values]] = collections.defaultdict(list)
     seconds: dict[str, list[float]] = collections.defaultdict(list)
-    results[UNTAUGHT].append(student.evaluate(student.untaught(texts), exam.queries, exam.documents, relevant))
+    results[UNTAUGHT].append(student.evaluate(primer.student(), exam.queries, exam.documents, relevant))
     for seed in range(max(len(several) for several in sets.values())):
         for system, several in sets.items():
-            started, model = time.monotonic(), student.untaught(texts)
+            started, model = time.monotonic(), primer.student()
             student.teach(model, several[seed], lessons.queries, lessons.documents, how, seed)
             seconds[system].append(time.monotonic() - started)
             results[system].append(student.evaluate(model, exam.queries, exam.documents, relevant))
