@@ -124,26 +124,6 @@ def test_what_other_methods_choose_stands_the_audit_and_the_leak_test(name, job,
     assert numbers["hard"] + numbers["random"] + numbers["next_cluster"] == len(triplets)
 
 
-def test_every_stage_runs_alone_and_gives_the_same_bytes(job, pytestconfig):
-    data = Data(str(job / "stages"))
-    stages = [
-        "ingest", "embed tiny", "embed start", "cluster tiny", "cluster start", "retrieve dense", "retrieve bm25",
-        "pool", "teach taught", "score taught", "learn", "calibrate", "filter", "sample", "export", "audit",
-    ]  # fmt: skip
-    script = "\n".join(
-        f"{sys.executable} -m pipeline.{stage} --data {data.root} --params {job}/params.yaml"
-        + (f" --reports {job}/stage_reports" if stage == "audit" else "")
-        + " || exit 1"
-        for stage in stages
-    )
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=pytestconfig.rootpath, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert content(data.root) == content(job / "data")
-    assert content(job / "stage_reports") == content(job / "reports")
-
-
 def test_triplets_have_the_promised_columns_and_carry_their_recipe(job):
     files = sorted((job / "data" / "triplets").glob("*.parquet"))
     table = pq.read_table(files[0])

@@ -86,6 +86,18 @@ def test_the_python_it_shows_loads_the_triplets(project, monkeypatch, tmp_path):
     assert len(scope["triplets"]) > 0
 
 
+def test_stages_run_one_by_one_write_the_bytes_of_a_run_in_one_process(project, tmp_path):
+    shell(project, f"gangue mine --data {tmp_path}/data --reports {tmp_path}/reports")
+    for folder in ("data", "reports"):
+        one, other = content(project / folder), content(tmp_path / folder)
+        assert one.keys() == other.keys()
+        assert [name for name in one if one[name] != other[name]] == []
+
+
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(project):
     assert "Data and pipelines are up to date." in shell(project, "dvc repro")
     assert shell(project, "gangue show").count("negative ") == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 
 def phi_weights(scores: np.ndarray, phi: float) -> np.ndarray:
@@ -78,6 +77,8 @@ def fit_propensity(features: np.ndarray, selected: np.ndarray) -> np.ndarray:
     >>> bool(fit[0] > 0), fit.shape
     (True, (2,))
     """
+    from sklearn.linear_model import LogisticRegression  # seconds to import, and few stages fit anything
+
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     deviation = np.where(deviation < 1e-9, 1.0, deviation)
     model = LogisticRegression(class_weight="balanced", max_iter=1000).fit((features - mean) / deviation, selected)
