@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pydantic
 
-from pipeline import describing, invariants, judging, leak, lineage, params, report, runner
+from pipeline import describing, invariants, judging, leak, lineage, params, propensity, report, runner
 from pipeline.evidence import Evidence, collect
 from pipeline.export import RECIPE
 from transforms import lookup, statistics
@@ -50,10 +50,15 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     }
 
     def build(root: beam.Pipeline) -> beam.PCollection:
-        work = functools.partial(audit_shard, data=data, p=p, rows=rows, view_rows=view_rows)
-        return root | beam.Create(data.shards("triplets")) | ForEachShard(work)
+        pool, work = p.calibrate.pool, functools.partial(audit_shard, data=data, p=p, rows=rows, view_rows=view_rows)
+        fitted = None if pool is None else propensity.fitting(root, data, p, "audit", pool)
+        return root | beam.Create(data.shards("triplets")) | ForEachShard(work, after=fitted)
 
-    counts = runner.run("audit", build, data, p.beam, writes=["audit"], rows=sum(data.rows("triplets")), flags=flags)
+    triplets = sum(data.rows("triplets"))
+    try:
+        counts = runner.run("audit", build, data, p.beam, writes=["audit"], rows=triplets, flags=flags)
+    finally:
+        propensity.forget(data, "audit")
     evidence = Evidence(p.audit.examples)
     for shard in data.shards("audit"):
         evidence += _EVIDENCE.validate_json(data.read("audit", shard)["evidence"][0].as_py())
@@ -91,7 +96,8 @@ def audit_shard(
     loaded = judging.load(data, ruled, shard)
     invariants.check_verdicts(ruled, loaded, verdicts, triplets)
     invariants.check_views(p, shard, view_rows, triplets)
-    evidence = collect(ruled, loaded, triplets, verdicts, shortfalls, leak.measure(data, ruled, loaded))
+    seen = None if p.calibrate.pool is None else propensity.read(data, p, "audit", p.calibrate.pool)
+    evidence = collect(ruled, loaded, triplets, verdicts, shortfalls, leak.measure(data, ruled, loaded, seen))
     output = staged("audit")
     data.write(output, shard, pa.table({"evidence": [_EVIDENCE.dump_json(evidence).decode()]}))
     return Counts({"in": len(triplets), "out:checked": len(triplets), f"rows:{output}": 1})

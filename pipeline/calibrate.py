@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from pipeline import frontier, judging, params, runner
+from pipeline import frontier, judging, params, propensity, runner
 from transforms import risk
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -35,18 +35,24 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     filters = [ruled.filter.with_cut(cut) for cut in frontier.cuts(data, p, ruled.filter)]
 
     def build(root: beam.Pipeline) -> Any:
-        work = functools.partial(measure_shard, data=data, p=p, filters=filters)
-        measured = root | beam.Create(data.shards("queries")) | ForEachShard(work)
+        pool, work = p.calibrate.pool, functools.partial(measure_shard, data=data, p=p, filters=filters)
+        fitted = None if pool is None else propensity.fitting(root, data, p, "calibrate", pool)
+        measured = root | beam.Create(data.shards("queries")) | ForEachShard(work, after=fitted)
         choose = functools.partial(choose_cut, data=data, p=ruled)
         return root | "One" >> beam.Create(["cut"]) | "Choose" >> ForEachShard(choose, after=measured)
 
     rows = sum(data.rows("queries"))
-    return runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
+    try:
+        return runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
+    finally:
+        propensity.forget(data, "calibrate")
 
 
 def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[params.Filter]) -> Counts:
     """Write what each cut lets through in one shard of queries."""
-    measured = frontier.measure(data, p, judging.load(data, p, shard), filters, p.calibrate)
+    pool = p.calibrate.pool
+    seen = None if pool is None else propensity.read(data, p, "calibrate", pool)
+    measured = frontier.measure(data, p, judging.load(data, p, shard), filters, p.calibrate, seen=seen)
     output = staged("calibration")
     data.write(output, shard, measured)
     queries = sum(data.rows("queries")[i] for i, name in enumerate(data.shards("queries")) if name == shard)
@@ -82,6 +88,7 @@ def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
         "budget": budget,
         "confidence": confidence,
         "labelled": p.learn.labelled,
+        "pool": p.calibrate.pool,
         "queries": queries,
         "chosen": lines[place],
         "line": lines,

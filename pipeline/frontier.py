@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipeline import describing, judging, leak, params
+from pipeline import describing, judging, leak, params, propensity
 from pipeline.sample import choose
 from transforms import arrays, intervals, progress, randomness, rules, schema
 from transforms.distribution import Distribution, distribution_of
@@ -62,6 +62,7 @@ def measure(
     hiding: Hiding,
     *,
     single: bool = True,
+    seen: propensity.Propensity | None = None,
 ) -> pa.Table:
     """What each filter lets through in one shard of queries: one row per filter, sums that add up over shards.
 
@@ -72,7 +73,9 @@ def measure(
 
     Returns:
       ``queries`` tested, ``loss``: sum over them of the mean share of false negatives among their chosen (at most 1
-      each, and never less than with a stricter cut), ``chosen``, ``leaked``, ``hardness``: sums over all rounds,
+      each, and never less than with a stricter cut), ``corrected``: the same with each of them counted as often as
+      positives like it stay unlabelled by what ``seen`` says of who was judged, ``chosen``, ``leaked``,
+      ``hardness``: sums over all rounds,
       ``resampled_chosen``, ``resampled_leaked``: the same when queries are drawn anew.
     """
     block = shard.block
@@ -81,7 +84,7 @@ def measure(
     known = np.bincount(block.positive_query, minlength=shard.queries)
     blind = single and all(rule.kind in _BLIND for f in filters for rule in f.rules)
     tested = (known > 0) if blind else (known > 1)
-    loss = np.zeros((len(filters), shard.queries))
+    loss, corrected = np.zeros((2, len(filters), shard.queries))
     tally = np.zeros((len(filters), shard.queries, 2), np.int64)
     hardness = np.zeros(len(filters))
     for number in range(hiding.rounds):
@@ -91,6 +94,7 @@ def measure(
             break
         unaware = judging.hide(data, p, shard, hidden)
         answers = leak.answers(data, block, unaware, hidden)
+        stands_for = answers * (1 if seen is None else seen.stands_for(unaware.candidates) / propensity.UNITS)
         unlabelled = known * (1 - p.learn.labelled) / p.learn.labelled
         each = unlabelled / np.maximum(np.bincount(block.positive_query[hidden], minlength=shard.queries), 1)
         highest = np.zeros(shard.queries)
@@ -102,6 +106,8 @@ def measure(
             share = np.minimum(1.0, each * came_back / np.maximum(chosen, 1))
             highest = np.maximum(highest, share)
             loss[place] += np.where(tested, highest, 0.0) / hiding.rounds
+            unseen = np.minimum(1.0, each * np.bincount(query, stands_for[pair], shard.queries) / np.maximum(chosen, 1))
+            corrected[place] += np.where(tested, unseen, 0.0) / hiding.rounds
             counted = tested[query]
             np.add.at(tally[place], query[counted], np.stack([np.ones_like(leaked), leaked], axis=1)[counted])
             hardness[place] += unaware.candidates.scores[p.sample.score][pair[counted]].sum()
@@ -112,6 +118,7 @@ def measure(
             "queries": pa.array([int(tested.sum())] * len(filters), pa.int64()),
             "rounds": pa.array([hiding.rounds] * len(filters), pa.int64()),
             "loss": loss.sum(axis=1),
+            "corrected": corrected.sum(axis=1),
             "chosen": tally[:, :, 0].sum(axis=1),
             "leaked": tally[:, :, 1].sum(axis=1),
             "hardness": hardness,
@@ -149,7 +156,8 @@ def points(parts: Sequence[pa.Table]) -> list[dict[str, Any]]:
     """The line of all shards: share of false negatives with its interval, hardness and quota at each cut."""
     result = []
     for row in zip(*(part.to_pylist() for part in parts), strict=True):
-        total = {key: sum(part[key] for part in row) for key in ("queries", "loss", "chosen", "leaked", "hardness")}
+        keys = ("queries", "loss", "corrected", "chosen", "leaked", "hardness")
+        total = {key: sum(part[key] for part in row) for key in keys}
         drawn = [np.sum([part[f"resampled_{key}"] for part in row], axis=0) for key in ("leaked", "chosen")]
         low, high = intervals.interval_of_ratio(*drawn)
         if total["leaked"] == 0:
@@ -157,6 +165,7 @@ def points(parts: Sequence[pa.Table]) -> list[dict[str, Any]]:
         chosen, tested = max(total["chosen"], 1), max(total["queries"], 1)
         figures = {
             "loss": total["loss"] / tested,
+            "corrected": total["corrected"] / tested,
             "fn_rate": total["leaked"] / chosen,
             "fn_low": low,
             "fn_high": high,

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from pipeline import judging, params
+from pipeline import judging, params, propensity
 from pipeline.sample import choose
 from transforms import arrays, checks, intervals, lookup, randomness, rules, selection
 from transforms.distribution import Distribution, distribution_of
@@ -28,16 +28,18 @@ class Stack:
       leaked: hidden positives among them.
       hard: those among the chosen that were not drawn at random.
       hard_leaked: hidden positives among these.
+      corrected: unlabelled positives that the leaked ones stand for, in ``propensity.UNITS`` of the average.
       hardness: ``sample.score`` of the chosen.
-      resampled: (2, replicates) chosen and leaked when queries are drawn anew.
+      resampled: (3, replicates) chosen, leaked and corrected when queries are drawn anew.
     """
 
     chosen: int = 0
     leaked: int = 0
     hard: int = 0
     hard_leaked: int = 0
+    corrected: int = 0
     hardness: Distribution = dataclasses.field(default_factory=Distribution)
-    resampled: list[list[int]] = dataclasses.field(default_factory=lambda: [[0] * intervals.REPLICATES] * 2)
+    resampled: list[list[int]] = dataclasses.field(default_factory=lambda: [[0] * intervals.REPLICATES] * 3)
 
     def __add__(self, other: Stack) -> Stack:
         """Sum of two shards."""
@@ -46,6 +48,7 @@ class Stack:
             self.leaked + other.leaked,
             self.hard + other.hard,
             self.hard_leaked + other.hard_leaked,
+            self.corrected + other.corrected,
             self.hardness + other.hardness,
             np.add(self.resampled, other.resampled).tolist(),
         )
@@ -92,14 +95,19 @@ def hidden_positives(
     return (size > 1) & (place < quota)
 
 
-def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
-    """Hide, mine and count in one shard of queries, ``audit.rounds`` times."""
+def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity.Propensity | None = None) -> Leak:
+    """Hide, mine and count in one shard of queries, ``audit.rounds`` times.
+
+    Args:
+      data, p, shard: a shard as judged.
+      seen: how likely documents were judged, for the estimate that is corrected for it.
+    """
     block = shard.block
     positive_query = block.positive_query
     query_words = randomness.id_words(block.query_ids)
     words = randomness.mix(query_words[positive_query], randomness.id_words(block.positives["document_id"]))
     stacks = {"rules": p.filter.rules, "naive": (params.Rule(kind="naive"),)}
-    tallies = {name: np.zeros((shard.queries, 4), np.int64) for name in stacks}
+    tallies = {name: np.zeros((shard.queries, 5), np.int64) for name in stacks}
     hardness = {name: Distribution() for name in stacks}
     queries = hidden_count = 0
     for number in range(p.audit.rounds):
@@ -111,6 +119,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
         queries, hidden_count = queries + len(tested), hidden_count + int(hidden.sum())
         unaware = judging.hide(data, p, shard, hidden)
         came_back = answers(data, block, unaware, hidden)
+        stands_for = came_back * (propensity.UNITS if seen is None else seen.stands_for(unaware.candidates))
         for name, stack in stacks.items():
             verdicts = rules.judge(unaware.candidates, stack, unaware.queries)
             chosen = choose(data, unaware, verdicts, p.sample)
@@ -118,14 +127,14 @@ def measure(data: Data, p: params.Params, shard: judging.Shard) -> Leak:
             pair, hard = chosen.pair[counts], chosen.kind[counts] == selection.HARD
             query = unaware.candidates.query[pair]
             leaked = came_back[pair]
-            row = np.stack([np.ones_like(hard), leaked, hard, leaked & hard], axis=1)
+            row = np.stack([np.ones_like(hard), leaked, stands_for[pair], hard, leaked & hard], axis=1)
             np.add.at(tallies[name], query, row)
             hardness[name] += distribution_of(unaware.candidates.scores[p.sample.score][pair])
 
     def summed(name: str) -> Stack:
-        resampled = intervals.resampled(query_words, tallies[name][:, :2], p.audit.seed)
-        chosen, leaked, hard, hard_leaked = (int(total) for total in tallies[name].sum(axis=0))
-        return Stack(chosen, leaked, hard, hard_leaked, hardness[name], resampled.astype(np.int64).tolist())
+        resampled = intervals.resampled(query_words, tallies[name][:, :3], p.audit.seed)
+        chosen, leaked, corrected, hard, hard_leaked = (int(total) for total in tallies[name].sum(axis=0))
+        return Stack(chosen, leaked, hard, hard_leaked, corrected, hardness[name], resampled.astype(np.int64).tolist())
 
     return Leak(queries, hidden_count, summed("rules"), summed("naive"))
 
@@ -175,3 +184,17 @@ def figures(stack: Stack, queries: int, rounds: int) -> dict[str, float | int | 
         wilson = intervals.wilson(stack.leaked, stack.chosen)
         result |= {"wilson_low": round(wilson[0], 6), "wilson_high": round(wilson[1], 6)}
     return result
+
+
+def corrected(stack: Stack) -> dict[str, float]:
+    """The share with each leaked positive counted as often as positives like it stayed unlabelled; its interval.
+
+    Inverse-propensity weighting: hidden positives come from what the labellers saw, unlabelled ones rather do not.
+
+    >>> corrected(Stack(chosen=40, leaked=2, corrected=3 * propensity.UNITS))["share"]
+    0.075
+    """
+    chosen, _, stood_for = (np.array(drawn) for drawn in stack.resampled)
+    low, high = intervals.interval_of_ratio(stood_for / propensity.UNITS, chosen)
+    share = stack.corrected / propensity.UNITS / max(1, stack.chosen)
+    return {name: round(min(1.0, x), 6) for name, x in (("share", share), ("low", low), ("high", high))}

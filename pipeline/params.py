@@ -89,6 +89,8 @@ class Params(Section):
                 raise ValueError(f"{where}: kind answer needs source.answers, the column that holds them")
             if rule.encoder is not None:
                 _known(f"{where}.encoder", rule.encoder, self.encoders)
+        if self.calibrate.pool is not None:
+            _known("calibrate.pool", self.calibrate.pool, self.retrievers)
         for where, score in self.sample.reads:
             _known(f"sample.{where}", score, scores)
         read = {rule.score for rule in stack.values()} | {score for _, score in self.sample.reads}

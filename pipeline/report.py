@@ -91,6 +91,7 @@ def metrics(
             "hidden": evidence.leak.hidden,
             **{
                 name: leak.figures(stack, evidence.leak.queries, p.audit.rounds)
+                | ({} if p.calibrate.pool is None else {"corrected": leak.corrected(stack)})
                 for name, stack in (("rules", evidence.leak.rules), ("naive", evidence.leak.naive))
             },
         },
@@ -119,7 +120,8 @@ def _learned(evidence: Evidence, learned: dict[str, Any]) -> dict[str, Any]:
 
 def _budget(budget: dict[str, Any]) -> dict[str, Any]:
     """The budget, the cut that was chosen by it, and what calibration saw at this cut."""
-    chosen = {key: budget["chosen"][key] for key in ("bound", "loss", "hardness", "per_query")}
+    keys = ("bound", "loss", *(["corrected"] if budget["pool"] else []), "hardness", "per_query")
+    chosen = {key: budget["chosen"][key] for key in keys}
     asked = {key: budget[key] for key in ("confidence", "kind", "cut", "queries", "labelled")}
     return {"false_negatives": budget["budget"], **asked, **chosen}
 

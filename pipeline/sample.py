@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import judging, params, retrievers, reusing, runner, weighing
+from pipeline import judging, params, propensity, retrievers, reusing, runner, weighing
 from pipeline.filter import KEPT
 from transforms import arrays, pooling, randomness, reuse, rules, schema, selection
 from transforms.dense import DenseRetriever
@@ -32,8 +32,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     def build(root: beam.Pipeline) -> Any:
         fitted = None
         if isinstance(p.sample.weight, params.Cet):
-            fit = functools.partial(weighing.fit, data=data, p=p)
-            fitted = root | "Name" >> beam.Create([weighing.PROPENSITY]) | "Fit" >> ForEachShard(fit)
+            fitted = propensity.fitting(root, data, p, "sample", p.sample.weight.pool)
         if p.sample.reuse is not None:
             fitted = reusing.rounds(root, data, p, functools.partial(propose, data=data, p=p), fitted)
         work = functools.partial(sample_shard, data=data, p=p)
@@ -44,7 +43,8 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     try:
         counts = runner.run("sample", build, data, p.beam, writes=writes, rows=rows, flags=flags)
     finally:
-        for dataset in (weighing.PROPENSITY, reusing.PROPOSALS, reusing.DENIALS):
+        propensity.forget(data, "sample")
+        for dataset in (reusing.PROPOSALS, reusing.DENIALS):
             data.begin(dataset)  # what they say is in the negatives now
     if counts["nearly_uniform"]:
         print(  # noqa: T201

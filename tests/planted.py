@@ -12,10 +12,12 @@ from models import static_encoder
 COMMON = tuple(f"w{chr(97 + i // 10)}{chr(97 + i % 10)}" for i in range(40))
 
 
-def write(folder, *, topics=60, labelled=3, unlabelled=3, decoys=8, single=0, seed=5):
+def write(folder, *, topics=60, labelled=3, unlabelled=3, decoys=8, single=0, shy=False, seed=5):
     """Source files and the encoder under ``folder``; returns (query, document) of the planted false negatives.
 
-    ``single`` of the topics have one labelled answer only, all the others ``labelled``.
+    ``single`` of the topics have one labelled answer only, all the others ``labelled``. ``shy``: the later answers name
+    what is asked but once among other words, so that retrievers find them late, and are labelled one in four times,
+    the others four in five times.
     """
     rng = random.Random(seed)
     words = [f"{kind}{topic:03}" for topic in range(topics) for kind in ("ask", "one", "two")]
@@ -27,9 +29,12 @@ def write(folder, *, topics=60, labelled=3, unlabelled=3, decoys=8, single=0, se
         for number in range(labelled + unlabelled + decoys):
             answers = number < labelled + unlabelled
             body = [ask, ask, one, two] if answers else [ask, ask, *rng.sample(COMMON, 2)]
+            late = shy and known <= number < labelled + unlabelled
+            if late:
+                body = [ask, one, two, rng.choice(COMMON)]
             name = f"d{rng.randrange(10**6):06}x{topic:03}x{number:02}"
             documents[name] = " ".join(rng.sample(body, len(body)) + rng.sample(COMMON, 2))
-            if number < known:
+            if number < known if not shy else answers and rng.random() < (0.25 if late else 0.8):
                 positives.append((f"q{topic:03}", name))
             elif answers:
                 planted.add((f"q{topic:03}", name))
