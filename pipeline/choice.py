@@ -168,6 +168,11 @@ class Sample(Section):
         return self.negatives - self.random - self.next_cluster
 
     @property
+    def draws(self) -> bool:
+        """Whether chance decides anything."""
+        return self.kind not in ("top", "nearest") or self.random > 0 or self.ensemble is not None
+
+    @property
     def reads(self) -> tuple[tuple[str, str], ...]:
         """Every score that is read: where it is named, and its name."""
         several = self.ensemble.scores if self.ensemble else ()

@@ -13,10 +13,11 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import embed, judging, params, runner
-from transforms import encoder, lookup, schema, text, views
+from pipeline import judging, params, runner
+from transforms import lookup, schema, text, views
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
+from transforms.vector_store import FINGERPRINT
 
 RECIPE = b"gangue.recipe"
 _LIBRARIES = ("apache-beam", "bm25s", "faiss-cpu", "gangue", "numpy", "pyarrow", "sentence-transformers", "torch")
@@ -39,13 +40,11 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def describe(data: Data, p: params.Params) -> dict[str, Any]:
     """The recipe: params, what the models are, versions, and the size of what went in. No times, no places."""
+    made = {name: f"vectors/{name}/documents" for name in p.encoders} | {name: f"scores/{name}" for name in p.scorers}
     models = {}
-    for name, settings in p.encoders.items():
-        folder = encoder.locate(settings.model, settings.revision)
-        models[name] = embed.fingerprint(folder, settings, settings.document_prompt)
-    for name in p.scorers:
-        table = data.read(f"scores/{name}", data.shards(f"scores/{name}")[0], ["query_id"])
-        models[name] = (table.schema.metadata or {}).get(b"gangue.fingerprint", b"").decode()
+    for name, dataset in made.items():
+        found = data.read(dataset, data.shards(dataset)[0], ["query_id"] if name in p.scorers else None)
+        models[name] = (found.schema.metadata or {}).get(FINGERPRINT, b"").decode()
     ruled = judging.in_force(data, p).filter
     return {
         "params": recipe_params(p),

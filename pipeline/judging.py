@@ -121,8 +121,6 @@ def _shard(
     kinds: dict[str, np.ndarray],
     scores: dict[str, np.ndarray],
 ) -> Shard:
-    ids = np.asarray(pairs["document_id"].to_pylist(), dtype=object)
-    tie = np.unique(ids, return_inverse=True)[1] if len(ids) else np.empty(0, np.int64)
     rows = pairs["document_row"].to_numpy()
     width = np.int64(rows.max(initial=0) + 1)
     keys = query * width + rows
@@ -135,7 +133,7 @@ def _shard(
         pairs,
         rules.Candidates(
             query=query,
-            tie=tie,
+            tie=np.arange(len(pairs)),  # they are in the order of their ids, query by query
             relations=kinds,
             scores=scores,
             ranks={name: arrays.floats(pairs, f"rank_{name}").astype(np.float64) for name in p.retrievers},

@@ -64,6 +64,10 @@ def choose(
 ) -> selection.Chosen:
     """Choose negatives for one shard as judged, without the (n,) ``denied``."""
     document = loaded.pairs["document_row"].to_numpy()
+    ids = (loaded.block.query_ids, loaded.block.positives["document_id"], loaded.pairs["document_id"])
+
+    def words(of: pa.ChunkedArray) -> np.ndarray:
+        return randomness.id_words(of) if settings.draws else np.zeros(len(of), np.uint64)
 
     def similarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         assert settings.diverse is not None
@@ -74,11 +78,7 @@ def choose(
         loaded.candidates,
         verdicts,
         loaded.queries,
-        selection.Words(
-            randomness.id_words(loaded.block.query_ids),
-            randomness.id_words(loaded.block.positives["document_id"]),
-            randomness.id_words(loaded.pairs["document_id"]),
-        ),
+        selection.Words(*map(words, ids)),
         similarity,
         denied,
     )
@@ -134,6 +134,12 @@ def read_verdicts(data: Data, shard: str, loaded: judging.Shard, p: params.Param
     table = data.read("verdicts", shard)
     names = rules.rule_names(p.filter.rules)
     pairs = loaded.pairs
+    verdict = pc.index_in(table["verdict"], pa.array([*names, KEPT])).to_numpy().astype(np.int64)
+    verdict[verdict == len(names)] = -1
+    for_all = table["positive_id"].null_count == len(table)
+    if for_all and all(pairs[name].equals(table[name]) for name in ("query_id", "document_id")):
+        every = np.arange(len(pairs))
+        return rules.Verdicts(names, every, np.full(len(pairs), -1), verdict, table["fired"].to_numpy())
     query, of_query = arrays.codes(pairs["query_id"], table["query_id"])
     document, of_document = arrays.codes(pairs["document_id"], table["document_id"])
     width = np.int64(len(pairs) + len(table) + 1)
@@ -150,8 +156,6 @@ def read_verdicts(data: Data, shard: str, loaded: judging.Shard, p: params.Param
         sort = np.argsort(known)
         wanted = loaded.candidates.query[pair[own]] * wide + other
         positive[own] = sort[np.searchsorted(known[sort], wanted)]
-    verdict = pc.index_in(table["verdict"], pa.array([*names, KEPT])).to_numpy().astype(np.int64)
-    verdict[verdict == len(names)] = -1
     return rules.Verdicts(names, pair, positive, verdict, table["fired"].to_numpy())
 
 

@@ -82,13 +82,15 @@ class Vectors:
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """(n, d) float32 vectors of these rows; NaN where the row has none."""
         result = np.empty((len(rows), self.dimensions), np.float32)
-        numbers = np.searchsorted(self.offsets, rows, side="right") - 1
-        for number in np.unique(numbers):
-            here = np.flatnonzero(numbers == number)
+        order = np.argsort(rows, kind="stable")
+        bounds = np.searchsorted(rows[order], self.offsets)
+        for number in np.flatnonzero(np.diff(bounds)):
+            here = order[bounds[number] : bounds[number + 1]]
             local = rows[here] - self.offsets[number]
             result[here] = self.blocks[number][local]
-            absent = ~self.present[number][local]
-            result[here[absent]] = np.nan
+            present = self.present[number][local]
+            if not present.all():
+                result[here[~present]] = np.nan
         return result
 
     def all(self) -> np.ndarray:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from transforms import arrays, randomness
 
 NO_RANK = 1 << 30
+_PAIRS = 1 << 13  # pairs whose vectors are gathered at once: they fit the processor's cache
 
 
 def draw_documents(query_words: np.ndarray, count: int, allowed: np.ndarray, seed: int) -> np.ndarray:
@@ -71,21 +72,30 @@ def highest_similarity(
     >>> highest_similarity(pairs * 0, pairs, positives * 0, positives, 1, lambda rows: corners[rows]).round(3).tolist()
     [nan, 0.0, 0.707]
     """
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        given = vectors(rows).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(given / np.sqrt(np.einsum("nd,nd->n", given, given))[:, None])
+
     result = np.full(len(query), np.nan)
     pairs = arrays.offsets_of(query, queries)
     positives = arrays.offsets_of(positive_query, queries)
-    for number in np.flatnonzero((np.diff(pairs) > 0) & (np.diff(positives) > 0)):  # one product for each query
-        here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
-        rows, place = np.unique(np.concatenate([document[here], positive_row[own]]), return_inverse=True)
-        given = vectors(rows).astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            given /= np.linalg.norm(given, axis=1, keepdims=True)
-        one, other = np.split(place, [here.stop - here.start])
-        cosines = given[one] @ given[other].T
-        cosines[(one[:, None] == other[None, :]) | np.isnan(cosines)] = -np.inf
-        highest = cosines.max(axis=1)
-        result[here] = np.where(np.isfinite(highest), highest, np.nan)
-    return result
+    first = 0
+    while first < queries:  # vectors are gathered for many queries at once, and multiplied for each
+        stop = max(first + 1, int(np.searchsorted(pairs, pairs[first] + _PAIRS, side="right")) - 1)
+        candidates = unit(document[pairs[first] : pairs[stop]])
+        known = unit(positive_row[positives[first] : positives[stop]])
+        for number in range(first, stop):
+            here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
+            if here.start == here.stop or own.start == own.stop:
+                continue
+            moved = slice(here.start - pairs[first], here.stop - pairs[first])
+            cosines = candidates[moved] @ known[own.start - positives[first] : own.stop - positives[first]].T
+            cosines[(document[here, None] == positive_row[None, own]) | np.isnan(cosines)] = -np.inf
+            result[here] = cosines.max(axis=1)
+        first = stop
+    return np.where(np.isfinite(result), result, np.nan)
 
 
 def null_floats(values: np.ndarray) -> pa.Array:

@@ -13,8 +13,12 @@ def id_words(ids: pa.ChunkedArray | pa.Array) -> np.ndarray:
     >>> id_words(pa.array(["a", "b"])).tolist() == id_words(pa.array(["a", "b"])).tolist()
     True
     """
-    values = np.asarray(ids.to_pylist(), dtype=object)
-    return pd.util.hash_array(values, categorize=True).astype(np.uint64)
+    array = pa.concat_arrays(ids.chunks) if isinstance(ids, pa.ChunkedArray) and ids.num_chunks else ids
+    if not len(array):
+        return np.empty(0, np.uint64)
+    encoded = array.dictionary_encode()
+    words = pd.util.hash_array(np.asarray(encoded.dictionary.to_pylist(), dtype=object), categorize=False)
+    return words.astype(np.uint64)[encoded.indices.to_numpy()]
 
 
 def mix(*words: np.ndarray | int) -> np.ndarray:

@@ -1,0 +1,137 @@
+"""How many candidates a second go from pool to triplets, and in how much memory.
+
+Usage: python -m benchmarks.candidates [--queries 100000] [--workers 2] [--work DIR] [--output NAME]
+
+Writes what retrieval would leave: documents of random words, one positive a query, random unit vectors under two
+encoders, and the 120 candidates that each of two retrievers found for every query, 200 different ones in all. Then
+pool, filter, sample and export run as commands, each on its own, and beside them a plain read and write of the columns
+that they read and write. One JSON object: seconds, candidates per second and peak memory of each stage and of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+
+import psutil
+
+from benchmarks import synthetic
+from benchmarks.synthetic import EACH, PER_QUERY
+from pipeline import params
+from transforms.storage import Data
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+DIMENSIONS, DOCUMENTS = 32, 100_000
+STAGES = ("pool", "filter", "sample", "export")
+# What the four stages read and write, candidate by candidate: (dataset, columns read, written again)
+FLOOR = (("pairs", None, True), ("pairs", None, False), ("verdicts", None, True), ("verdicts", None, False))
+
+
+def job(queries_per_shard: int, workers: int) -> dict[str, Any]:
+    """Params of two dense retrievers, a rule on the positive, and the hardest five."""
+    return {
+        "source": {"kind": "beir", "path": "none"},
+        "ingest": {"queries_per_shard": queries_per_shard},
+        "encoders": {name: {"model": "none"} for name in ("one", "two")},
+        "retrievers": {name: {"kind": "dense", "encoder": name, "depth": EACH} for name in ("one", "two")},
+        "filter": {"kind": "perc", "score": "one", "perc": 0.95},
+        "sample": {"kind": "top", "score": "one", "negatives": 5},
+        "beam": {"workers": workers},
+    }
+
+
+def measured(command: list[str]) -> dict[str, float]:
+    """Seconds, and the peak of all its processes together, of a command."""
+    started, process = time.monotonic(), psutil.Popen(command, stderr=subprocess.PIPE, text=True)
+    peak, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            try:
+                tree = [process, *process.children(recursive=True)]
+                peak[0] = max(peak[0], sum(p.memory_info().rss for p in tree if p.is_running()))
+            except psutil.Error:
+                continue
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    _, said = process.communicate()
+    ended.set()
+    thread.join()
+    if process.returncode:
+        raise RuntimeError(said)
+    return {"seconds": time.monotonic() - started, "peak_mib": peak[0] / (1 << 20)}
+
+
+def main() -> None:
+    """Write, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--queries", type=int, default=100_000)
+    parser.add_argument("--queries-per-shard", type=int, default=512)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, and use those that are here")
+    parser.add_argument("--output", help="NAME: also write benchmarks/results/candidates_NAME.json")
+    arguments = parser.parse_args()
+    work = arguments.work or pathlib.Path(tempfile.mkdtemp())
+    data = Data(str(work / "data"))
+    settings = job(arguments.queries_per_shard, arguments.workers)
+    params.parse(settings)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "params.yaml").write_text(json.dumps(settings))
+    if not data.exists("candidates/two"):
+        size = {
+            "queries": arguments.queries,
+            "documents": DOCUMENTS,
+            "queries_per_shard": arguments.queries_per_shard,
+        }
+        synthetic.write(data, **size, dimensions=DIMENSIONS, documents_per_shard=4096)
+        synthetic.write_candidates(data, **size)
+    candidates = arguments.queries * PER_QUERY
+    stages = {}
+    for stage in STAGES:
+        command = [
+            sys.executable,
+            "-m",
+            f"pipeline.{stage}",
+            "--data",
+            data.root,
+            "--params",
+            str(work / "params.yaml"),
+        ]
+        stages[stage] = {key: round(value, 1) for key, value in measured(command).items()}
+        print(stage, stages[stage], file=sys.stderr)
+    seconds = sum(stage["seconds"] for stage in stages.values())
+    started = time.monotonic()
+    for dataset, columns, again in FLOOR:
+        for shard in data.shards(dataset):
+            table = data.read(dataset, shard, columns)
+            if again:
+                data.write("floor", shard, table)
+    floor = time.monotonic() - started
+    result = {
+        "queries": arguments.queries,
+        "candidates": candidates,
+        "workers": arguments.workers,
+        "stages": stages,
+        "seconds": round(seconds, 1),
+        "candidates_per_second": round(candidates / seconds),
+        "peak_mib": max(stage["peak_mib"] for stage in stages.values()),
+        "read_and_write_alone_s": round(floor, 1),
+    }
+    print(json.dumps(result, indent=1))
+    if arguments.output:
+        (RESULTS / f"candidates_{arguments.output}.json").write_text(json.dumps(result, indent=1) + "\n")
+    if arguments.work is None:
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Datasets as the first stages would leave them, of any size: random words, random unit vectors, random candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from transforms import schema, text
+from transforms.storage import Data, shard_names
+from transforms.vector_store import FINGERPRINT
+
+ENCODERS = ("one", "two")
+EACH, BOTH = 120, 40  # candidates of each retriever, and how many of them both found
+PER_QUERY = 2 * EACH - BOTH
+_WORDS = np.array([f"{a}{b}{c}" for a in "bdgklmnprst" for b in "aeiou" for c in "bdgklmnprst"])
+_STEP = 7919  # a prime: documents at such steps are distinct
+
+
+def write(
+    data: Data, *, queries: int, documents: int, dimensions: int, queries_per_shard: int, documents_per_shard: int
+) -> None:
+    """Documents, queries, one positive a query, and their vectors under two encoders."""
+    rng = np.random.default_rng(7)
+    sizes = {"documents": (documents, documents_per_shard), "queries": (queries, queries_per_shard)}
+    for dataset, (rows, per_shard) in sizes.items():
+        wanted = schema.QUERIES if dataset == "queries" else schema.DOCUMENTS
+        for shard, part in _parts(rows, per_shard):
+            texts = [" ".join(words) for words in _WORDS[rng.integers(0, len(_WORDS), (len(part), 12))]]
+            names, hashes = [_name(dataset, number) for number in part], text.hashes(texts)
+            columns = {
+                "query_id": names,
+                "document_id": names,
+                "title": [""] * len(part),
+                "text": texts,
+                "answers": [[]] * len(part),
+                "text_hash": hashes,
+                "near_group": names,
+            }
+            data.write(dataset, shard, pa.table([pa.array(columns[f.name], f.type) for f in wanted], schema=wanted))
+            for encoder in ENCODERS:
+                found = rng.standard_normal((len(part), dimensions), np.float32)
+                found /= np.linalg.norm(found, axis=1, keepdims=True)
+                column = pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), dimensions)
+                table = pa.table([hashes, column], schema=schema.vectors(dimensions))
+                table = table.replace_schema_metadata({FINGERPRINT: "random"})
+                data.write(f"vectors/{encoder}/{dataset}", shard, table, suffix=".arrow")
+    for shard, part in _parts(queries, queries_per_shard):
+        row = _candidates(part, documents)[:, -1]
+        columns_of: list[Any] = [
+            [_name("queries", number) for number in part],
+            [_name("documents", number) for number in row],
+            np.ones(len(part)),
+            row,
+        ]
+        data.write("positives", shard, _table(columns_of, schema.POSITIVES))
+
+
+def write_candidates(data: Data, *, queries: int, documents: int, queries_per_shard: int) -> None:
+    """What two retrievers, called as their encoders, found: ``PER_QUERY`` documents of each query, the best first."""
+    for encoder in ENCODERS:
+        asked, given = (_vectors(data, f"vectors/{encoder}/{dataset}") for dataset in ("queries", "documents"))
+        first = 0 if encoder == ENCODERS[0] else PER_QUERY - EACH
+        for shard, part in _parts(queries, queries_per_shard):
+            found = _candidates(part, documents)[:, first : first + EACH]
+            scores = np.einsum("qd,qnd->qn", asked[part], given[found])
+            order = np.argsort(-scores, axis=1)
+            best = np.take_along_axis(found, order, axis=1).reshape(-1)
+            columns: list[Any] = [
+                np.repeat([_name("queries", number) for number in part], EACH),
+                [_name("documents", number) for number in best],
+                np.tile(np.arange(1, EACH + 1), len(part)),
+                np.take_along_axis(scores, order, axis=1).reshape(-1),
+                best,
+            ]
+            data.write(f"candidates/{encoder}", shard, _table(columns, schema.CANDIDATES))
+    data.write_text("calibration/cut.json", "{}")
+
+
+def _parts(rows: int, per_shard: int) -> list[tuple[str, np.ndarray]]:
+    shards = text.shard_count(rows, per_shard)
+    return list(zip(shard_names(shards), np.array_split(np.arange(rows), shards), strict=True))
+
+
+def _name(dataset: str, number: int) -> str:
+    return f"{dataset[0]}{number:08d}"
+
+
+def _candidates(part: np.ndarray, documents: int) -> np.ndarray:
+    """(q, PER_QUERY + 1) distinct documents of each query, the last its positive; from anywhere in the corpus."""
+    start = (part * 104729) % documents
+    return np.asarray((start[:, None] + _STEP * np.arange(PER_QUERY + 1)) % documents)
+
+
+def _vectors(data: Data, dataset: str) -> np.ndarray:
+    parts = [data.read(dataset, shard)["vector"].combine_chunks() for shard in data.shards(dataset)]
+    return np.concatenate([part.flatten().to_numpy().reshape(len(part), -1) for part in parts])
+
+
+def _table(columns: list[Any], wanted: pa.Schema) -> pa.Table:
+    return pa.table([pa.array(column) for column in columns], names=wanted.names).cast(wanted)
