@@ -60,7 +60,7 @@ def write(
 def write_candidates(data: Data, *, queries: int, documents: int, queries_per_shard: int) -> None:
     """What two retrievers, called as their encoders, found: ``PER_QUERY`` documents of each query, the best first."""
     for encoder in ENCODERS:
-        asked, given = (_vectors(data, f"vectors/{encoder}/{dataset}") for dataset in ("queries", "documents"))
+        asked, given = (vectors(data, f"vectors/{encoder}/{dataset}") for dataset in ("queries", "documents"))
         first = 0 if encoder == ENCODERS[0] else PER_QUERY - EACH
         for shard, part in _parts(queries, queries_per_shard):
             found = _candidates(part, documents)[:, first : first + EACH]
@@ -93,7 +93,8 @@ def _candidates(part: np.ndarray, documents: int) -> np.ndarray:
     return np.asarray((start[:, None] + _STEP * np.arange(PER_QUERY + 1)) % documents)
 
 
-def _vectors(data: Data, dataset: str) -> np.ndarray:
+def vectors(data: Data, dataset: str) -> np.ndarray:
+    """(n, d) all vectors of a dataset."""
     parts = [data.read(dataset, shard)["vector"].combine_chunks() for shard in data.shards(dataset)]
     return np.concatenate([part.flatten().to_numpy().reshape(len(part), -1) for part in parts])
 
