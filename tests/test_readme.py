@@ -51,6 +51,9 @@ def project(tmp_path_factory):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
+    for path in ROOT.glob("data/*/.gitkeep"):
+        (folder / path.relative_to(ROOT)).parent.mkdir(parents=True)
+        shutil.copy(path, folder / path.relative_to(ROOT))
     jobs.write(folder, queries=24, documents=40)
     values = json.loads((folder / "params.yaml").read_text())
     fallback = {"kind": "shifted", "score": "dense", "shift": 1}  # so few queries teach nothing
@@ -95,7 +98,7 @@ def test_stages_run_one_by_one_write_the_bytes_of_a_run_in_one_process(project, 
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*") if path.is_file()}
 
 
 def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(project):

@@ -1,0 +1,144 @@
+"""What a change costs: nothing, a filter, one percent of new documents and queries.
+
+Usage: python -m benchmarks.changes --data FOLDER [--work DIR] [--output NAME]
+
+A clone of the project mines a BEIR folder, without every hundredth document and query, by ``dvc repro``. Then it runs
+again with nothing to do; again with another ``max_false_negatives``; again with what was left out. One JSON object:
+seconds of each and their share of the first run's; which stages ran; and whether the last triplets are, byte for byte,
+those of a full run over the same source (``gangue mine`` in an empty folder, which is timed too, as is its second run
+after the hundredth was added).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+LEFT_OUT = 100  # every so manieth
+
+
+def project(folder: pathlib.Path, source: pathlib.Path) -> None:
+    """A clone of the project whose params mine the source with the default's encoder, retrievers and filter."""
+    for name in ("pipeline", "transforms"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    for path in ROOT.glob("data/*/.gitkeep"):
+        (folder / path.relative_to(ROOT)).parent.mkdir(parents=True)
+        shutil.copy(path, folder / path.relative_to(ROOT))
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values |= {"source": {"kind": "beir", "path": source.name}, "scorers": {}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+
+
+def write_source(data: pathlib.Path, target: pathlib.Path, *, whole: bool) -> None:
+    """The BEIR folder's train labels, with or without every hundredth document and query."""
+    (target / "qrels").mkdir(parents=True, exist_ok=True)
+    missing: dict[str, set[str]] = {}
+    for name in ("corpus", "queries"):
+        lines = (data / f"{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        left = [line for number, line in enumerate(lines) if whole or (number + 1) % LEFT_OUT]
+        missing[name] = {json.loads(line)["_id"] for line in set(lines) - set(left)}
+        (target / f"{name}.jsonl").write_text("".join(left), encoding="utf-8")
+    (path,) = [path for path in (data / "qrels").glob("*.tsv") if path.stem == "train"] or [
+        next((data / "qrels").glob("*.tsv"))
+    ]
+    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [
+        row
+        for row in rows
+        if row.split("\t")[0] not in missing["queries"] and row.split("\t")[1] not in missing["corpus"]
+    ]
+    (target / "qrels" / "train.tsv").write_text(header + "".join(kept), encoding="utf-8")
+
+
+def shell(folder: pathlib.Path, command: str) -> tuple[float, str]:
+    """Seconds that a command takes, and what it says."""
+    path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(folder)}
+    started = time.monotonic()
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stdout + done.stderr)
+    return time.monotonic() - started, done.stdout + done.stderr
+
+
+def digest(folder: pathlib.Path) -> str:
+    """One hash of all triplets."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.parquet")))).hexdigest()
+
+
+def measure(data: pathlib.Path, work: pathlib.Path) -> dict[str, Any]:
+    """All runs."""
+    source = work / "source"
+    write_source(data, source, whole=False)
+    project(work, source)
+    shell(work, "git init -q . && git config user.email a@b.c && git config user.name n && dvc init -q && git add -A")
+    runs: dict[str, Any] = {}
+
+    def run(name: str, command: str) -> None:
+        seconds, said = shell(work, command)
+        runs[name] = {"seconds": round(seconds, 1), "stages": re.findall(r"Running stage '([^']+)'", said)}
+        print(name, round(seconds, 1), file=sys.stderr, flush=True)
+
+    run("first", "dvc repro")
+    run("nothing", "dvc repro")
+    params = work / "params.yaml"
+    params.write_text(params.read_text().replace("max_false_negatives: 0.02", "max_false_negatives: 0.03"))
+    run("filter", "dvc repro")
+    run("first_in_one_process", "gangue mine --data other --reports other_reports")
+    write_source(data, source, whole=True)
+    run("one_percent_new", "dvc repro")
+    run("one_percent_new_in_one_process", "gangue mine --data other --reports other_reports")
+    run("full_run", "gangue mine --data full --reports full_reports")
+    same = {digest(work / name / "triplets") for name in ("data", "other", "full")}
+    first = runs["first"]["seconds"]
+    alone = runs["first_in_one_process"]["seconds"]
+    shares = {
+        "nothing": runs["nothing"]["seconds"] / first,
+        "filter": runs["filter"]["seconds"] / first,
+        "one_percent_new": runs["one_percent_new"]["seconds"] / first,
+        "one_percent_new_in_one_process": runs["one_percent_new_in_one_process"]["seconds"] / alone,
+    }
+    return {
+        "runs": runs,
+        "share_of_the_first": {name: round(share, 3) for name, share in shares.items()},
+        "rows_equal_to_a_full_run": len(same) == 1,
+    }
+
+
+def main() -> None:
+    """Measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="BEIR folder")
+    parser.add_argument("--work", type=pathlib.Path, help="keep the clone here")
+    parser.add_argument("--output", help="NAME: also write benchmarks/results/changes_NAME.json")
+    arguments = parser.parse_args()
+    work = arguments.work or pathlib.Path(tempfile.mkdtemp())
+    work.mkdir(parents=True, exist_ok=True)
+    result = {"data": arguments.data.name} | measure(arguments.data, work)
+    print(json.dumps(result, indent=1))
+    if arguments.output:
+        (RESULTS / f"changes_{arguments.output}.json").write_text(json.dumps(result, indent=1) + "\n")
+    if arguments.work is None:
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()
