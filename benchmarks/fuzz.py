@@ -38,9 +38,17 @@ _VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 7, 10**30, 1.5, float("nan"), float("inf"), 1e39, "", "\ud800", "\0", "x" * 3000),
     *([], [None], ["a", 1], [["a"]], {}, {"_id": 1}, [[[[[[]]]]]], "1e400", "-0"),
 )
-_TOKENS = (b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", b'"', b"'", b"\t", b",", b"{", b"}", b"[", b"]", b"\\")
-_TOKENS += (b"\\ud800", b"NaN", b"1e999", b"\xe2\x80\xa8", b"\x1a", b"PAR1", b"null", b"[" * 3000, b"9" * 5000, b"def f(")
-_CODE = 'def lift(wing):\n    """Lift of a wing in air."""\n    total = wing * 2\n    for i in range(3):\n        total += i\n    return total\n'
+_TOKENS = (
+    *(b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", b'"', b"'", b"\t", b",", b"{", b"}", b"[", b"]", b"\\"),
+    *(b"\\ud800", b"NaN", b"1e999", b"\xe2\x80\xa8", b"\x1a", b"PAR1", b"null", b"[" * 3000, b"9" * 5000, b"def f("),
+)
+_CODE = '''def lift(wing):
+    """Lift of a wing in air."""
+    total = wing * 2
+    for i in range(3):
+        total += i
+    return total
+'''
 
 
 def source(folder: pathlib.Path, rng: random.Random) -> params.Source:
@@ -155,6 +163,9 @@ def end(seed: int) -> tuple[str, str]:
         files = sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file())
         for path in rng.sample(files, rng.randint(0, len(files))):
             path.write_bytes(damage(path.read_bytes(), rng))
+            if rng.random() < 0.02:
+                path.unlink()
+                path.symlink_to(rng.choice(("nowhere", path.name, "/")))
         found = set()
         try:
             for block in sources.read(given):

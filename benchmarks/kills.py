@@ -36,7 +36,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -84,18 +84,17 @@ class Project:
         *,
         after: str | None = None,
         delay: float = 0.0,
-        how: signal.Signals = signal.SIGKILL,
+        strike: Callable[[int], object] = lambda group: os.killpg(group, signal.SIGKILL),
         prefix: Sequence[str] = (),
-        environment: dict[str, str] = {},
     ) -> Attempt:
-        """Run a command to its end, or to ``delay`` seconds after the line that marks stage ``after``."""
+        """Run a command to its end, or strike its process group ``delay`` seconds after the mark of a stage."""
         path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
         own = {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(self.folder), "TMPDIR": str(self.scratch)}
         started = time.monotonic()
         process = subprocess.Popen(
             [*prefix, *COMMANDS[way]],
             cwd=self.folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | own | environment,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | own,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -127,7 +126,7 @@ class Project:
                 process.wait(delay)
             if process.poll() is None:
                 killed_in = stage
-                os.killpg(process.pid, how)
+                strike(process.pid)
         process.wait(_LONGEST)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # nothing of it may go on
@@ -260,7 +259,9 @@ def disturb(job: Project, way: str, kills: int, how: signal.Signals, seed: int) 
             attempt = job.run(way)
         else:
             _, after, seconds = stages[turn % len(stages)]
-            attempt = job.run(way, after=after, delay=rng.uniform(0, seconds), how=how)
+            attempt = job.run(
+                way, after=after, delay=rng.uniform(0, seconds), strike=lambda group: os.killpg(group, how)
+            )
         attempts += 1
         found["half_shards"] += half_shards(job)
         found["repeated"].append(repeated(before, whole, attempt))
