@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -19,41 +20,62 @@ def _main() -> None:
     """Turn (query, positive) pairs and a corpus into training triplets whose negatives are hard but not false."""
 
 
+def _reported(command: Callable[[], None]) -> typer.Exit:
+    """Run a command and report its errors; Ctrl-C may come while the libraries load."""
+    try:
+        from pipeline import runner
+    except KeyboardInterrupt:
+        print("gangue: interrupted before anything began", file=sys.stderr)  # noqa: T201
+        return typer.Exit(130)
+    return typer.Exit(runner.report_errors(command))
+
+
 @app.command()
 def mine(params: ParamsPath = "params.yaml", data: DataPath = "data", reports: ReportsPath = "reports") -> None:
     """Run every stage in this process, without DVC, to the same bytes."""
-    from pipeline import runner
 
     def command() -> None:
         from pipeline import mine
 
         mine.run(params, data, reports)
 
-    raise typer.Exit(runner.report_errors(command))
+    raise _reported(command)
 
 
 @app.command()
 def summary(params: ParamsPath = "params.yaml", data: DataPath = "data", reports: ReportsPath = "reports") -> None:
     """Say what was mined and where to look."""
-    from pipeline import runner, show
 
-    raise typer.Exit(runner.report_errors(lambda: show.summary(params, data, reports)))
+    def command() -> None:
+        from pipeline import show
+
+        show.summary(params, data, reports)
+
+    raise _reported(command)
 
 
 @app.command()
 def calibrate(params: ParamsPath = "params.yaml", data: DataPath = "data", reports: ReportsPath = "reports") -> None:
     """Print false negatives against hardness for every filter and cut, and draw them."""
-    from pipeline import runner, show
 
-    raise typer.Exit(runner.report_errors(lambda: show.calibrate(params, data, reports)))
+    def command() -> None:
+        from pipeline import show
+
+        show.calibrate(params, data, reports)
+
+    raise _reported(command)
 
 
 @app.command()
 def show(data: DataPath = "data", rows: Annotated[int, typer.Option(help="How many triplets.")] = 3) -> None:
     """Print the first triplets with their scores."""
-    from pipeline import runner, show
 
-    raise typer.Exit(runner.report_errors(lambda: show.triplets(data, rows)))
+    def command() -> None:
+        from pipeline import show
+
+        show.triplets(data, rows)
+
+    raise _reported(command)
 
 
 def main() -> None:

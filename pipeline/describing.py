@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,23 @@ MODEL = "model.json"
 
 
 def model(data: Data, dataset: str = "relevance") -> dict[str, Any]:
-    """What the learn stage learned: usable, reason, features, and if it could learn models, quality, importances."""
+    """What the learn stage learned: usable, reason, features, and if it could learn models, quality, importances.
+
+    Raises:
+      ValueError: another version of it wrote that.
+    """
     found: dict[str, Any] = data.read_json(f"{dataset}/{MODEL}")
+    wanted = {field.name for field in dataclasses.fields(relevance.Model)}
+    if "usable" not in found or any(set(one) != wanted for one in found.get("models", [])):
+        raise _stale(data)
     return found
+
+
+def _stale(data: Data) -> ValueError:
+    return ValueError(
+        f"{data.path('relevance')}/{MODEL}: must be of this version of learn and of these params, got another's."
+        " Rebuild it: dvc repro --force"
+    )
 
 
 def false_probability(data: Data, p: params.Params, shard: Shard, learned: dict[str, Any]) -> np.ndarray:
@@ -33,6 +48,8 @@ def false_probability(data: Data, p: params.Params, shard: Shard, learned: dict[
     probability = np.full(len(shard.pairs), np.nan, np.float32)
     if not learned["usable"]:
         return probability
+    if learned["features"] != names(p):
+        raise _stale(data)
     left_out = np.where(shard.candidates.relations["positive"], itself(shard), -1)
     values = describe(data, p, shard, left_out)
     fold = relevance.fold_of(shard.block.queries["near_group"].to_pylist())[shard.candidates.query]

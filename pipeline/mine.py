@@ -14,6 +14,7 @@ from pipeline import (
     params,
     pool,
     retrieve,
+    runner,
     sample,
     score,
     teach,
@@ -49,3 +50,4 @@ def run(params_path: str, root: str, reports: str) -> None:
     sample.run(data, p)
     export.run(data, p)
     audit.run(data, p, reports=reports)
+    runner.check_unchanged(params_path, p)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -327,6 +327,16 @@ class Audit(Section):
 class Beam(Section):
     """Where the pipelines run."""
 
-    runner: Literal["FnApiRunner", "BundleBasedDirectRunner", "DataflowRunner"] = "FnApiRunner"
+    runner: Literal["FnApiRunner", "DataflowRunner"] = "FnApiRunner"
     workers: Positive = 1
     options: tuple[str, ...] = ()  # further Beam flags
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _keeps_counts(cls, value: Any) -> Any:
+        if value == "BundleBasedDirectRunner":
+            raise ValueError(
+                "must not be BundleBasedDirectRunner: Beam's loses the counters of every step that waits for another,"
+                " so no stage can tell that it lost no row. Use FnApiRunner"
+            )
+        return value

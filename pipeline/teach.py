@@ -6,6 +6,7 @@ that no pair is ever scored by a model that saw its query.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import tempfile
@@ -56,7 +57,10 @@ def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
         )
     documents = lookup.rows(data, "documents", ("title", "text")).take(document_rows)
     start = p.encoders[settings.teach.encoder]
-    with tempfile.TemporaryDirectory() as folder:
+    target = data.path(f"{staged(f'models/{name}')}/fold-{fold}")
+    with contextlib.ExitStack() as stack:
+        # In place where that can be: the next run throws away what a killed one left there.
+        folder = target if data.local else stack.enter_context(tempfile.TemporaryDirectory())
         cross_encoder.teach(
             encoder.locate(start.model, start.revision),
             query_texts,
@@ -70,9 +74,8 @@ def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
             seed=settings.teach.seed,
             output=folder,
         )
-        target = data.path(f"{staged(f'models/{name}')}/fold-{fold}")
-        filesystem = fsspec.core.url_to_fs(data.root)[0]
-        filesystem.put(f"{folder}/", f"{target}/", recursive=True)
+        if not data.local:
+            fsspec.core.url_to_fs(data.root)[0].put(f"{folder}/", f"{target}/", recursive=True)
     return Counts({"in": len(labels), "out:taught": len(labels), "positives": int(labels.sum())})
 
 

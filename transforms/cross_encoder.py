@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transforms import encoder, progress
+from transforms import encoder, progress, storage
 
 _LOCK = threading.Lock()
 FOLDS = 2
@@ -101,6 +102,7 @@ def teach(
     """
     import datasets
     import transformers
+    from safetensors import SafetensorError
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments, losses
 
     transformers.set_seed(seed)
@@ -109,7 +111,8 @@ def teach(
     data = datasets.Dataset.from_dict(
         {"query": list(queries), "document": list(documents), "label": labels.astype(float).tolist()}
     )
-    with tempfile.TemporaryDirectory() as scratch:
+    os.makedirs(output, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output) as scratch:
         arguments = CrossEncoderTrainingArguments(
             output_dir=scratch,
             num_train_epochs=epochs,
@@ -132,8 +135,14 @@ def teach(
         trainer.train()
     model.eval()
     model.tokenizer.init_kwargs.pop("local_files_only", None)  # whether a hub was in reach is none of the model's
-    os.makedirs(output, exist_ok=True)
-    model.save_pretrained(output, create_model_card=False)
+    with storage.writing(output):
+        try:
+            model.save_pretrained(output, create_model_card=False)
+        except SafetensorError as error:
+            code = re.search(r"os error (\d+)", str(error))
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def _untaught(folder: str, layers: int, max_length: int) -> Any:

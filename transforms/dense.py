@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Iterator
 
 import faiss
 import numpy as np
 
-from transforms import lookup, topk
+from transforms import checksums, lookup, storage, topk
 from transforms.storage import Data
 
 _BLOCK_ROWS = 32768  # documents in one call of FAISS
@@ -101,7 +102,11 @@ class DenseRetriever:
     @functools.cached_property
     def _index(self) -> faiss.Index:
         assert self.index_path is not None
-        index = faiss.read_index(self.index_path, faiss.IO_FLAG_MMAP_IFC)
+        try:
+            storage.verify(self.index_path)
+            index = faiss.read_index(self.index_path, faiss.IO_FLAG_MMAP_IFC)
+        except (ValueError, RuntimeError) as error:
+            raise storage.damaged(self.index_path, error) from error
         if self.nprobe is not None:
             faiss.extract_index_ivf(index).nprobe = self.nprobe
         return index
@@ -140,4 +145,11 @@ def build_index(factory: str, vectors: lookup.Vectors, centroids: np.ndarray, pa
         index.train(np.nan_to_num(vectors.gather(np.arange(0, len(vectors), step))))
     for block in vectors.blocks:
         index.add(np.nan_to_num(np.ascontiguousarray(block)))
-    faiss.write_index(index, path)
+    try:
+        faiss.write_index(index, path)
+    except RuntimeError as error:  # FAISS says nothing better of a full disk
+        raise OSError(f"{path}: must be writable: {error}. Free some space there, and run the stage again") from error
+    with open(path, "r+b") as file:  # FAISS does not mind what follows
+        file.seek(0, os.SEEK_END)
+        file.write(checksums.UNKNOWN)
+        checksums.seal(file)

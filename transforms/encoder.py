@@ -105,7 +105,13 @@ class Encoder:
         arguments = {} if dtype == "float32" else {"dtype": getattr(torch, dtype)}
         self.model = SentenceTransformer(folder, trust_remote_code=trust_remote_code, model_kwargs=arguments)
         if max_length is not None:
-            self.model.max_seq_length = max_length
+            try:
+                self.model.max_seq_length = max_length
+            except AttributeError:
+                raise ValueError(
+                    f"model {folder}: max_length must not be set for a static model, which reads texts of any length,"
+                    f" got {max_length}. Remove encoders.*.max_length"
+                ) from None
         self.dimensions = int(self.model.get_embedding_dimension() or self.model.encode(["x"]).shape[1])
 
     def encode(self, texts: Sequence[str], *, prompt: str, normalise: bool, tokens: int) -> np.ndarray:

@@ -7,20 +7,37 @@ sees the old dataset or the new one. Any fsspec path will do as root.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import functools
+import glob
+import io
 import json
+import mmap
 import os
 import posixpath
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms import checksums
+
 SUFFIXES = (".parquet", ".arrow")
 _HARDLY_REPEATED = ("document_id", "text")  # within a shard
+_FULL = "Free some space there"
+_FORBIDDEN = "Allow writing there, or name another folder"
+_CURES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: _FORBIDDEN,
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+}
 
 
 @functools.cache
@@ -110,58 +127,75 @@ class Data:
         filesystem, _ = _filesystem(self.root)
         path = self.path(dataset, name)
         try:
+            if not self.local:
+                content = filesystem.cat_file(path)
+                checksums.verify(content)
+                source = pa.BufferReader(content)
+            else:
+                if not count_only:
+                    verify(path)
+                source = pa.memory_map(path)
             if name.endswith(".arrow"):
-                source = pa.memory_map(path) if self.local else pa.BufferReader(filesystem.cat_file(path))
                 reader = pa.ipc.open_file(source)
                 if count_only:
                     return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
                 table = reader.read_all()
                 return table.select(columns) if columns else table
-            with filesystem.open(path, "rb") as file:
-                if count_only:
-                    return pq.read_metadata(file).num_rows
-                return pq.read_table(file, columns=list(columns) if columns else None).combine_chunks()
-        except (pa.ArrowInvalid, OSError, KeyError, pa.ArrowKeyError) as error:
-            if isinstance(error, FileNotFoundError):
+            if count_only:
+                return pq.read_metadata(source).num_rows
+            return pq.read_table(source, columns=list(columns) if columns else None).combine_chunks()
+        except (pa.ArrowException, ValueError, OSError, KeyError) as error:
+            if isinstance(error, FileNotFoundError | PermissionError):
                 raise
-            raise ValueError(f"{path}: a shard must be readable and whole: {error}. Rebuild it: dvc repro") from error
+            raise damaged(path, error) from error
 
     def write(self, dataset: str, shard: str, table: pa.Table, *, suffix: str = ".parquet") -> None:
-        """Write one shard, all or nothing; ``dataset`` may be ``staged(dataset)``."""
+        """Write one shard, all or nothing; ``dataset`` may be ``staged(dataset)``.
+
+        Raises:
+          OSError: the disk is full or may not be written; names the file, and the cure.
+        """
         filesystem, _ = _filesystem(self.root)
         path = self.path(dataset, shard + suffix)
-        filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
-        if not self.local:
-            with filesystem.open(path, "wb") as file:
-                _serialise(table, file, suffix)
-            return
-        temporary = self.path(dataset, f".{shard}{suffix}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                _serialise(table, file, suffix)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        with writing(path):
+            filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
+            if self.local:
+                with _whole(path) as file:
+                    _serialise(table, file, suffix)
+                    checksums.seal(file)
+                return
+            memory = io.BytesIO()
+            _serialise(table, memory, suffix)
+            filesystem.pipe_file(path, checksums.sealed(memory.getvalue()))
 
     def write_text(self, path: str, content: str) -> None:
         """Write a small text file, all or nothing."""
         filesystem, _ = _filesystem(self.root)
         target = self.path(path)
-        filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
-        if not self.local:
-            filesystem.pipe_file(target, content.encode())
-            return
-        temporary = f"{target}.{os.getpid()}.tmp"
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
-        os.replace(temporary, target)
+        with writing(target):
+            filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
+            if not self.local:
+                filesystem.pipe_file(target, content.encode())
+                return
+            for leftover in glob.glob(
+                _temporary(glob.escape(target), "*")
+            ):  # of a killed run: nothing else sweeps here
+                os.remove(leftover)
+            with _whole(target) as file:
+                file.write(content.encode())
 
     def read_json(self, path: str) -> Any:
-        """A small JSON file."""
-        return json.loads(_filesystem(self.root)[0].cat_file(self.path(path)))
+        """A small JSON file.
+
+        Raises:
+          FileNotFoundError: there is none.   ValueError: it is damaged.
+        """
+        try:
+            return json.loads(_filesystem(self.root)[0].cat_file(self.path(path)))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self.path(path)}: must exist, found none. Build it: dvc repro") from None
+        except ValueError as error:
+            raise ValueError(f"{self.path(path)}: must be JSON: {error}. Rebuild it: dvc repro --force") from error
 
     def begin(self, dataset: str) -> None:
         """Throw away what an interrupted run staged for this dataset."""
@@ -180,13 +214,14 @@ class Data:
             filesystem.mv(new, old, recursive=True)
             return
         discarded = self.path(staged(dataset)) + ".old"
-        if os.path.exists(discarded):
-            filesystem.rm(discarded, recursive=True)
-        if os.path.exists(old):
-            os.rename(old, discarded)
-        os.rename(new, old)
-        if os.path.exists(discarded):
-            filesystem.rm(discarded, recursive=True)
+        with writing(old):
+            if os.path.exists(discarded):
+                filesystem.rm(discarded, recursive=True)
+            if os.path.exists(old):
+                os.rename(old, discarded)
+            os.rename(new, old)
+            if os.path.exists(discarded):
+                filesystem.rm(discarded, recursive=True)
 
     def sweep(self, dataset: str, shards: Iterable[str]) -> None:
         """Remove everything in the dataset's directory but the named shards: other shard counts, leftovers."""
@@ -207,14 +242,76 @@ def staged(dataset: str) -> str:
     return posixpath.join(head, f".{tail}.staged")
 
 
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Say what to do where the disk is full or may not be written.
+
+    Raises:
+      OSError: names the path, and the cure.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CURES:
+            raise
+        raise OSError(
+            f"{path}: must be writable: {error.strerror}. {_CURES[error.errno]}, and run the same command again:"
+            " what was finished is kept"
+        ) from error
+
+
+@contextlib.contextmanager
+def _whole(path: str) -> Iterator[BinaryIO]:
+    """A file to write that stands at ``path`` when all is well, and nowhere when not."""
+    temporary = _temporary(path, str(os.getpid()))
+    try:
+        with open(temporary, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
+def _temporary(path: str, writer: str) -> str:
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.{writer}.tmp")
+
+
+def verify(path: str) -> None:
+    """Check a local file against its checksum, once per process as long as it is the same file.
+
+    Raises:
+      ValueError: it is damaged.   FileNotFoundError: it is not there.
+    """
+    status = os.stat(path)
+    _verify(path, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def damaged(path: str, why: object) -> ValueError:
+    """The error of a file that cannot be used, with the cure."""
+    return ValueError(f"{path}: a shard must be readable and whole: {why}. Rebuild it: dvc repro --force")
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _verify(path: str, modified: int, size: int, number: int) -> None:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        checksums.verify(content)
+
+
 def _serialise(table: pa.Table, file: Any, suffix: str) -> None:
     table = table.combine_chunks()  # the layout of the file follows the chunks
+    rows = max(1, table.num_rows)
     if suffix == ".parquet":
         # One row group per shard: a block is a row group. A dictionary is tried only where values come again: twice
-        # as fast, and smaller.
+        # as fast, and smaller. Page checksums are for other programs that read it.
         repeated = [f.name for f in table.schema if f.type == pa.string() and f.name not in _HARDLY_REPEATED]
-        rows = max(1, table.num_rows)
-        pq.write_table(table, file, row_group_size=rows, compression="zstd", use_dictionary=repeated or False)
+        settings = {"compression": "zstd", "use_dictionary": repeated or False, "write_page_checksum": True}
+        with pq.ParquetWriter(file, table.schema, **settings) as writer:
+            writer.write_table(table, row_group_size=rows)
+            writer.add_key_value_metadata(checksums.PAIR)
         return
-    with pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table, max_chunksize=max(1, table.num_rows))
+    with pa.ipc.new_file(file, table.schema, metadata=checksums.PAIR) as writer:
+        writer.write_table(table, max_chunksize=rows)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from transforms.sources import beir, pairs, python_code, tables
-from transforms.sources.blocks import Block, in_blocks
+from transforms.sources.blocks import Block, Record, in_blocks
 
 if TYPE_CHECKING:
     from pipeline import params
@@ -16,15 +17,28 @@ def read(source: params.Source) -> Iterator[Block]:
     """Everything a source holds, as blocks of records.
 
     Raises:
-      FileNotFoundError: a file is missing.   ValueError: a file as a whole cannot be read.
+      FileNotFoundError: a file is missing.   ValueError: a file as a whole cannot be read.   OSError: or opened.
     """
+    try:
+        yield from in_blocks(_records(source))
+    except OSError as error:
+        if error.errno is None:  # it says already what to do
+            raise
+        name = os.fsdecode(error.filename or source.path)
+        raise OSError(
+            f"{name}: must be a file that can be read: {error.strerror}. Correct its link, its name or its permissions,"
+            " or source"
+        ) from error
+
+
+def _records(source: params.Source) -> Iterator[Record]:
     if source.kind == "python_code":
-        return in_blocks(python_code.records(source))
+        return python_code.records(source)
     if source.kind == "beir":
-        return in_blocks(beir.records(source))
+        return beir.records(source)
     if source.kind == "pairs":
-        return in_blocks(pairs.records(source))
-    return in_blocks(tables.records(source))
+        return pairs.records(source)
+    return tables.records(source)
 
 
 def without_positive(source: params.Source) -> str:

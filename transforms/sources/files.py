@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,4 +51,9 @@ def find(root: Path, name: str, key: str) -> list[File]:
                 f"source.{key}: {entry} must end in {', '.join(SUFFIXES)}, got {entry.suffix or 'nothing'}."
                 " Convert it, or name it for what it is"
             )
-    return [File(entry, entry.relative_to(root).as_posix()) for entry in found]
+    return [File(entry, origin(entry, root)) for entry in found]
+
+
+def origin(path: Path, root: Path) -> str:
+    """Path of a file below the source's; bytes of a name that are no UTF-8 are written out."""
+    return os.fsencode(path.relative_to(root).as_posix()).decode(errors="backslashreplace")

@@ -47,9 +47,9 @@ def _files(root: Path, packages: tuple[str, ...]) -> list[File]:
                 below[:] = [name for name in below if name not in SKIPPED]
                 for name in names:
                     if name.endswith(".py"):
-                        found[(Path(folder) / name).relative_to(root).as_posix()] = Path(folder) / name
+                        found[files.origin(Path(folder) / name, root)] = Path(folder) / name
         elif path.is_file() and path.suffix == ".py":
-            found[path.relative_to(root).as_posix()] = path
+            found[files.origin(path, root)] = path
         else:
             raise FileNotFoundError(
                 f"source.packages: {package} must be a .py file or a folder of {root}, found neither. Remove it"
