@@ -25,7 +25,7 @@ class DenseRetriever:
 
     data: Data
     encoder: str
-    index_path: str | None = None  # a FAISS index file; None: exact search
+    index_path: str | None = None  # a FAISS index file among the datasets; None: exact search
     nprobe: int | None = None
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +101,7 @@ class DenseRetriever:
     @functools.cached_property
     def _index(self) -> faiss.Index:
         assert self.index_path is not None
-        index = faiss.read_index(self.index_path, faiss.IO_FLAG_MMAP_IFC)
+        index = faiss.read_index(lookup.local_copy(self.data, self.index_path), faiss.IO_FLAG_MMAP_IFC)
         if self.nprobe is not None:
             faiss.extract_index_ivf(index).nprobe = self.nprobe
         return index

@@ -7,12 +7,16 @@ sees the old dataset or the new one. Any fsspec path will do as root.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import dataclasses
 import functools
 import json
 import os
 import posixpath
-from collections.abc import Iterable, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import fsspec
@@ -24,7 +28,8 @@ SUFFIXES = (".parquet", ".arrow")
 
 @functools.cache
 def _filesystem(root: str) -> tuple[Any, str]:
-    filesystem, path = fsspec.core.url_to_fs(root)
+    # Workers write what another process lists: a remembered listing would miss it.
+    filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
     return filesystem, path.rstrip("/")
 
 
@@ -110,6 +115,10 @@ class Data:
         path = self.path(dataset, name)
         try:
             if name.endswith(".arrow"):
+                if count_only and not self.local:
+                    with filesystem.open(path, "rb") as file:  # the first column only: vectors come later
+                        reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=[0]))
+                        return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
                 source = pa.memory_map(path) if self.local else pa.BufferReader(filesystem.cat_file(path))
                 reader = pa.ipc.open_file(source)
                 if count_only:
@@ -158,6 +167,24 @@ class Data:
             file.write(content)
         os.replace(temporary, target)
 
+    @contextlib.contextmanager
+    def local_file(self, path: str) -> Iterator[str]:
+        """A file on this machine's disk to write, which is at ``path`` when the block ends well."""
+        filesystem, _ = _filesystem(self.root)
+        target = self.path(path)
+        filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
+        if self.local:
+            yield target
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            written = os.path.join(folder, posixpath.basename(target))
+            yield written
+            filesystem.put_file(written, target)
+
+    def local_copy(self, path: str) -> str:
+        """Path on this machine's disk of a file or folder, as ``local_copy``."""
+        return local_copy(posixpath.join(self.root, path))
+
     def read_json(self, path: str) -> Any:
         """A small JSON file."""
         return json.loads(_filesystem(self.root)[0].cat_file(self.path(path)))
@@ -194,6 +221,24 @@ class Data:
         for entry in filesystem.ls(self.path(dataset), detail=False):
             if posixpath.basename(entry) not in wanted:
                 filesystem.rm(entry, recursive=True)
+
+
+def local_copy(path: str) -> str:
+    """Path on this machine's disk of a file or folder: its own, or that of a copy that lasts as long as the process.
+
+    Raises:
+      FileNotFoundError: it is not there.
+    """
+    filesystem, inside = _filesystem(path)
+    if not filesystem.exists(inside):
+        raise FileNotFoundError(f"{path}: must exist, found nothing")
+    if filesystem.protocol[0] == "file":
+        return str(inside)
+    folder = tempfile.mkdtemp(prefix="gangue-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    target = os.path.join(folder, posixpath.basename(inside))
+    filesystem.get(inside, target, recursive=bool(filesystem.isdir(inside)))
+    return target
 
 
 def staged(dataset: str) -> str:
