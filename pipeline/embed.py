@@ -21,24 +21,25 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     encoder.forget()
     fingerprint.cache_clear()
     settings = p.encoders[name]
-    folder = encoder.locate(settings.model, settings.revision)
+    encoder.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
     shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]
 
     def build(root: beam.Pipeline) -> Any:
-        work = functools.partial(embed_shard, data=data, name=name, settings=settings, folder=folder)
-        return root | beam.Create(shards) | ForEachShard(work)
+        work = functools.partial(embed_shard, data=data, name=name, settings=settings)
+        return root | beam.Create(shards) | ForEachShard(work, hints=p.beam.hints)
 
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
     in_place = {f"vectors/{name}/{dataset}": data.shards(dataset) for dataset in TEXTS}
     return runner.run(f"embed@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
 
 
-def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.Encoder, folder: str) -> Counts:
+def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.Encoder) -> Counts:
     """Embed one shard of documents or of queries."""
     dataset, shard = place
     block = data.read(dataset, shard, TEXTS[dataset])
     texts = text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
     prompt = settings.document_prompt if dataset == "documents" else settings.query_prompt
+    folder = encoder.locate(settings.model, settings.revision)  # where this worker has it
     model = encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code)
     output = f"vectors/{name}/{dataset}"
     files = data.files(output)

@@ -41,14 +41,13 @@ def build_faiss(factory: str, data: Data, p: params.Params, name: str) -> Counts
     """Build the FAISS index of a dense retriever."""
     settings = p.retrievers[name]
     assert isinstance(settings, params.Dense)
-    if not data.local:
-        raise ValueError(f"retrievers.{name}.index: FAISS writes to local disk only, got {data.root}. Use Flat")
     output = staged(f"indexes/{name}/faiss")
     data.begin(f"indexes/{name}/faiss")
     data.write_text(f"{output}/factory.txt", factory + "\n")
     centroids = arrays.matrix(data.read(f"clusters/{settings.encoder}/centroids", shard_names(1)[0]))
     vectors = lookup.vectors(data, f"vectors/{settings.encoder}/documents")
-    dense.build_index(factory, vectors, centroids, data.path(output, retrievers.INDEX_FILE))
+    with data.local_file(f"{output}/{retrievers.INDEX_FILE}") as path:
+        dense.build_index(factory, vectors, centroids, path)
     return Counts()
 
 

@@ -43,13 +43,11 @@ def _build(root: beam.Pipeline, data: Data, found: runs.Runs, p: params.Params) 
     cut = Cut(p.ingest.documents_per_shard, p.ingest.queries_per_shard, p.ingest.near_duplicate)
     describe = functools.partial(runs.describe, data=data, signatures=cut.near_duplicate is not None)
     unnamed = sources.without_positive(p.source)
+    described = root | "Runs" >> beam.Create(found.names) | "Describe" >> ForEachShard(describe)
     _ = (
         root
-        | beam.Create(found.names)  # run
-        | "Describe" >> ForEachShard(describe)
-        | beam.combiners.Count.Globally()  # 0-d: wait for all runs
-        | beam.Map(lambda _: "plan").with_output_types(str)
-        | "Plan" >> ForEachShard(functools.partial(plan, found=found, cut=cut, unnamed=unnamed))
+        | "One" >> beam.Create(["plan"])
+        | "Plan" >> ForEachShard(functools.partial(plan, found=found, cut=cut, unnamed=unnamed), after=described)
         | beam.FlatMap(lambda _: tasks.names(data)).with_output_types(str)  # task
         | "Gather" >> ForEachShard(functools.partial(gather, found=found))
     )

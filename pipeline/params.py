@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
+import fsspec
 import pydantic
 import yaml
 from pydantic import Field, model_validator
@@ -216,7 +217,7 @@ def load(path: str) -> Params:
       FileNotFoundError: no such file.   ValueError: it is not YAML, or a value breaks a rule.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with fsspec.open(path, "rt", encoding="utf-8") as file:
             values = yaml.safe_load(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: params file must exist. Copy params.yaml of the project") from None

@@ -21,7 +21,7 @@ def open_retriever(
     settings = p.retrievers[name]
     place = staged if unpublished else str
     if isinstance(settings, params.Dense):
-        path = None if settings.index == "Flat" else data.path(place(f"indexes/{name}/faiss"), INDEX_FILE)
+        path = None if settings.index == "Flat" else f"{place(f'indexes/{name}/faiss')}/{INDEX_FILE}"
         return DenseRetriever(data, settings.encoder, path, settings.nprobe)
     return LexicalRetriever(
         data, place(f"indexes/{name}/weights"), place(f"indexes/{name}/vocabulary"), settings.stopwords

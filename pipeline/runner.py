@@ -5,7 +5,9 @@ from __future__ import annotations
 import _thread
 import argparse
 import contextlib
+import importlib
 import logging
+import pathlib
 import re
 import signal
 import sys
@@ -51,13 +53,29 @@ def options(settings: params.Beam, flags: Sequence[str] = ()) -> PipelineOptions
         for word, reason in _REFUSED.items():
             if word in argument:
                 raise ValueError(f"beam.options: {reason}. Remove it, or set beam.workers")
-    if not any(argument.startswith("--runner") for argument in arguments):
-        arguments.append(f"--runner={settings.runner}")
+    if any(argument.startswith("--runner") for argument in arguments):
+        raise ValueError("beam.options: the runner is named by beam.runner, got --runner too. Remove it")
+    arguments.append(f"--runner={settings.runner}")
+    if settings.runner == "DataflowRunner":
+        arguments += ["--no_save_main_session", *_shipped(arguments)]
     if settings.runner == "FnApiRunner" and not any("direct_running_mode" in a for a in arguments):
         mode = "multi_processing" if settings.workers > 1 else "in_memory"
         arguments += [f"--direct_running_mode={mode}", f"--direct_num_workers={settings.workers}"]
         arguments += ["--default_sdk_harness_log_level=CRITICAL"]
     return PipelineOptions(arguments)
+
+
+def _shipped(arguments: Sequence[str]) -> list[str]:
+    """The flag that brings this very code to other machines: Beam packs the tree it runs from and installs it there."""
+    if any(argument.startswith(("--setup_file", "--extra_package")) for argument in arguments):
+        return []
+    project = pathlib.Path(__file__).resolve().parents[1] / "pyproject.toml"
+    if not project.is_file():
+        raise ValueError(
+            f"beam.options: Dataflow's workers need the code of Gangue, found no {project} to pack."
+            " Add --extra_package=gangue-VERSION.tar.gz"
+        )
+    return [f"--setup_file={project}"]
 
 
 def run(
@@ -90,6 +108,10 @@ def run(
     Raises:
       ValueError: the data breaks a rule (the message says which), or the counts do not add up.
     """
+    if settings.runner == "DataflowRunner" and data.local:
+        raise ValueError(
+            f"--data: must be where Dataflow's workers can reach it, got {data.root}. Name a bucket: --data gs://BUCKET/JOB"
+        )
     for dataset in writes:
         data.begin(dataset)
     lookup.forget()
@@ -118,7 +140,10 @@ def _execute(stage: str, build: Build, settings: params.Beam, rows: int, flags: 
     from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    if settings.runner == "DataflowRunner":  # its log says where the job is to be seen
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    else:
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = beam.Pipeline(options=options(settings, flags))
     build(pipeline)
     with progress.shown(stage, rows), _deaths_noticed(stage, settings.workers):
@@ -224,7 +249,10 @@ def main(
 
     ``choices`` lists the names of a stage that runs once per encoder, retriever or scorer.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m pipeline.{stage}", description=sys.modules["__main__"].__doc__)
+    # Workers import the stage by its name; what is of ``__main__`` here is of another ``__main__`` there.
+    module = importlib.import_module(f"pipeline.{stage}")
+    run_stage = getattr(module, run_stage.__name__)
+    parser = argparse.ArgumentParser(prog=f"python -m pipeline.{stage}", description=module.__doc__)
     if choices:
         parser.add_argument("name", help="which of the params section to run")
     parser.add_argument("--data", default="data", help="root of the datasets: a folder or an fsspec path")

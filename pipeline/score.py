@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-import fsspec
 import numpy as np
 import pyarrow as pa
 
@@ -22,11 +19,12 @@ from transforms.storage import Data
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Score the pairs worth scoring; a pair of texts that these models have scored before is not scored again."""
     cross_encoder.forget()
+    encoder.forget()
     _models.cache_clear()
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(score_shard, data=data, p=p, name=name)
-        return root | beam.Create(data.shards("queries")) | ForEachShard(work)
+        return root | beam.Create(data.shards("queries")) | ForEachShard(work, hints=p.beam.hints)
 
     rows = sum(int(worth_scoring(data.read("pairs", s), p.scorers[name].depth).sum()) for s in data.shards("pairs"))
     in_place = {f"scores/{name}": data.shards("queries")}
@@ -96,20 +94,16 @@ def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[
     if settings.model is not None:
         folders = [encoder.locate(settings.model, settings.revision)]
     else:
-        folders = [_local(data, f"models/{name}/fold-{fold}") for fold in range(cross_encoder.FOLDS)]
+        folders = [_taught(data, f"models/{name}/fold-{fold}") for fold in range(cross_encoder.FOLDS)]
     prints = [encoder.fingerprint(folder, max_length=settings.max_length) for folder in folders]
     return "+".join(prints), tuple(folders)
 
 
-def _local(data: Data, path: str) -> str:
-    """A folder of the datasets on this machine's disk."""
-    if data.local:
-        if not os.path.isdir(data.path(path)):
-            raise FileNotFoundError(f"{data.path(path)}: the taught model must exist. Make it: dvc repro")
-        return data.path(path)
-    folder = tempfile.mkdtemp(prefix="gangue-")
-    fsspec.core.url_to_fs(data.root)[0].get(f"{data.path(path)}/", f"{folder}/", recursive=True)
-    return folder
+def _taught(data: Data, path: str) -> str:
+    try:
+        return data.local_copy(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{data.path(path)}: the taught model must exist. Make it: dvc repro") from None
 
 
 def _known(

@@ -330,6 +330,14 @@ class Beam(Section):
     runner: Literal["FnApiRunner", "DataflowRunner"] = "FnApiRunner"
     workers: Positive = 1
     options: tuple[str, ...] = ()  # further Beam flags
+    accelerator: Annotated[str, Field(pattern=r"^type:[^;]+;count:\d+(;.+)?$")] | None = None  # for models
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[KMGTP]i?B$")] | None = None  # for models, at least
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """Beam's resource hints for steps that run a model; none on one machine, where each would only add workers."""
+        hints = {"accelerator": self.accelerator, "min_ram": self.memory}
+        return {name: value for name, value in hints.items() if value and self.runner == "DataflowRunner"}
 
     @field_validator("runner", mode="before")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import textwrap
 from typing import Any
 
@@ -53,11 +52,10 @@ def summary(params_path: str, root: str, reports: str) -> None:
 
 def _metrics(reports: str) -> dict[str, Any]:
     """The audit's metrics, empty when it has not run."""
-    path = os.path.join(reports, "metrics.json")
-    if not os.path.exists(path):
+    try:
+        values: dict[str, Any] = Data(reports).read_json("metrics.json")
+    except FileNotFoundError:
         return {}
-    with open(path, encoding="utf-8") as file:
-        values: dict[str, Any] = json.load(file)
     return values
 
 

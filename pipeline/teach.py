@@ -32,14 +32,16 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     note = {"model": settings.model, "revision": settings.revision, "taught": settings.teach is not None}
     data.write_text(f"{staged(output)}/origin.json", json.dumps(note, sort_keys=True) + "\n")
 
-    def build(root: beam.Pipeline) -> Any:
-        folds = list(range(cross_encoder.FOLDS)) if settings.teach else []
-        return root | beam.Create(folds) | ForEachShard(functools.partial(teach_fold, data=data, p=p, name=name))
+    if settings.teach is None:
+        data.publish(output)
+        return Counts()
 
-    rows = 0
-    if settings.teach:
-        per_positive = 1 + settings.teach.negatives + settings.teach.random
-        rows = sum(data.rows("positives")) * per_positive * settings.teach.epochs
+    def build(root: beam.Pipeline) -> Any:
+        work = functools.partial(teach_fold, data=data, p=p, name=name)
+        return root | beam.Create(range(cross_encoder.FOLDS)) | ForEachShard(work, hints=p.beam.hints)
+
+    per_positive = 1 + settings.teach.negatives + settings.teach.random
+    rows = sum(data.rows("positives")) * per_positive * settings.teach.epochs
     counts = runner.run(f"teach@{name}", build, data, p.beam, rows=rows, flags=flags)
     data.publish(output)
     return counts

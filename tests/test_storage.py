@@ -1,10 +1,12 @@
 """Datasets on disk: whole or absent, and damage is named."""
 
+import io
 import os
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
 from transforms import lookup, storage, text
 from transforms.storage import Data, staged
@@ -103,3 +105,35 @@ def test_texts_that_differ_in_case_or_blanks_only_are_the_same():
 def test_twice_the_shards_split_each_shard_in_two():
     words = np.random.default_rng(0).integers(0, 2**64, (1000, 2), np.uint64, endpoint=False)
     assert (text.shard_numbers(words, 8) // 2 == text.shard_numbers(words, 4)).all()
+
+
+def test_rows_of_remote_vectors_are_counted_without_reading_the_vectors(monkeypatch):
+    data, read = Data("memory://counted"), [0]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(384 * 1000, np.float32)), 384)
+    table = pa.table([pa.array([b"0" * 16] * 1000, pa.binary(16)), vectors], names=["content_hash", "vector"])
+    data.write("vectors", "part-00000-of-00001", table, suffix=".arrow")
+
+    def counting(self, size=-1):
+        content = io.BytesIO.read(self, size)
+        read[0] += len(content)
+        return content
+
+    monkeypatch.setattr(MemoryFile, "read", counting)
+    assert data.rows("vectors") == [1000]
+    assert 0 < read[0] < 0.02 * table.nbytes
+
+
+@pytest.mark.parametrize("suffix", ["", ".faiss"])
+def test_a_file_that_a_library_writes_to_disk_ends_among_the_datasets(data, suffix):
+    with data.local_file(f"things/index{suffix}") as path, open(path, "w") as file:
+        file.write("one")
+    with open(data.local_copy(f"things/index{suffix}")) as file:
+        assert file.read() == "one"
+
+
+def test_a_file_whose_writer_failed_is_not_among_remote_datasets():
+    data = Data("memory://failing")
+    with pytest.raises(OSError, match="disk full"), data.local_file("things/index"):
+        raise OSError("disk full")
+    with pytest.raises(FileNotFoundError, match=r"^memory://failing/things/index: must exist, found nothing$"):
+        data.local_copy("things/index")

@@ -26,7 +26,7 @@ class DenseRetriever:
 
     data: Data
     encoder: str
-    index_path: str | None = None  # a FAISS index file; None: exact search
+    index_path: str | None = None  # a FAISS index file among the datasets; None: exact search
     nprobe: int | None = None
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,9 +102,10 @@ class DenseRetriever:
     @functools.cached_property
     def _index(self) -> faiss.Index:
         assert self.index_path is not None
+        path = lookup.local_copy(self.data, self.index_path)
         try:
-            storage.verify(self.index_path)
-            index = faiss.read_index(self.index_path, faiss.IO_FLAG_MMAP_IFC)
+            storage.verify(path)
+            index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
         except (ValueError, RuntimeError) as error:
             raise storage.damaged(self.index_path, error) from error
         if self.nprobe is not None:

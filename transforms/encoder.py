@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms import progress
+from transforms import progress, storage
 
 _LOCK = threading.Lock()
 _TOKENISED = 256  # texts whose tokens are held at once: only their lengths are kept
@@ -22,9 +22,9 @@ _IRRELEVANT = (".md", ".gitattributes", ".lock", ".txt.orig")
 
 
 def locate(model: str, revision: str | None = None) -> str:
-    """Folder of a model named as ``package:MODULE/path``, a folder, or a hub id.
+    """Folder of a model named as ``package:MODULE/path``, a folder, an fsspec path of one, or a hub id.
 
-    Only a hub id opens a connection, and only when it is not cached.
+    Only the last two open a connection, and only where there is no copy yet.
 
     Raises:
       FileNotFoundError: no such package or folder; says how to get it.
@@ -39,11 +39,18 @@ def locate(model: str, revision: str | None = None) -> str:
         return os.path.join(os.path.dirname(found.origin), inside)
     if os.path.isdir(model):
         return model
+    if "://" in model:
+        return _copied(model)
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise FileNotFoundError(f"model {model}: must be a folder that exists. Check encoders.*.model")
     from huggingface_hub import snapshot_download
 
     return str(snapshot_download(model, revision=revision))
+
+
+@functools.cache
+def _copied(url: str) -> str:
+    return storage.local_copy(url)
 
 
 def fingerprint(folder: str, **settings: Any) -> str:
@@ -171,3 +178,4 @@ def load(folder: str, max_length: int | None, dtype: str = "float32", trust_remo
 def forget() -> None:
     """Drop the loaded encoders: their folders may hold other weights."""
     _load.cache_clear()
+    _copied.cache_clear()

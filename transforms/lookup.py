@@ -161,8 +161,15 @@ def usage(data: Data, retrievers: tuple[str, ...]) -> np.ndarray:
     return times
 
 
+@functools.lru_cache(maxsize=4)
+def local_copy(data: Data, path: str) -> str:
+    """A file of the datasets on this machine's disk, copied at most once."""
+    return data.local_copy(path)
+
+
 def forget() -> None:
     """Drop what is at hand: the datasets may have changed."""
+    local_copy.cache_clear()
     clusters.cache_clear()
     labels.cache_clear()
     unit_vectors.cache_clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -30,12 +30,14 @@ class ForEachShard(beam.PTransform):
 
     work: Callable[[Any], Counts]
     after: Any = None  # a PCollection that must be done first
+    hints: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what the work needs of a machine
 
     def expand(self, elements: Any) -> Any:
         """Wire the transform; the reshuffle lets a runner spread the elements."""
         spread = elements | beam.Reshuffle()
         waited = [] if self.after is None else [beam.pvalue.AsList(self.after)]
-        return spread | beam.ParDo(_Work(self.work), *waited).with_output_types(Any)
+        work = beam.ParDo(_Work(self.work), *waited).with_output_types(elements.element_type)
+        return spread | work.with_resource_hints(**self.hints)
 
 
 class _Work(beam.DoFn):

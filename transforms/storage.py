@@ -7,6 +7,7 @@ sees the old dataset or the new one. Any fsspec path will do as root.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import errno
@@ -17,6 +18,8 @@ import json
 import mmap
 import os
 import posixpath
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -42,7 +45,8 @@ _CURES = {
 
 @functools.cache
 def _filesystem(root: str) -> tuple[Any, str]:
-    filesystem, path = fsspec.core.url_to_fs(root)
+    # Workers write what another process lists: a remembered listing would miss it.
+    filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
     return filesystem, path.rstrip("/")
 
 
@@ -127,6 +131,9 @@ class Data:
         filesystem, _ = _filesystem(self.root)
         path = self.path(dataset, name)
         try:
+            if count_only and not self.local:  # not the whole file
+                with filesystem.open(path, "rb") as file:
+                    return _rows(file, name)
             if not self.local:
                 content = filesystem.cat_file(path)
                 checksums.verify(content)
@@ -135,14 +142,11 @@ class Data:
                 if not count_only:
                     verify(path)
                 source = pa.memory_map(path)
-            if name.endswith(".arrow"):
-                reader = pa.ipc.open_file(source)
-                if count_only:
-                    return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
-                table = reader.read_all()
-                return table.select(columns) if columns else table
             if count_only:
-                return pq.read_metadata(source).num_rows
+                return _rows(source, name)
+            if name.endswith(".arrow"):
+                table = pa.ipc.open_file(source).read_all()
+                return table.select(columns) if columns else table
             return pq.read_table(source, columns=list(columns) if columns else None).combine_chunks()
         except (pa.ArrowException, ValueError, OSError, KeyError) as error:
             if isinstance(error, FileNotFoundError | PermissionError):
@@ -183,6 +187,24 @@ class Data:
                 os.remove(leftover)
             with _whole(target) as file:
                 file.write(content.encode())
+
+    @contextlib.contextmanager
+    def local_file(self, path: str) -> Iterator[str]:
+        """A file on this machine's disk to write, which is at ``path`` when the block ends well."""
+        filesystem, _ = _filesystem(self.root)
+        target = self.path(path)
+        filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
+        if self.local:
+            yield target
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            written = os.path.join(folder, posixpath.basename(target))
+            yield written
+            filesystem.put_file(written, target)
+
+    def local_copy(self, path: str) -> str:
+        """Path on this machine's disk of a file or folder, as ``local_copy``."""
+        return local_copy(posixpath.join(self.root, path))
 
     def read_json(self, path: str) -> Any:
         """A small JSON file.
@@ -230,6 +252,24 @@ class Data:
         for entry in filesystem.ls(self.path(dataset), detail=False):
             if posixpath.basename(entry) not in wanted:
                 filesystem.rm(entry, recursive=True)
+
+
+def local_copy(path: str) -> str:
+    """Path on this machine's disk of a file or folder: its own, or that of a copy that lasts as long as the process.
+
+    Raises:
+      FileNotFoundError: it is not there.
+    """
+    filesystem, inside = _filesystem(path)
+    if not filesystem.exists(inside):
+        raise FileNotFoundError(f"{path}: must exist, found nothing")
+    if filesystem.protocol[0] == "file":
+        return str(inside)
+    folder = tempfile.mkdtemp(prefix="gangue-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    target = os.path.join(folder, posixpath.basename(inside))
+    filesystem.get(inside, target, recursive=bool(filesystem.isdir(inside)))
+    return target
 
 
 def staged(dataset: str) -> str:
@@ -299,6 +339,14 @@ def damaged(path: str, why: object) -> ValueError:
 def _verify(path: str, modified: int, size: int, number: int) -> None:
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         checksums.verify(content)
+
+
+def _rows(source: Any, name: str) -> int:
+    """Rows of a shard, from its footer; of an Arrow file the first column is read, since vectors come later."""
+    if name.endswith(".parquet"):
+        return int(pq.read_metadata(source).num_rows)
+    reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[0]))
+    return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
 
 
 def _serialise(table: pa.Table, file: Any, suffix: str) -> None:

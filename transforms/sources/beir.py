@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transforms.sources import files, rows
 from transforms.sources.blocks import Record, rejected
-from transforms.sources.files import File
+from transforms.sources.files import File, Remote
 from transforms.sources.row import Kind
 from transforms.sources.values import Fault, as_answers, as_grade, as_id, as_string, as_text
 
@@ -51,14 +51,14 @@ def records(source: params.Beir) -> Iterator[Record]:
         yield from _judgements(file, source.min_grade)
 
 
-def _file(root: Path, name: str) -> File:
+def _file(root: Path | Remote, name: str) -> File:
     path = root / name
     if not path.is_file():
         raise FileNotFoundError(f"{path}: a BEIR folder must have this file, found none. Correct source.path")
     return File(path, name)
 
 
-def _split(root: Path, split: str) -> File:
+def _split(root: Path | Remote, split: str) -> File:
     present = sorted(path.stem for path in (root / "qrels").glob("*.tsv"))
     splits = [name for name in present if not name.endswith(_JUDGED_ZERO) and name != _SOURCE_DOCS]
     if split not in splits:
@@ -72,7 +72,7 @@ def _split(root: Path, split: str) -> File:
 def _judgements(file: File, min_grade: float) -> Iterator[Record]:
     """Positives of one split. The header is optional: the third field of a judgement is a number."""
     good, bad = 0, ""
-    with open(file.path, "rb") as stream:
+    with file.path.open("rb") as stream:
         for number, line, whole in rows.lines(stream):
             if not line.strip():
                 continue

@@ -2,33 +2,107 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
+import io
 import os
-from pathlib import Path
-from typing import NamedTuple
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, NamedTuple
+
+import fsspec
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+_AT_ONCE = 1 << 20  # bytes asked of a remote file
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Remote:
+    """A path such as ``gs://bucket/folder`` or ``memory://folder``, with what sources ask of a ``Path``.
+
+    >>> str(Remote("gs://bucket") / "qrels" / "train.tsv"), Remote("gs://bucket/a.tsv").suffix
+    ('gs://bucket/qrels/train.tsv', '.tsv')
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> Remote:
+        return Remote(posixpath.join(self.url, name).rstrip("/"))
+
+    @property
+    def suffix(self) -> str:
+        """As of a ``Path``."""
+        return PurePosixPath(self.url).suffix
+
+    @property
+    def stem(self) -> str:
+        """As of a ``Path``."""
+        return PurePosixPath(self.url).stem
+
+    def is_dir(self) -> bool:
+        """As of a ``Path``."""
+        return bool(self._at[0].isdir(self._at[1]))
+
+    def is_file(self) -> bool:
+        """As of a ``Path``."""
+        return bool(self._at[0].isfile(self._at[1]))
+
+    def iterdir(self) -> Iterator[Remote]:
+        """As of a ``Path``."""
+        return self.glob("*")
+
+    def glob(self, pattern: str) -> Iterator[Remote]:
+        """As of a ``Path``."""
+        filesystem, path = self._at
+        return (Remote(filesystem.unstrip_protocol(found)) for found in filesystem.glob(posixpath.join(path, pattern)))
+
+    def rglob(self, pattern: str) -> Iterator[Remote]:
+        """As of a ``Path``."""
+        return self.glob(f"**/{pattern}")
+
+    def relative_to(self, root: str) -> PurePosixPath:
+        """As of a ``Path``."""
+        return PurePosixPath(self._at[1]).relative_to(Remote(root)._at[1])
+
+    def open(self, mode: str) -> BinaryIO:
+        """As of a ``Path``."""
+        filesystem, path = self._at
+        return io.BufferedReader(filesystem.open(path, mode), _AT_ONCE)
+
+    def read_bytes(self) -> bytes:
+        """As of a ``Path``."""
+        return bytes(self._at[0].cat_file(self._at[1]))
+
+    @property
+    def _at(self) -> tuple[Any, str]:
+        filesystem, path = fsspec.core.url_to_fs(self.url)
+        return filesystem, str(path)
 
 
 class File(NamedTuple):
     """A file and its path below the source's, which is what a rejected record names."""
 
-    path: Path
+    path: Path | Remote
     origin: str
 
 
-def folder(path: str, cure: str = "Set source.path to the folder of the data") -> Path:
-    """The source's folder.
+def folder(path: str, cure: str = "Set source.path to the folder of the data") -> Path | Remote:
+    """The source's folder, on this machine or at any fsspec path.
 
     Raises:
       FileNotFoundError: there is none.
     """
-    if not Path(path).is_dir():
+    found = Remote(path.rstrip("/")) if "://" in path else Path(path)
+    if not found.is_dir():
         raise FileNotFoundError(f"source.path: {path} must be a folder, found none. {cure}")
-    return Path(path)
+    return found
 
 
-def find(root: Path, name: str, key: str) -> list[File]:
+def find(root: Path | Remote, name: str, key: str) -> list[File]:
     """The files that a key of the params names: one file, a pattern, or all files of a folder; sorted.
 
     Raises:
@@ -41,6 +115,8 @@ def find(root: Path, name: str, key: str) -> list[File]:
         found = [path]
     elif path.is_dir():
         found = sorted(entry for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
+    elif isinstance(root, Remote):
+        found = sorted(root.glob(name))
     else:
         found = sorted(Path(entry) for entry in glob.glob(str(Path(glob.escape(str(root))) / name)))
     if not found:
@@ -54,6 +130,6 @@ def find(root: Path, name: str, key: str) -> list[File]:
     return [File(entry, origin(entry, root)) for entry in found]
 
 
-def origin(path: Path, root: Path) -> str:
+def origin(path: Path | Remote, root: Path | Remote) -> str:
     """Path of a file below the source's; bytes of a name that are no UTF-8 are written out."""
-    return os.fsencode(path.relative_to(root).as_posix()).decode(errors="backslashreplace")
+    return os.fsencode(path.relative_to(str(root)).as_posix()).decode(errors="backslashreplace")

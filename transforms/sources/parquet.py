@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ _WANTED: dict[Kind, str] = {
 def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str]) -> Iterator[Row]:
     """Rows of a Parquet file; memory is bounded by its largest row group."""
     try:
-        with pq.ParquetFile(file.path) as parquet:
+        with pq.ParquetFile(file.path if isinstance(file.path, Path) else file.path.open("rb")) as parquet:
             fields = parquet.schema_arrow
             absent = set(columns) - set(optional) - set(fields.names)
             if absent:

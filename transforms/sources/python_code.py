@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import os
 import re
 import warnings
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from transforms.sources import files
 from transforms.sources.blocks import Record, content_ids, rejected
-from transforms.sources.files import File
+from transforms.sources.files import File, Remote
 
 if TYPE_CHECKING:
     from pipeline import params
@@ -35,19 +34,17 @@ def records(source: params.PythonCode) -> Iterator[Record]:
         yield from _functions(file, source.min_characters)
 
 
-def _files(root: Path, packages: tuple[str, ...]) -> list[File]:
+def _files(root: Path | Remote, packages: tuple[str, ...]) -> list[File]:
     """All files of the packages, each once, sorted by path."""
-    found: dict[str, Path] = {}
-    for package in packages or (".",):
+    found: dict[str, Path | Remote] = {}
+    for package in packages or ("",):
         path = root / package
         if PurePosixPath(package).is_absolute() or ".." in PurePosixPath(package).parts:
             raise ValueError(f"source.packages: {package} must be below {root}. Write its path from there")
         if path.is_dir():
-            for folder, below, names in os.walk(path):
-                below[:] = [name for name in below if name not in SKIPPED]
-                for name in names:
-                    if name.endswith(".py"):
-                        found[files.origin(Path(folder) / name, root)] = Path(folder) / name
+            for file in path.rglob("*.py"):
+                if file.is_file() and SKIPPED.isdisjoint(file.relative_to(str(path)).parts[:-1]):
+                    found[files.origin(file, root)] = file
         elif path.is_file() and path.suffix == ".py":
             found[files.origin(path, root)] = path
         else:

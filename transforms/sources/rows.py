@@ -75,7 +75,7 @@ def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
 def _json(file: File, names: tuple[str, ...], optional: Sequence[str]) -> Iterator[Row]:
     absent, first, objects, bad = set(names) - set(optional), "", 0, ""
     value: Any
-    with open(file.path, "rb") as stream:
+    with file.path.open("rb") as stream:
         for number, line, whole in lines(stream):
             if not line.strip():
                 continue
@@ -109,7 +109,7 @@ def _json(file: File, names: tuple[str, ...], optional: Sequence[str]) -> Iterat
 
 
 def _csv(file: File, names: tuple[str, ...], optional: Sequence[str]) -> Iterator[Row]:
-    with open(file.path, "rb") as stream:
+    with file.path.open("rb") as stream:
         source = _CsvLines(stream)
         csv.field_size_limit(LINE_BYTES)
         reader = csv.reader(source, delimiter="\t" if file.path.suffix == ".tsv" else ",", strict=True)
