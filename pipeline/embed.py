@@ -9,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline import params, runner
-from transforms import encoder, text, vector_store
+from transforms import encoder, text, trust, vector_store
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data
 
@@ -22,6 +22,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     fingerprint.cache_clear()
     settings = p.encoders[name]
     encoder.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
+    if settings.trust_remote_code:
+        trust.announce(f"embed@{name}", settings.model)
     shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]
 
     def build(root: beam.Pipeline) -> Any:
@@ -66,6 +68,7 @@ def fingerprint(folder: str, settings: params.Encoder, prompt: str) -> str:
         max_length=settings.max_length,
         dtype=settings.dtype,
         normalise=settings.normalise,
+        **trust.settings(settings.trust_remote_code),
     )
 
 

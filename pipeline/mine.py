@@ -19,6 +19,7 @@ from pipeline import (
     score,
     teach,
 )
+from transforms import encoder
 from transforms.storage import Data
 
 
@@ -32,6 +33,10 @@ def run(params_path: str, root: str, reports: str) -> None:
       ValueError, FileNotFoundError: the params or the source break a rule; says which, and the cure.
     """
     p = params.load(params_path)
+    models: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
+    for settings in models:
+        if settings.model is not None:  # a model that is not there is told of now, not after hours
+            encoder.locate(settings.model, settings.revision)
     data = Data(root)
     ingest.run(data, p)
     for name in p.encoders:

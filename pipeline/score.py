@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import params, runner
-from transforms import arrays, cross_encoder, encoder, lookup, pooling, schema, text, vector_store
+from transforms import arrays, cross_encoder, encoder, lookup, pooling, schema, text, trust, vector_store
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data
 
@@ -21,6 +21,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     cross_encoder.forget()
     encoder.forget()
     _models.cache_clear()
+    if p.scorers[name].trust_remote_code:
+        trust.announce(f"score@{name}", p.scorers[name].model or f"models/{name}")
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(score_shard, data=data, p=p, name=name)
@@ -95,7 +97,8 @@ def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[
         folders = [encoder.locate(settings.model, settings.revision)]
     else:
         folders = [_taught(data, f"models/{name}/fold-{fold}") for fold in range(cross_encoder.FOLDS)]
-    prints = [encoder.fingerprint(folder, max_length=settings.max_length) for folder in folders]
+    shaping = {"max_length": settings.max_length, **trust.settings(settings.trust_remote_code)}
+    prints = [encoder.fingerprint(folder, **shaping) for folder in folders]
     return "+".join(prints), tuple(folders)
 
 

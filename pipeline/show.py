@@ -47,7 +47,8 @@ def summary(params_path: str, root: str, reports: str) -> None:
             f" promises {budget['bound']:.1%} and shows {budget['loss']:.1%}"
             + (f", the leak test {leaked:.1%}." if leaked is not None else ".")
         )
-    console.print(f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html")
+    places = f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html"
+    console.print(escape(places))
 
 
 def _metrics(reports: str) -> dict[str, Any]:
@@ -70,12 +71,17 @@ def triplets(root: str, count: int) -> None:
                 numbers = "  ".join(
                     f"{s} {row[prefix + s]:.3f}" for s in scores if prefix and row[prefix + s] is not None
                 )
-                text = textwrap.shorten(" ".join(row[role].split()), 96, placeholder=" …")
+                text = textwrap.shorten(" ".join(_printable(row[role]).split()), 96, placeholder=" …")
                 console.print(f"[bold]{role:9}[/bold] {escape(text)}" + (f"  [dim]{numbers}[/dim]" if numbers else ""))
             console.print()
             left -= 1
         if left <= 0:
             return
+
+
+def _printable(text: str) -> str:
+    """The text without what would steer the terminal: escape sequences, marks that turn the writing's direction."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def calibrate(params_path: str, root: str, reports: str) -> None:
@@ -110,5 +116,6 @@ def calibrate(params_path: str, root: str, reports: str) -> None:
         drawn = drawn.replace(f"var({variable})", colour)
     written.write_text("frontier.svg", drawn + "\n")
     console.print(
-        f"Half of the positives hidden, {points[0]['queries']} queries: {reports}/frontier.json, {reports}/frontier.svg"
+        f"Half of the positives hidden, {points[0]['queries']} queries:"
+        + escape(f" {reports}/frontier.json, {reports}/frontier.svg")
     )

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import params, runner
-from transforms import arrays, cross_encoder, encoder, lookup, pooling, randomness, schema, text
+from transforms import arrays, cross_encoder, encoder, lookup, pooling, randomness, schema, text, trust
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -28,6 +28,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     """Teach the models of a scorer, one per fold; a scorer that has a model is only noted down."""
     settings = p.scorers[name]
     output = f"models/{name}"
+    if settings.teach and p.encoders[settings.teach.encoder].trust_remote_code:
+        trust.announce(f"teach@{name}", p.encoders[settings.teach.encoder].model)
     data.begin(output)
     note = {"model": settings.model, "revision": settings.revision, "taught": settings.teach is not None}
     data.write_text(f"{staged(output)}/origin.json", json.dumps(note, sort_keys=True) + "\n")
@@ -75,6 +77,7 @@ def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
             learning_rate=settings.teach.learning_rate,
             seed=settings.teach.seed,
             output=folder,
+            trust_remote_code=start.trust_remote_code,
         )
         if not data.local:
             fsspec.core.url_to_fs(data.root)[0].put(f"{folder}/", f"{target}/", recursive=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transforms import encoder, progress, storage
+from transforms import encoder, progress, storage, trust
 
 _LOCK = threading.Lock()
 FOLDS = 2
@@ -36,9 +36,10 @@ class CrossEncoder:
         import sentence_transformers
 
         encoder.hush()
-        self.model = sentence_transformers.CrossEncoder(
-            folder, num_labels=1, max_length=max_length, trust_remote_code=trust_remote_code
-        )
+        with trust.opening(folder):
+            self.model = sentence_transformers.CrossEncoder(
+                folder, num_labels=1, max_length=max_length, **trust.loading(trust_remote_code)
+            )
 
     def score(self, queries: Sequence[str], documents: Sequence[str], *, tokens: int) -> np.ndarray:
         """(n,) float32 scores of n pairs, in their order, on the model's own scale (``CrossEncoder.predict``)."""
@@ -89,6 +90,7 @@ def teach(
     learning_rate: float,
     seed: int,
     output: str,
+    trust_remote_code: bool = False,
 ) -> None:
     """Fine-tune the first layers of an encoder as a cross-encoder, and save it.
 
@@ -99,6 +101,7 @@ def teach(
       max_length: tokens of a pair.
       epochs, batch_size, learning_rate, seed: of the training.
       output: folder to write.
+      trust_remote_code: whether the encoder may bring code of its own.
     """
     import datasets
     import transformers
@@ -107,7 +110,8 @@ def teach(
 
     transformers.set_seed(seed)
     encoder.hush()
-    model = _untaught(folder, layers, max_length)
+    with trust.opening(folder):
+        model = _untaught(folder, layers, max_length, trust_remote_code)
     data = datasets.Dataset.from_dict(
         {"query": list(queries), "document": list(documents), "label": labels.astype(float).tolist()}
     )
@@ -145,7 +149,7 @@ def teach(
             raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
-def _untaught(folder: str, layers: int, max_length: int) -> Any:
+def _untaught(folder: str, layers: int, max_length: int, trust_remote_code: bool) -> Any:
     """A cross-encoder of the first layers of an encoder: the mean of its tokens, and one linear unit.
 
     An encoder's first layers have no useful [CLS], so the mean it was trained with is kept; without dropout, with its
@@ -158,7 +162,14 @@ def _untaught(folder: str, layers: int, max_length: int) -> Any:
     from sentence_transformers.models import Pooling
 
     quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    transformer = Transformer(folder, max_seq_length=max_length, config_kwargs={"num_hidden_layers": layers, **quiet})
+    where = trust.loading(trust_remote_code)
+    transformer = Transformer(
+        folder,
+        max_seq_length=max_length,
+        model_kwargs=dict(where),
+        processor_kwargs=dict(where),
+        config_kwargs={"num_hidden_layers": layers, **quiet, **where},
+    )
     transformer.model.get_input_embeddings().weight.requires_grad = False
     width = int(transformer.model.config.hidden_size)
     unit = Dense(width, 1, activation_function=torch.nn.Identity(), module_output_name="scores")

