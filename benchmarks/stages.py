@@ -1,4 +1,4 @@
-"""Two stages against the bare library that does their work, in turn in one process.
+"""Two stages against the bare library that does their work, and what bfloat16 gains, in turn in one process.
 
 Usage: python -m benchmarks.stages [--data FOLDER] [--texts 1500] [--documents 100000] [--queries 2000]
        [--repeats 3] [--output]
@@ -6,12 +6,14 @@ Usage: python -m benchmarks.stages [--data FOLDER] [--texts 1500] [--documents 1
 embed, all of it (loading, reading, hashing, writing), against loading the same model and its ``encode`` of the same
 texts, in batches of as many texts as our token budget makes on average; and retrieve with an exact index, all of it,
 against ``IndexFlatIP.search`` of the same arrays in memory. FOLDER is a BEIR folder; without one the texts are this
-Python's own modules. Each side runs ``--repeats`` times, in turn; one JSON object with medians and their ratio.
+Python's own modules. bfloat16 (``encoders.*.dtype``) embeds the same texts, and the ten nearest of each are compared
+with float32's. Each side runs ``--repeats`` times, in turn; one JSON object with medians and their ratio.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import pathlib
 import shutil
@@ -85,9 +87,27 @@ def embedding(folder: pathlib.Path | None, texts: int, repeats: int, work: pathl
         fresh.encode(given, batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
         return time.monotonic() - started
 
-    return {"texts": len(given), "tokens": int(np.sum(lengths)), "batch": batch} | in_turn(
+    found = {}
+
+    def as_type(dtype: str) -> float:
+        fast = encoder.load(folder_of_model, LENGTH, dtype)
+        started = time.monotonic()
+        found[dtype] = fast.encode(given, prompt="", normalise=True, tokens=p.encoders["minilm"].tokens_per_batch)
+        return time.monotonic() - started
+
+    result = {"texts": len(given), "tokens": int(np.sum(lengths)), "batch": batch} | in_turn(
         {"stage": stage, "encode": bare}, repeats
     )
+    encoder.forget()
+    types = in_turn({dtype: functools.partial(as_type, dtype) for dtype in ("bfloat16", "float32")}, repeats)
+    cosines = [found[dtype] @ found[dtype].T for dtype in ("bfloat16", "float32")]
+    near = [np.argsort(-cosine, axis=1)[:, 1:11] for cosine in cosines]
+    shared = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(*near, strict=True)])
+    types |= {
+        "top_10_shared": round(float(shared), 4),
+        "cosine_off_by": round(float(np.abs(cosines[0] - cosines[1]).max()), 4),
+    }
+    return result | {"bfloat16": types}
 
 
 def beir_folder(folder: pathlib.Path, target: pathlib.Path, texts: int) -> None:
