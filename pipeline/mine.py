@@ -32,7 +32,8 @@ def run(params_path: str, root: str, reports: str) -> None:
       ValueError, FileNotFoundError: the params or the source break a rule; says which, and the cure.
     """
     p = params.load(params_path)
-    for settings in (*p.encoders.values(), *p.scorers.values()):
+    named: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
+    for settings in named:
         if settings.model is not None:  # a model that is not there is told of now, not after hours
             encoder.locate(settings.model, settings.revision)
     data = Data(root)
