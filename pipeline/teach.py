@@ -85,9 +85,12 @@ def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
 
 
 def _examples(data: Data, settings: params.Teach, fold: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Training pairs: n query texts, (n,) document rows, (n,) labels; positives, and candidates drawn by hash."""
+    """Training pairs: n query texts, (n,) document rows, (n,) labels; positives, and candidates drawn by hash.
+
+    They are in the order of a hash of the query and of the document's row, whatever shards the queries lie in.
+    """
     texts: list[str] = []
-    rows, labels = [], []
+    keys, rows, labels = [], [], []
     for shard in data.shards("queries"):
         queries = data.read("queries", shard, ["query_id", "text", "near_group"])
         pairs = data.read("pairs", shard, ["query_id", "document_id", "document_row", *schema.RELATIONS])
@@ -104,13 +107,18 @@ def _examples(data: Data, settings: params.Teach, fold: int) -> tuple[list[str],
         chosen = others[of_pair] & (positive | (eligible & (place < quota[of_pair])))
         strings = queries["text"].to_pylist()
         texts += [strings[i] for i in of_pair[chosen]]
+        names = randomness.id_words(queries["query_id"])
+        keys.append(names[of_pair[chosen]])
         rows.append(pairs["document_row"].to_numpy()[chosen])
         labels.append(positive[chosen])
         query, drawn = _easy(data, settings, queries, pairs, of_pair, others)
         texts += [strings[i] for i in query]
+        keys.append(names[query])
         rows.append(drawn)
         labels.append(np.zeros(len(drawn), bool))
-    return texts, np.concatenate(rows), np.concatenate(labels)
+    row = np.concatenate(rows)
+    order = np.lexsort((row, np.concatenate(keys)))
+    return [texts[i] for i in order], row[order], np.concatenate(labels)[order]
 
 
 def _easy(

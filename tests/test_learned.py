@@ -309,6 +309,12 @@ def test_the_gap_is_to_the_mean_of_the_positives_but_the_one_left_out(seed):
         assert found[row] == pytest.approx(expected, nan_ok=True)
 
 
+def test_where_all_positives_are_hidden_there_is_no_gap():
+    nothing = np.array([], np.int64)
+    found = features.gap(np.array([0, 1]), np.array([0.5, 0.25]), np.array([-1, -1]), nothing, nothing.astype(float), 2)
+    assert np.isnan(found).all()
+
+
 @TINY
 @given(st.integers(0, 2**32), st.sampled_from([3, 1 << 18]))
 def test_shared_labels_are_those_of_other_queries(seed, block):

@@ -82,8 +82,8 @@ def gap(
     """
     scored = np.isfinite(positive_scores)
     value = np.where(scored, positive_scores, 0.0)
-    total = np.bincount(positive_query, value, minlength=queries)[query]
-    count = np.bincount(positive_query, scored, minlength=queries)[query]
+    total = np.bincount(positive_query, value, minlength=queries).astype(np.float64)[query]  # of nothing: int
+    count = np.bincount(positive_query, scored, minlength=queries).astype(np.float64)[query]
     some = np.flatnonzero(left_out >= 0)
     total[some] -= value[left_out[some]]
     count[some] -= scored[left_out[some]]
