@@ -46,7 +46,10 @@ _CURES = {
 @functools.cache
 def _filesystem(root: str) -> tuple[Any, str]:
     # Workers write what another process lists: a remembered listing would miss it.
-    filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
+    try:
+        filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
+    except ImportError as error:
+        raise ValueError(f"{root}: needs a package for such paths: {error}. For gs://: pip install gcsfs") from None
     return filesystem, path.rstrip("/")
 
 
