@@ -45,7 +45,7 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
         models[name] = embed.fingerprint(folder, settings, settings.document_prompt)
     for name in p.scorers:
         table = data.read(f"scores/{name}", data.shards(f"scores/{name}")[0], ["query_id"])
-        models[name] = (table.schema.metadata or {}).get(b"gangue.fingerprint", b"").decode()
+        models[name] = (table.schema.metadata or {}).get(schema.FINGERPRINT, b"").decode()
     ruled = judging.in_force(data, p).filter
     return {
         "params": recipe_params(p),

@@ -11,7 +11,7 @@ from transforms import arrays, schema, text
 from transforms.shards import Counts
 from transforms.storage import Data
 
-FINGERPRINT = b"gangue.fingerprint"
+FINGERPRINT = schema.FINGERPRINT
 
 
 def overlapping(shard: str, files: Sequence[str]) -> list[str]:
