@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: mine test install lint format lock
+.PHONY: mine test soak install lint format lock
 
 mine: install
 	@$(BIN)/dvc repro
@@ -16,6 +16,15 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+# Hours, not minutes: killed everywhere, any input, any disaster, many corpora against the oracle.
+soak: install
+	$(BIN)/python -m benchmarks.kills --output benchmarks/results/kills.json
+	$(BIN)/python -m benchmarks.kills --kills 8 --signal SIGTERM --output benchmarks/results/kills_sigterm.json
+	$(BIN)/python -m benchmarks.kills --kills 8 --signal SIGINT --output benchmarks/results/kills_sigint.json
+	$(BIN)/python -m benchmarks.disasters --output benchmarks/results/disasters.json
+	$(BIN)/python -m benchmarks.fuzz --output benchmarks/results/fuzz.json
+	GANGUE_CORPORA=20 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_oracle.py
 
 install: .venv/installed stdlib
 

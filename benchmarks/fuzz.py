@@ -173,7 +173,7 @@ def end(seed: int) -> tuple[str, str]:
                 found.add(block.dataset)
         except (ValueError, OSError) as error:
             shown = str(error).replace(folder, "/source")
-            form = type(error) in (ValueError, FileNotFoundError, PermissionError) and _CURE.match(shown)
+            form = not isinstance(error, UnicodeError) and _CURE.match(shown)
             return ("error", "") if form else ("not in form", f"{type(error).__name__}: {shown[:300]}")
         except Exception as error:
             return "traceback", f"{type(error).__name__}: {str(error)[:300]}"

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from transforms import schema, text
 from transforms.storage import Data, shard_names
-from transforms.vector_store import FINGERPRINT
 
 ENCODERS = ("one", "two")
 EACH, BOTH = 120, 40  # candidates of each retriever, and how many of them both found
@@ -44,7 +43,7 @@ def write(
                 found /= np.linalg.norm(found, axis=1, keepdims=True)
                 column = pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), dimensions)
                 table = pa.table([hashes, column], schema=schema.vectors(dimensions))
-                table = table.replace_schema_metadata({FINGERPRINT: "random"})
+                table = table.replace_schema_metadata({schema.FINGERPRINT: "random"})
                 data.write(f"vectors/{encoder}/{dataset}", shard, table, suffix=".arrow")
     for shard, part in _parts(queries, queries_per_shard):
         row = _candidates(part, documents)[:, -1]

@@ -17,7 +17,6 @@ from pipeline import judging, params, runner
 from transforms import lookup, schema, text, views
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
-from transforms.vector_store import FINGERPRINT
 
 RECIPE = b"gangue.recipe"
 _LIBRARIES = ("apache-beam", "bm25s", "faiss-cpu", "gangue", "numpy", "pyarrow", "sentence-transformers", "torch")
@@ -44,7 +43,7 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
     models = {}
     for name, dataset in made.items():
         found = data.read(dataset, data.shards(dataset)[0], ["query_id"] if name in p.scorers else None)
-        models[name] = (found.schema.metadata or {}).get(FINGERPRINT, b"").decode()
+        models[name] = (found.schema.metadata or {}).get(schema.FINGERPRINT, b"").decode()
     ruled = judging.in_force(data, p).filter
     return {
         "params": recipe_params(p),

@@ -68,9 +68,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names(self) -> Params:
-        both = sorted(set(self.retrievers) & set(self.scorers))
-        if both:
-            raise ValueError(f"a retriever and a scorer must not share a name, got {', '.join(both)}")
+        for others, what in ((self.retrievers, "a retriever"), (self.encoders, "an encoder")):
+            if both := sorted(set(others) & set(self.scorers)):
+                raise ValueError(f"{what} and a scorer must not share a name, got {', '.join(both)}")
         for name, retriever in self.retrievers.items():
             if isinstance(retriever, Dense):
                 _known(f"retrievers.{name}.encoder", retriever.encoder, self.encoders)

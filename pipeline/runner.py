@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import argparse
 import contextlib
 import importlib
@@ -170,9 +169,9 @@ def _notice(failed: threading.ExceptHookArgs) -> None:
     name = failed.thread.name if failed.thread else ""
     if name == "run_worker":
         _deaths.append(str(failed.exc_value))
-        if _watched.is_set():
-            _thread.interrupt_main()
-    elif name != "read_grpc_client_inputs":  # which hears of it too
+        if _watched.is_set() and callable(signal.getsignal(signal.SIGINT)):  # it is not stopping already
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it where it waits
+    elif name not in ("read_grpc_client_inputs", "beam_control_read"):  # which hear of it too
         threading.__excepthook__(failed)
 
 

@@ -76,7 +76,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
     table = pa.table(
         [pairs["query_id"], pairs["document_id"], query_hash, document_hash, pa.array(scores, pa.float32())],
         schema=schema.SCORES,
-    ).replace_schema_metadata({vector_store.FINGERPRINT: fingerprint})
+    ).replace_schema_metadata({schema.FINGERPRINT: fingerprint})
     data.write(f"scores/{name}", shard, table)
     return Counts(
         {
@@ -117,7 +117,7 @@ def _known(
         table
         for name in vector_store.overlapping(shard, data.files(dataset))
         if (table := _readable(data, dataset, name)) is not None
-        and (table.schema.metadata or {}).get(vector_store.FINGERPRINT) == fingerprint.encode()
+        and (table.schema.metadata or {}).get(schema.FINGERPRINT) == fingerprint.encode()
     ]
     scores = np.full(len(query_hash), np.nan, np.float32)
     if not earlier:

@@ -36,6 +36,7 @@ class CrossEncoder:
         import sentence_transformers
 
         encoder.hush()
+        encoder.keep_freed_memory()
         with trust.opening(folder):
             self.model = sentence_transformers.CrossEncoder(
                 folder, num_labels=1, max_length=max_length, **trust.loading(trust_remote_code)
@@ -110,6 +111,7 @@ def teach(
 
     transformers.set_seed(seed)
     encoder.hush()
+    encoder.keep_freed_memory()
     with trust.opening(folder):
         model = _untaught(folder, layers, max_length, trust_remote_code)
     data = datasets.Dataset.from_dict(

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import arrays, text
+from transforms import arrays, schema, text
 from transforms.storage import Data
 
 CACHE_BYTES = 256 << 20  # decoded shards kept at hand by each lookup
@@ -71,6 +71,11 @@ class Vectors:
 
     def __init__(self, data: Data, dataset: str) -> None:
         self._tables = [data.read(dataset, shard) for shard in data.shards(dataset)]
+        models = {(table.schema.metadata or {}).get(schema.FINGERPRINT) for table in self._tables}
+        if len(models) > 1:  # embed was stopped halfway through another model's
+            raise ValueError(
+                f"{data.path(dataset)}: all vectors must be of one model, found {len(models)}. Embed again: dvc repro"
+            )
         self.offsets = np.concatenate([[0], np.cumsum([len(t) for t in self._tables])]).astype(np.int64)
         self.blocks = [arrays.matrix(table) for table in self._tables]
         self.present = [arrays.present(table) for table in self._tables]

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 HASH = pa.binary(16)  # BLAKE2b-128 of a text
+FINGERPRINT = b"gangue.fingerprint"  # metadata of vectors and scores: what they depend on beside the texts
 
 DOCUMENTS = pa.schema(
     [

@@ -11,8 +11,6 @@ from transforms import arrays, schema, text
 from transforms.shards import Counts
 from transforms.storage import Data
 
-FINGERPRINT = b"gangue.fingerprint"
-
 
 def overlapping(shard: str, files: Sequence[str]) -> list[str]:
     """The files whose range of hashes meets the shard's, whatever count they were cut for.
@@ -73,7 +71,7 @@ def complete(
     flat = pa.array(rows.reshape(-1), pa.float32())
     column = pa.FixedSizeListArray.from_arrays(flat, dimensions, mask=pa.array(~finite))
     table = pa.table([hashes, column], schema=schema.vectors(dimensions))
-    data.write(dataset, shard, table.replace_schema_metadata({FINGERPRINT: fingerprint}), suffix=".arrow")
+    data.write(dataset, shard, table.replace_schema_metadata({schema.FINGERPRINT: fingerprint}), suffix=".arrow")
     counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
     counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
     return counts, finite
@@ -85,7 +83,7 @@ def _read(data: Data, dataset: str, name: str, fingerprint: str) -> tuple[np.nda
         table = data.read(dataset, name.partition(".")[0])
     except (ValueError, FileNotFoundError):
         return None
-    if (table.schema.metadata or {}).get(FINGERPRINT) != fingerprint.encode() or not len(table):
+    if (table.schema.metadata or {}).get(schema.FINGERPRINT) != fingerprint.encode() or not len(table):
         return None
     present = arrays.present(table)
     return text.hash_words(table["content_hash"])[present], arrays.matrix(table)[present]
