@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: mine test soak install lint format lock
+.PHONY: mine test soak bench install lint format lock
 
 mine: install
 	@$(BIN)/dvc repro
@@ -25,6 +25,18 @@ soak: install
 	$(BIN)/python -m benchmarks.disasters --output benchmarks/results/disasters.json
 	$(BIN)/python -m benchmarks.fuzz --output benchmarks/results/fuzz.json
 	GANGUE_CORPORA=20 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_oracle.py
+
+# Hours too: the figures of docs/benchmarks.md, those on real collections with BEIR="FOLDER ...".
+bench: install
+	$(BIN)/python -m benchmarks.stages --output
+	$(BIN)/python -m benchmarks.candidates --output 20m
+	$(BIN)/python -m benchmarks.growth --output
+	@for folder in $(BEIR); do \
+	  for name in frontier budget students changes against_sentence_transformers; do \
+	    $(BIN)/python -m benchmarks.$$name --data $$folder --output $$(basename $$folder) || exit 1; \
+	  done; \
+	done
+	$(BIN)/python -m benchmarks.pictures
 
 install: .venv/installed stdlib
 
