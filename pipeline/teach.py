@@ -28,9 +28,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     """Teach the models of a scorer, one per fold; a scorer that has a model is only noted down."""
     settings = p.scorers[name]
     output = f"models/{name}"
-    data.begin(output)
     note = {"model": settings.model, "revision": settings.revision, "taught": settings.teach is not None}
-    data.write_text(f"{staged(output)}/origin.json", json.dumps(note, sort_keys=True) + "\n")
 
     def build(root: beam.Pipeline) -> Any:
         folds = list(range(cross_encoder.FOLDS)) if settings.teach else []
@@ -40,8 +38,10 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     if settings.teach:
         per_positive = 1 + settings.teach.negatives + settings.teach.random
         rows = sum(data.rows("positives")) * per_positive * settings.teach.epochs
-    counts = runner.run(f"teach@{name}", build, data, p.beam, rows=rows, flags=flags)
-    data.publish(output)
+    with data.staging(output):
+        data.write_text(f"{staged(output)}/origin.json", json.dumps(note, sort_keys=True) + "\n")
+        counts = runner.run(f"teach@{name}", build, data, p.beam, rows=rows, flags=flags)
+        data.publish(output)
     return counts
 
 
