@@ -26,10 +26,10 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     Raises:
       ValueError: no cut can be promised to keep it; says what would help.
     """
-    data.begin("calibration")
     if p.filter.max_false_negatives is None:
-        data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps({"cut": p.filter.cut}) + "\n")
-        data.publish("calibration")
+        with data.staging("calibration"):
+            data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps({"cut": p.filter.cut}) + "\n")
+            data.publish("calibration")
         return Counts()
     ruled = judging.judge_of(data, p)
     filters = [ruled.filter.with_cut(cut) for cut in frontier.cuts(data, p, ruled.filter)]

@@ -28,11 +28,11 @@ EXAMPLES = "examples"
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Teach the models, one per fold of queries, and judge every pair by the one that did not see its query."""
-    data.begin("relevance")
     if not p.filter.learns:
         note = {"usable": False, "reason": "no rule of filter is learned", "features": []}
-        data.write_text(f"{staged('relevance')}/{describing.MODEL}", json.dumps(note) + "\n")
-        data.publish("relevance")
+        with data.staging("relevance"):
+            data.write_text(f"{staged('relevance')}/{describing.MODEL}", json.dumps(note) + "\n")
+            data.publish("relevance")
         return Counts()
     pairs = sum(data.rows("pairs"))
 

@@ -34,12 +34,12 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         shards = root | beam.Create(data.shards("queries"))
         return shards | "Search" >> ForEachShard(work, after=indexed)
 
-    counts = runner.run(
-        f"retrieve@{name}", build, data, p.beam, writes=writes, rows=sum(data.rows("queries")), flags=flags
-    )
-    if isinstance(settings, params.Dense) and settings.index != "Flat":
-        data.publish(f"indexes/{name}/faiss")
-    data.begin(f"indexes/{name}/frequencies")  # they are in the vocabulary now
+    rows = sum(data.rows("queries"))
+    with data.staging(f"indexes/{name}/faiss", f"indexes/{name}/frequencies"):
+        counts = runner.run(f"retrieve@{name}", build, data, p.beam, writes=writes, rows=rows, flags=flags)
+        if isinstance(settings, params.Dense) and settings.index != "Flat":
+            data.publish(f"indexes/{name}/faiss")
+        data.begin(f"indexes/{name}/frequencies")  # they are in the vocabulary now
     return counts
 
 

@@ -111,19 +111,13 @@ def run(
         raise ValueError(
             f"--data: must be where Dataflow's workers can reach it, got {data.root}. Name a bucket: --data gs://BUCKET/JOB"
         )
-    for dataset in writes:
-        data.begin(dataset)
-    lookup.forget()
-    started = time.monotonic()
-    try:
+    with data.staging(*writes):
+        lookup.forget()
+        started = time.monotonic()
         counts = _execute(stage, build, settings, rows, flags)
         for dataset, shards in in_place.items():
             data.sweep(dataset, shards)
         reconcile(stage, counts, data, [*map(staged, writes), *in_place])
-    except BaseException:
-        for dataset in writes:
-            data.begin(dataset)
-        raise
     for dataset in writes:
         data.publish(dataset)
     seconds = time.monotonic() - started

@@ -28,24 +28,22 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     """Teach the models of a scorer, one per fold; a scorer that has a model is only noted down."""
     settings = p.scorers[name]
     output = f"models/{name}"
-    if settings.teach and p.encoders[settings.teach.encoder].trust_remote_code:
-        trust.announce(f"teach@{name}", p.encoders[settings.teach.encoder].model)
-    data.begin(output)
-    note = {"model": settings.model, "revision": settings.revision, "taught": settings.teach is not None}
-    data.write_text(f"{staged(output)}/origin.json", json.dumps(note, sort_keys=True) + "\n")
-
-    if settings.teach is None:
-        data.publish(output)
-        return Counts()
+    teach, note = settings.teach, {"model": settings.model, "revision": settings.revision}
+    if teach and p.encoders[teach.encoder].trust_remote_code:
+        trust.announce(f"teach@{name}", p.encoders[teach.encoder].model)
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(teach_fold, data=data, p=p, name=name)
         return root | beam.Create(range(cross_encoder.FOLDS)) | ForEachShard(work, hints=p.beam.hints)
 
-    per_positive = 1 + settings.teach.negatives + settings.teach.random
-    rows = sum(data.rows("positives")) * per_positive * settings.teach.epochs
-    counts = runner.run(f"teach@{name}", build, data, p.beam, rows=rows, flags=flags)
-    data.publish(output)
+    counts = Counts()
+    with data.staging(output):
+        taught = json.dumps(note | {"taught": teach is not None}, sort_keys=True)
+        data.write_text(f"{staged(output)}/origin.json", taught + "\n")
+        if teach:
+            rows = sum(data.rows("positives")) * (1 + teach.negatives + teach.random) * teach.epochs
+            counts = runner.run(f"teach@{name}", build, data, p.beam, rows=rows, flags=flags)
+        data.publish(output)
     return counts
 
 

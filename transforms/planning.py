@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from typing import Any
 
@@ -23,6 +24,7 @@ from transforms.rejection import (
 from transforms.runs import AREA, Runs, hash_column
 from transforms.shards import Counts
 from transforms.sources.blocks import Dataset
+from transforms.storage import writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +189,9 @@ def _near_groups(
     # On disk, for they are 512 bytes a record: the only thing here that would not fit.
     with tempfile.TemporaryFile(dir=found.data.path(AREA) if found.data.local else None) as file:
         shape = (len(records), duplicates.PERMUTATIONS)
+        if hasattr(os, "posix_fallocate"):  # or a full disk would kill the process where it touches the mapping
+            with writing(found.data.path(AREA)):
+                os.posix_fallocate(file.fileno(), 0, max(1, 4 * len(records) * duplicates.PERMUTATIONS))
         matrix: np.ndarray = np.memmap(file, np.uint32, "w+", shape=shape)
         run, row = found.located(dataset, records)
         order = np.lexsort((row, run))

@@ -229,6 +229,18 @@ class Data:
             if filesystem.exists(leftover):
                 filesystem.rm(leftover, recursive=True)
 
+    @contextlib.contextmanager
+    def staging(self, *datasets: str) -> Iterator[None]:
+        """Stage datasets anew; what was staged is thrown away if that fails."""
+        for dataset in datasets:
+            self.begin(dataset)
+        try:
+            yield
+        except BaseException:
+            for dataset in datasets:
+                self.begin(dataset)
+            raise
+
     def publish(self, dataset: str) -> None:
         """Put the staged shards in the place of the dataset."""
         filesystem, _ = _filesystem(self.root)
