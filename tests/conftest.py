@@ -7,6 +7,10 @@ import pathlib
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("gangue", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("gangue")
 
 
 @pytest.fixture

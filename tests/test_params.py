@@ -153,3 +153,17 @@ def test_a_file_that_is_no_params_file_is_refused(tmp_path, content, message):
 def test_a_missing_params_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.yaml: params file must exist"):
         params.load(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(("section", "what"), [("encoders", "an encoder"), ("retrievers", "a retriever")])
+def test_a_scorer_must_have_a_name_of_its_own(section, what):
+    values = {
+        "source": {"kind": "beir", "path": "x"},
+        "encoders": {"one": {"model": "m"}},
+        "retrievers": {"dense": {"kind": "dense", "encoder": "one"}},
+        "filter": {"kind": "naive"},
+        "sample": {"kind": "top", "score": "dense"},
+    }
+    name = next(iter(values[section]))
+    with pytest.raises(ValueError, match=f"{what} and a scorer must not share a name, got {name}"):
+        params.parse(values | {"scorers": {name: {"model": "m"}}})

@@ -16,7 +16,7 @@ import yaml
 from models import static_encoder
 
 from benchmarks import fuzz, kills
-from pipeline import describing, params, runner
+from pipeline import describing, ingest, params, runner
 from transforms import checksums, dense, encoder, lookup, storage, vector_store
 from transforms.storage import Data, shard_names
 
@@ -204,7 +204,7 @@ def test_other_programs_can_check_the_pages_of_a_shard(tmp_path):
     assert pq.read_table(path, page_checksum_verification=True).equals(TABLE)
     content = bytearray(path.read_bytes())
     column = pq.read_metadata(path).row_group(0).column(0)
-    content[column.dictionary_page_offset + column.total_compressed_size - 1] ^= 1
+    content[column.data_page_offset + column.total_compressed_size - 1] ^= 1
     path.write_bytes(content)
     with pytest.raises(OSError, match="CRC"):
         pq.read_table(path, page_checksum_verification=True)
@@ -269,14 +269,15 @@ def test_params_that_change_while_a_stage_runs_are_noticed(tmp_path, monkeypatch
     path = tmp_path / "params.yaml"
     path.write_text(json.dumps(values))
 
-    def stage(data, p, flags=()):
+    def run(data, p, flags=()):
         if data.root == "changed":
             path.write_text(json.dumps(values | {"cluster": {"clusters": 5}}))
 
     for root, code in (("same", 0), ("changed", 1)):
+        monkeypatch.setattr(ingest, "run", run)
         monkeypatch.setattr(sys, "argv", ["ingest", "--data", root, "--params", str(path)])
         with pytest.raises(SystemExit) as ended:
-            runner.main("ingest", stage)
+            runner.main("ingest", run)
         assert ended.value.code == code
     said = capsys.readouterr().err.strip()
     assert re.fullmatch(rf"gangue: {path}: must not change while a stage runs, .* Run the same command again", said)

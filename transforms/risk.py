@@ -7,7 +7,7 @@ on a line from strict to loose; a loss must not fall on the way, so each is take
 from __future__ import annotations
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 
 def expected_bound(mean: np.ndarray, queries: int) -> np.ndarray:
@@ -29,27 +29,20 @@ def confident_bound(mean: np.ndarray, queries: int, confidence: float) -> np.nda
     >>> confident_bound(np.array([0.0, 0.01]), 200, 0.9).round(4).tolist()
     [0.0114, 0.0332]
     """
-    result = np.ones(len(mean))
-    for place, value in enumerate(mean):
-        low, high = float(value), 1.0
-        for _ in range(40):  # the smallest risk that the mean refutes, by bisection
-            middle = (low + high) / 2
-            low, high = (low, middle) if _p_value(value, middle, queries) <= 1 - confidence else (middle, high)
-        result[place] = high
-    return result
+    low, high = mean.astype(np.float64), np.ones(len(mean))
+    for _ in range(40):  # the smallest risk that the mean refutes, by bisection
+        middle = (low + high) / 2
+        refuted = _p_value(mean, middle, queries) <= 1 - confidence
+        low, high = np.where(refuted, low, middle), np.where(refuted, middle, high)
+    return high
 
 
-def _p_value(mean: float, risk: float, queries: int) -> float:
-    """How likely so low a mean is under this risk, at most."""
-    low, high = min(mean, risk), risk
-    distance = 0.0
-    if low > 0:
-        distance += low * np.log(low / high)
-    if low < 1 and high < 1:
-        distance += (1 - low) * np.log((1 - low) / (1 - high))
-    hoeffding = np.exp(-queries * distance)
-    bentkus = np.e * scipy.stats.binom.cdf(np.ceil(queries * mean), queries, risk)
-    return float(min(hoeffding, bentkus, 1.0))
+def _p_value(mean: np.ndarray, risk: np.ndarray, queries: int) -> np.ndarray:
+    """(c,) how likely so low a mean is under this risk, at most."""
+    low = np.minimum(mean, risk)
+    distance = scipy.special.rel_entr(low, risk) + scipy.special.rel_entr(1 - low, 1 - risk)
+    bentkus = np.e * scipy.special.bdtr(np.ceil(queries * mean), queries, risk)
+    return np.asarray(np.minimum(np.minimum(np.exp(-queries * distance), bentkus), 1.0))
 
 
 def loosest(bounds: np.ndarray, budget: float) -> int:
