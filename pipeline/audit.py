@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pydantic
 
-from pipeline import describing, invariants, judging, leak, lineage, params, propensity, report, runner
+from pipeline import commandline, describing, invariants, judging, leak, lineage, params, propensity, report, runner
 from pipeline.evidence import Evidence, collect
 from pipeline.export import RECIPE
 from transforms import lookup, statistics
@@ -149,4 +149,4 @@ def main(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 
 if __name__ == "__main__":
-    runner.main("audit", main)
+    commandline.main("audit", main)

@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from pipeline import frontier, judging, params, propensity, runner
+from pipeline import commandline, frontier, judging, params, propensity, runner
 from transforms import risk
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -98,4 +98,4 @@ def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
 
 
 if __name__ == "__main__":
-    runner.main("calibrate", run)
+    commandline.main("calibrate", run)

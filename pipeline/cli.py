@@ -23,11 +23,11 @@ def _main() -> None:
 def _reported(command: Callable[[], None]) -> typer.Exit:
     """Run a command and report its errors; Ctrl-C may come while the libraries load."""
     try:
-        from pipeline import runner
+        from pipeline import commandline
     except KeyboardInterrupt:
         print("gangue: interrupted before anything began", file=sys.stderr)  # noqa: T201
         return typer.Exit(130)
-    return typer.Exit(runner.report_errors(command))
+    return typer.Exit(commandline.report_errors(command))
 
 
 @app.command()

@@ -10,7 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, runner
+from pipeline import commandline, params, runner
 from transforms import arrays, clustering, lookup, schema
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, shard_names, staged
@@ -85,4 +85,4 @@ def assign_shard(shard: str, data: Data, name: str) -> Counts:
 
 
 if __name__ == "__main__":
-    runner.main("cluster", run, lambda p: list(p.encoders))
+    commandline.main("cluster", run, lambda p: list(p.encoders))

@@ -8,7 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline import params, runner
+from pipeline import commandline, params, runner
 from transforms import encoder, text, trust, vector_store
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data
@@ -73,4 +73,4 @@ def fingerprint(folder: str, settings: params.Encoder, prompt: str) -> str:
 
 
 if __name__ == "__main__":
-    runner.main("embed", run, lambda p: list(p.encoders))
+    commandline.main("embed", run, lambda p: list(p.encoders))

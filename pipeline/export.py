@@ -13,7 +13,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import judging, params, runner
+from pipeline import commandline, judging, params, runner
 from transforms import lookup, schema, text, views
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -122,4 +122,4 @@ def card(p: params.Params, recipe: str) -> str:
 
 
 if __name__ == "__main__":
-    runner.main("export", run)
+    commandline.main("export", run)

@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import judging, params, runner
+from pipeline import commandline, judging, params, runner
 from transforms import arrays, rules, schema
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -68,4 +68,4 @@ def judged(loaded: judging.Shard, p: params.Params) -> int:
 
 
 if __name__ == "__main__":
-    runner.main("filter", run)
+    commandline.main("filter", run)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 
-from pipeline import params, runner
+from pipeline import commandline, params, runner
 from transforms import progress, runs, sources, tasks
 from transforms.gathering import gather
 from transforms.planning import Cut, plan
@@ -54,4 +54,4 @@ def _build(root: beam.Pipeline, data: Data, found: runs.Runs, p: params.Params) 
 
 
 if __name__ == "__main__":
-    runner.main("ingest", run)
+    commandline.main("ingest", run)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import threadpoolctl
 
-from pipeline import describing, judging, params, runner
+from pipeline import commandline, describing, judging, params, runner
 from transforms import arrays, pooling, randomness, relevance, schema
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -145,4 +145,4 @@ def judge_shard(shard: str, data: Data, p: params.Params) -> Counts:
 
 
 if __name__ == "__main__":
-    runner.main("learn", run)
+    commandline.main("learn", run)

@@ -6,6 +6,7 @@ from pipeline import (
     audit,
     calibrate,
     cluster,
+    commandline,
     embed,
     export,
     filter,
@@ -14,7 +15,6 @@ from pipeline import (
     params,
     pool,
     retrieve,
-    runner,
     sample,
     score,
     teach,
@@ -55,4 +55,4 @@ def run(params_path: str, root: str, reports: str) -> None:
     sample.run(data, p)
     export.run(data, p)
     audit.run(data, p, reports=reports)
-    runner.check_unchanged(params_path, p)
+    commandline.check_unchanged(params_path, p)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import threadpoolctl
 
-from pipeline import params, retrievers, runner
+from pipeline import commandline, params, retrievers, runner
 from pipeline.searching import search
 from transforms import arrays, clustering, lookup, pooling, randomness, relations, schema
 from transforms.dense import DenseRetriever
@@ -150,4 +150,4 @@ def _next_cluster(
 
 
 if __name__ == "__main__":
-    runner.main("pool", run)
+    commandline.main("pool", run)

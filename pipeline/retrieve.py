@@ -10,7 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, retrievers, runner
+from pipeline import commandline, params, retrievers, runner
 from pipeline.indexing import index_documents
 from pipeline.searching import Hits, search, short_queries
 from transforms import arrays, dense, lookup, relations, schema
@@ -106,4 +106,4 @@ def measure_recall(
 
 
 if __name__ == "__main__":
-    runner.main("retrieve", run, lambda p: list(p.retrievers))
+    commandline.main("retrieve", run, lambda p: list(p.retrievers))

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import importlib
 import logging
 import pathlib
 import re
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import params
+from pipeline import params, workers
 from transforms import lookup, progress
 from transforms.shards import NAMESPACE, Counts
 from transforms.storage import Data, staged
@@ -30,10 +25,6 @@ _REFUSED = {
     "DaskRunner": "Beam's Dask runner drops what finish_bundle emits and runs only the last leaf",
     "BundleBasedDirectRunner": "Beam's BundleBasedDirectRunner loses the counters of every step that waits for another",
 }
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: for whatever runs the same as Ctrl-C."""
 
 
 def options(settings: params.Beam, flags: Sequence[str] = ()) -> PipelineOptions:
@@ -139,7 +130,7 @@ def _execute(stage: str, build: Build, settings: params.Beam, rows: int, flags: 
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = beam.Pipeline(options=options(settings, flags))
     build(pipeline)
-    with progress.shown(stage, rows), _deaths_noticed(stage, settings.workers):
+    with progress.shown(stage, rows), workers.watched(stage, settings.workers):
         try:
             result = pipeline.run()
             result.wait_until_finish()
@@ -152,49 +143,6 @@ def _execute(stage: str, build: Build, settings: params.Beam, rows: int, flags: 
             if metric.key.metric.namespace == NAMESPACE
         }
     )
-
-
-_deaths: list[str] = []  # of worker processes
-_watched = threading.Event()  # while a pipeline runs
-
-
-def _notice(failed: threading.ExceptHookArgs) -> None:
-    """Interrupt the run when a worker process dies: Beam lets the thread that minds it fail, and waits for ever."""
-    name = failed.thread.name if failed.thread else ""
-    if name == "run_worker":
-        _deaths.append(str(failed.exc_value))
-        if _watched.is_set() and callable(signal.getsignal(signal.SIGINT)):  # it is not stopping already
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it where it waits
-    elif name not in ("read_grpc_client_inputs", "beam_control_read"):  # which hear of it too
-        threading.__excepthook__(failed)
-
-
-@contextlib.contextmanager
-def _deaths_noticed(stage: str, workers: int) -> Iterator[None]:
-    """Watch over worker processes.
-
-    Raises:
-      ChildProcessError: one died.   KeyboardInterrupt: it was interrupted, as this process was.
-    """
-    _deaths.clear()
-    _watched.set()
-    if workers > 1:
-        threading.excepthook = _notice  # for good: threads may fail until the process ends
-    try:
-        yield
-    except KeyboardInterrupt:
-        code = _deaths[0].split()[-1] if _deaths else "130"
-        if code in ("130", "-2"):
-            raise
-        if code in ("143", "-15"):
-            raise Terminated from None
-        raise ChildProcessError(
-            f"{stage}: a worker process must live until its work is done, one ended with code {code} (137: killed, most"
-            " likely for want of memory). Lower beam.workers, or the rows per shard under ingest, and run the same"
-            " command again"
-        ) from None
-    finally:
-        _watched.clear()
 
 
 def reconcile(stage: str, counts: Counts, data: Data, datasets: Sequence[str]) -> None:
@@ -226,85 +174,10 @@ def _plain(stage: str, error: BaseException) -> BaseException:
     """The error of a worker without Beam's wrapping, under the name of its stage."""
     text = re.sub(r"\s*\[while running .*?\]", "", str(error))
     last = text.strip().splitlines()[-1] if "Traceback" in text else text.strip()
-    for kind in (Terminated, KeyboardInterrupt):
+    for kind in (workers.Terminated, KeyboardInterrupt):
         if last.endswith(kind.__name__):
             return kind()
     last = re.sub(r"^(\w+\.)*(ValueError|RuntimeError|FileNotFoundError): ", "", last)
     if isinstance(error, ValueError | OSError) or "ValueError" in text:
         return ValueError(f"{stage}: {last}")
     return RuntimeError(f"{stage}: {last}")
-
-
-def main(
-    stage: str, run_stage: Callable[..., Any], choices: Callable[[params.Params], Sequence[str]] | None = None
-) -> None:
-    """Command line of one stage: ``python -m pipeline.STAGE [NAME] [--data DIR] [--params FILE] [Beam flags]``.
-
-    ``choices`` lists the names of a stage that runs once per encoder, retriever or scorer.
-    """
-    # Workers import the stage by its name; what is of ``__main__`` here is of another ``__main__`` there.
-    module = importlib.import_module(f"pipeline.{stage}")
-    run_stage = getattr(module, run_stage.__name__)
-    parser = argparse.ArgumentParser(prog=f"python -m pipeline.{stage}", description=module.__doc__)
-    if choices:
-        parser.add_argument("name", help="which of the params section to run")
-    parser.add_argument("--data", default="data", help="root of the datasets: a folder or an fsspec path")
-    parser.add_argument("--params", default="params.yaml", help="params file")
-    arguments, flags = parser.parse_known_args()
-
-    def command() -> None:
-        settings = params.load(arguments.params)
-        names = choices(settings) if choices else []
-        if choices and arguments.name not in names:
-            raise ValueError(f"{arguments.params}: {stage} knows {', '.join(names)}, got {arguments.name}")
-        run_stage(Data(arguments.data), settings, *([arguments.name] if choices else []), flags=flags)
-        check_unchanged(arguments.params, settings)
-
-    sys.exit(report_errors(command))
-
-
-def check_unchanged(path: str, settings: params.Params) -> None:
-    """Check that the params file still says what the run was told: DVC and the reader take it for what was done.
-
-    Raises:
-      ValueError: it was changed meanwhile.
-    """
-    if params.load(path) != settings:
-        raise ValueError(
-            f"{path}: must not change while a stage runs, but it did: what was written follows the earlier values."
-            " Run the same command again"
-        )
-
-
-def report_errors(command: Callable[[], None]) -> int:
-    """Run a command; mistakes of the user or the data end in one plain line, not in a traceback.
-
-    Returns:
-      The exit code: 0, 1 for an error, 130 when interrupted, 143 when terminated.
-    """
-    kinds = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
-
-    def stop(number: int, _: object) -> None:
-        for each in kinds:
-            signal.signal(each, signal.SIG_DFL)  # a second one ends the process at once
-        raise kinds[signal.Signals(number)]
-
-    in_main = threading.current_thread() is threading.main_thread()
-    earlier = {number: signal.signal(number, stop) for number in kinds} if in_main else {}
-    try:
-        command()
-    except (ValueError, OSError) as error:
-        return _said(str(error), 1)
-    except Terminated:
-        return _said("terminated; what was finished is kept. Run the same command to go on", 143)
-    except KeyboardInterrupt:
-        return _said("interrupted; what was finished is kept. Run the same command to go on", 130)
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-    return 0
-
-
-def _said(line: str, code: int) -> int:
-    print(f"gangue: {line}", file=sys.stderr, flush=True)  # noqa: T201
-    return code

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import judging, params, propensity, retrievers, reusing, runner, weighing
+from pipeline import commandline, judging, params, propensity, retrievers, reusing, runner, weighing
 from pipeline.filter import KEPT
 from transforms import arrays, pooling, randomness, reuse, rules, schema, selection
 from transforms.dense import DenseRetriever
@@ -222,4 +222,4 @@ def _shortfalls(
 
 
 if __name__ == "__main__":
-    runner.main("sample", run)
+    commandline.main("sample", run)

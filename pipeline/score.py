@@ -10,7 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, runner
+from pipeline import commandline, params, runner
 from transforms import arrays, cross_encoder, encoder, lookup, pooling, schema, text, trust, vector_store
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data
@@ -144,4 +144,4 @@ def _readable(data: Data, dataset: str, name: str) -> pa.Table | None:
 
 
 if __name__ == "__main__":
-    runner.main("score", run, lambda p: list(p.scorers))
+    commandline.main("score", run, lambda p: list(p.scorers))

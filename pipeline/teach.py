@@ -18,7 +18,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, runner
+from pipeline import commandline, params, runner
 from transforms import arrays, cross_encoder, encoder, lookup, pooling, randomness, schema, text, trust
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -137,4 +137,4 @@ def _easy(
 
 
 if __name__ == "__main__":
-    runner.main("teach", run, lambda p: list(p.scorers))
+    commandline.main("teach", run, lambda p: list(p.scorers))

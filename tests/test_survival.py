@@ -16,8 +16,8 @@ import yaml
 from models import static_encoder
 
 from benchmarks import fuzz, kills
-from pipeline import describing, ingest, params, runner
-from transforms import checksums, dense, encoder, lookup, storage, vector_store
+from pipeline import commandline, describing, ingest, params, runner
+from transforms import checksums, dense, encoder, lookup, shards, storage, vector_store
 from transforms.storage import Data, shard_names
 
 TABLE = pa.table({"document_id": [f"d{i}" for i in range(40)], "n": list(range(40))})
@@ -71,7 +71,7 @@ def die(shard):
     if shard == shard_names(4)[1]:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.2)
-    return runner.Counts()
+    return shards.Counts()
 
 
 def test_a_worker_process_that_dies_ends_the_stage_with_a_cure(tmp_path, monkeypatch):
@@ -99,13 +99,13 @@ WRITE = """
 import os, resource, sys
 sys.path.insert(0, sys.argv[2])
 import pyarrow as pa
-from pipeline import runner
+from pipeline import commandline
 from transforms.storage import Data
 data = Data(sys.argv[1])
 def write():
     data.write("things", "part-00000-of-00001", pa.table({"n": list(range(5000))}), suffix=".arrow")
 """
-END = "sys.exit(runner.report_errors(write))"
+END = "sys.exit(commandline.report_errors(write))"
 
 
 def written(tmp_path, limit):
@@ -277,7 +277,7 @@ def test_params_that_change_while_a_stage_runs_are_noticed(tmp_path, monkeypatch
         monkeypatch.setattr(ingest, "run", run)
         monkeypatch.setattr(sys, "argv", ["ingest", "--data", root, "--params", str(path)])
         with pytest.raises(SystemExit) as ended:
-            runner.main("ingest", run)
+            commandline.main("ingest", run)
         assert ended.value.code == code
     said = capsys.readouterr().err.strip()
     assert re.fullmatch(rf"gangue: {path}: must not change while a stage runs, .* Run the same command again", said)

@@ -1,0 +1,89 @@
+"""The command line of a stage, and how a command ends: in one line, whatever went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pipeline import params, workers
+from transforms.storage import Data
+
+
+def main(
+    stage: str, run_stage: Callable[..., Any], choices: Callable[[params.Params], Sequence[str]] | None = None
+) -> None:
+    """Command line of one stage: ``python -m pipeline.STAGE [NAME] [--data DIR] [--params FILE] [Beam flags]``.
+
+    ``choices`` lists the names of a stage that runs once per encoder, retriever or scorer.
+    """
+    # Workers import the stage by its name; what is of ``__main__`` here is of another ``__main__`` there.
+    module = importlib.import_module(f"pipeline.{stage}")
+    run_stage = getattr(module, run_stage.__name__)
+    parser = argparse.ArgumentParser(prog=f"python -m pipeline.{stage}", description=module.__doc__)
+    if choices:
+        parser.add_argument("name", help="which of the params section to run")
+    parser.add_argument("--data", default="data", help="root of the datasets: a folder or an fsspec path")
+    parser.add_argument("--params", default="params.yaml", help="params file")
+    arguments, flags = parser.parse_known_args()
+
+    def command() -> None:
+        settings = params.load(arguments.params)
+        names = choices(settings) if choices else []
+        if choices and arguments.name not in names:
+            raise ValueError(f"{arguments.params}: {stage} knows {', '.join(names)}, got {arguments.name}")
+        run_stage(Data(arguments.data), settings, *([arguments.name] if choices else []), flags=flags)
+        check_unchanged(arguments.params, settings)
+
+    sys.exit(report_errors(command))
+
+
+def check_unchanged(path: str, settings: params.Params) -> None:
+    """Check that the params file still says what the run was told: DVC and the reader take it for what was done.
+
+    Raises:
+      ValueError: it was changed meanwhile.
+    """
+    if params.load(path) != settings:
+        raise ValueError(
+            f"{path}: must not change while a stage runs, but it did: what was written follows the earlier values."
+            " Run the same command again"
+        )
+
+
+def report_errors(command: Callable[[], None]) -> int:
+    """Run a command; mistakes of the user or the data end in one plain line, not in a traceback.
+
+    Returns:
+      The exit code: 0, 1 for an error, 130 when interrupted, 143 when terminated.
+    """
+    kinds = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: workers.Terminated}
+
+    def stop(number: int, _: object) -> None:
+        for each in kinds:
+            signal.signal(each, signal.SIG_DFL)  # a second one ends the process at once
+        raise kinds[signal.Signals(number)]
+
+    in_main = threading.current_thread() is threading.main_thread()
+    earlier = {number: signal.signal(number, stop) for number in kinds} if in_main else {}
+    try:
+        command()
+    except (ValueError, OSError) as error:
+        return _said(str(error), 1)
+    except workers.Terminated:
+        return _said("terminated; what was finished is kept. Run the same command to go on", 143)
+    except KeyboardInterrupt:
+        return _said("interrupted; what was finished is kept. Run the same command to go on", 130)
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _said(line: str, code: int) -> int:
+    print(f"gangue: {line}", file=sys.stderr, flush=True)  # noqa: T201
+    return code
