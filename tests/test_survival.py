@@ -17,7 +17,7 @@ from models import static_encoder
 
 from benchmarks import fuzz, kills
 from pipeline import commandline, describing, ingest, params, runner
-from transforms import checksums, dense, encoder, lookup, shards, storage, vector_store
+from transforms import checksums, dense, disk, encoder, lookup, shards, storage, vector_store
 from transforms.storage import Data, shard_names
 
 TABLE = pa.table({"document_id": [f"d{i}" for i in range(40)], "n": list(range(40))})
@@ -139,7 +139,7 @@ def test_every_reason_not_to_write_has_a_cure(code):
     number = getattr(errno, code)
     with (
         pytest.raises(OSError, match=rf"^here: must be writable: {os.strerror(number)}\. \w+ .*, and run the same"),
-        storage.writing("here"),
+        disk.writing("here"),
     ):
         raise OSError(number, os.strerror(number))
 
@@ -173,12 +173,12 @@ def test_a_shard_that_is_damaged_after_it_was_read_is_named(tmp_path, suffix, ro
     data = Data(str(tmp_path) if root == "local" else f"memory://{tmp_path}")
     data.write("things", "part-00000-of-00001", TABLE, suffix=suffix)
     assert data.read("things", "part-00000-of-00001").equals(TABLE)
-    filesystem, _ = storage._filesystem(data.root)
+    filesystem, _ = disk.filesystem_of(data.root)
     path = data.path("things", f"part-00000-of-00001{suffix}")
     content = bytearray(filesystem.cat_file(path))
     content[len(content) // 3] ^= 16
     filesystem.pipe_file(path, bytes(content))
-    storage._verify.cache_clear()  # the clock of the disk is too coarse to tell so quick a change
+    disk._verify.cache_clear()  # the clock of the disk is too coarse to tell so quick a change
     with pytest.raises(ValueError, match=r"things/part-00000-of-00001.*must be readable and whole.*dvc repro --force"):
         data.read("things", "part-00000-of-00001")
 
@@ -246,7 +246,7 @@ def test_a_damaged_faiss_index_is_named(tmp_path):
     with open(path, "r+b") as file:
         file.seek(200)
         file.write(b"\xaa")
-    storage._verify.cache_clear()  # the clock of the disk is too coarse to tell so quick a change
+    disk._verify.cache_clear()  # the clock of the disk is too coarse to tell so quick a change
     with pytest.raises(ValueError, match=r"index.faiss: a shard must be readable and whole: its CRC-32 .*--force"):
         _ = dense.DenseRetriever(data, "e", path)._index
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transforms import encoder, progress, storage, trust
+from transforms import disk, encoder, progress, trust
 
 _LOCK = threading.Lock()
 FOLDS = 2
@@ -141,7 +141,7 @@ def teach(
         trainer.train()
     model.eval()
     model.tokenizer.init_kwargs.pop("local_files_only", None)  # whether a hub was in reach is none of the model's
-    with storage.writing(output):
+    with disk.writing(output):
         try:
             model.save_pretrained(output, create_model_card=False)
         except SafetensorError as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import faiss
 import numpy as np
 
-from transforms import checksums, lookup, storage, topk
+from transforms import checksums, disk, lookup, topk
 from transforms.storage import Data
 
 _BLOCK_ROWS = 32768  # documents in one call of FAISS
@@ -104,10 +104,10 @@ class DenseRetriever:
         assert self.index_path is not None
         path = lookup.local_copy(self.data, self.index_path)
         try:
-            storage.verify(path)
+            disk.verify(path)
             index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
         except (ValueError, RuntimeError) as error:
-            raise storage.damaged(self.index_path, error) from error
+            raise disk.damaged(self.index_path, error) from error
         if self.nprobe is not None:
             faiss.extract_index_ivf(index).nprobe = self.nprobe
         return index

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms import progress, storage, trust
+from transforms import disk, progress, trust
 
 _LOCK = threading.Lock()
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -65,7 +65,7 @@ def locate(model: str, revision: str | None = None) -> str:
 
 @functools.cache
 def _copied(url: str) -> str:
-    return storage.local_copy(url)
+    return disk.local_copy(url)
 
 
 def fingerprint(folder: str, **settings: Any) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from transforms import admission, duplicates, tasks, text
 from transforms.admission import Named
+from transforms.disk import writing
 from transforms.rejection import (
     CONTRADICTORY,
     UNANSWERED,
@@ -24,7 +25,6 @@ from transforms.rejection import (
 from transforms.runs import AREA, Runs, hash_column
 from transforms.shards import Counts
 from transforms.sources.blocks import Dataset
-from transforms.storage import writing
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,50 +7,24 @@ sees the old dataset or the new one. Any fsspec path will do as root.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import dataclasses
-import errno
-import functools
 import glob
 import io
 import json
-import mmap
 import os
 import posixpath
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms import checksums
+from transforms import checksums, disk
 
 SUFFIXES = (".parquet", ".arrow")
 _HARDLY_REPEATED = ("document_id", "text")  # within a shard
-_FULL = "Free some space there"
-_FORBIDDEN = "Allow writing there, or name another folder"
-_CURES = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: "Raise the limit on the size of files (ulimit -f)",
-    errno.EROFS: _FORBIDDEN,
-    errno.EACCES: _FORBIDDEN,
-    errno.EPERM: _FORBIDDEN,
-}
-
-
-@functools.cache
-def _filesystem(root: str) -> tuple[Any, str]:
-    # Workers write what another process lists: a remembered listing would miss it.
-    try:
-        filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
-    except ImportError as error:
-        raise ValueError(f"{root}: needs a package for such paths: {error}. For gs://: pip install gcsfs") from None
-    return filesystem, path.rstrip("/")
 
 
 def shard_names(count: int) -> list[str]:
@@ -71,11 +45,11 @@ class Data:
     @property
     def local(self) -> bool:
         """Whether files can be memory-mapped and synced."""
-        return bool(_filesystem(self.root)[0].protocol[0] == "file")
+        return bool(disk.filesystem_of(self.root)[0].protocol[0] == "file")
 
     def path(self, dataset: str, name: str = "") -> str:
         """Path of a dataset, or of a file in it, as the file system of the root names it."""
-        return posixpath.join(_filesystem(self.root)[1], dataset, name).rstrip("/")
+        return posixpath.join(disk.filesystem_of(self.root)[1], dataset, name).rstrip("/")
 
     def exists(self, dataset: str) -> bool:
         """Whether the dataset has at least one shard."""
@@ -83,7 +57,7 @@ class Data:
 
     def files(self, dataset: str) -> list[str]:
         """File names of the dataset's shards, in shard order."""
-        filesystem, _ = _filesystem(self.root)
+        filesystem, _ = disk.filesystem_of(self.root)
         directory = self.path(dataset)
         if not filesystem.isdir(directory):
             return []
@@ -122,7 +96,7 @@ class Data:
           ValueError: the file is damaged or lacks a column; names it, and the cure.
         """
         for suffix in SUFFIXES:
-            if _filesystem(self.root)[0].exists(self.path(dataset, shard + suffix)):
+            if disk.filesystem_of(self.root)[0].exists(self.path(dataset, shard + suffix)):
                 return self._open(dataset, shard + suffix, columns)
         raise FileNotFoundError(f"{self.path(dataset, shard)}: no such shard. Rebuild it: dvc repro")
 
@@ -131,7 +105,7 @@ class Data:
         return pa.concat_tables(self.read(dataset, shard, columns) for shard in self.shards(dataset))
 
     def _open(self, dataset: str, name: str, columns: Sequence[str] | None = None, *, count_only: bool = False) -> Any:
-        filesystem, _ = _filesystem(self.root)
+        filesystem, _ = disk.filesystem_of(self.root)
         path = self.path(dataset, name)
         try:
             if count_only and not self.local:  # not the whole file
@@ -143,7 +117,7 @@ class Data:
                 source = pa.BufferReader(content)
             else:
                 if not count_only:
-                    verify(path)
+                    disk.verify(path)
                 source = pa.memory_map(path)
             if count_only:
                 return _rows(source, name)
@@ -154,7 +128,7 @@ class Data:
         except (pa.ArrowException, ValueError, OSError, KeyError) as error:
             if isinstance(error, FileNotFoundError | PermissionError):
                 raise
-            raise damaged(path, error) from error
+            raise disk.damaged(path, error) from error
 
     def write(self, dataset: str, shard: str, table: pa.Table, *, suffix: str = ".parquet") -> None:
         """Write one shard, all or nothing; ``dataset`` may be ``staged(dataset)``.
@@ -162,12 +136,12 @@ class Data:
         Raises:
           OSError: the disk is full or may not be written; names the file, and the cure.
         """
-        filesystem, _ = _filesystem(self.root)
+        filesystem, _ = disk.filesystem_of(self.root)
         path = self.path(dataset, shard + suffix)
-        with writing(path):
+        with disk.writing(path):
             filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
             if self.local:
-                with _whole(path) as file:
+                with disk.whole(path) as file:
                     _serialise(table, file, suffix)
                     checksums.seal(file)
                 return
@@ -177,24 +151,24 @@ class Data:
 
     def write_text(self, path: str, content: str) -> None:
         """Write a small text file, all or nothing."""
-        filesystem, _ = _filesystem(self.root)
+        filesystem, _ = disk.filesystem_of(self.root)
         target = self.path(path)
-        with writing(target):
+        with disk.writing(target):
             filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
             if not self.local:
                 filesystem.pipe_file(target, content.encode())
                 return
             for leftover in glob.glob(
-                _temporary(glob.escape(target), "*")
+                disk.temporary_name(glob.escape(target), "*")
             ):  # of a killed run: nothing else sweeps here
                 os.remove(leftover)
-            with _whole(target) as file:
+            with disk.whole(target) as file:
                 file.write(content.encode())
 
     @contextlib.contextmanager
     def local_file(self, path: str) -> Iterator[str]:
         """A file on this machine's disk to write, which is at ``path`` when the block ends well."""
-        filesystem, _ = _filesystem(self.root)
+        filesystem, _ = disk.filesystem_of(self.root)
         target = self.path(path)
         filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
         if self.local:
@@ -207,7 +181,7 @@ class Data:
 
     def local_copy(self, path: str) -> str:
         """Path on this machine's disk of a file or folder, as ``local_copy``."""
-        return local_copy(posixpath.join(self.root, path))
+        return disk.local_copy(posixpath.join(self.root, path))
 
     def read_json(self, path: str) -> Any:
         """A small JSON file.
@@ -216,7 +190,7 @@ class Data:
           FileNotFoundError: there is none.   ValueError: it is damaged.
         """
         try:
-            return json.loads(_filesystem(self.root)[0].cat_file(self.path(path)))
+            return json.loads(disk.filesystem_of(self.root)[0].cat_file(self.path(path)))
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.path(path)}: must exist, found none. Build it: dvc repro") from None
         except ValueError as error:
@@ -224,7 +198,7 @@ class Data:
 
     def begin(self, dataset: str) -> None:
         """Throw away what an interrupted run staged for this dataset."""
-        filesystem, _ = _filesystem(self.root)
+        filesystem, _ = disk.filesystem_of(self.root)
         for leftover in (self.path(staged(dataset)), self.path(staged(dataset)) + ".old"):
             if filesystem.exists(leftover):
                 filesystem.rm(leftover, recursive=True)
@@ -243,7 +217,7 @@ class Data:
 
     def publish(self, dataset: str) -> None:
         """Put the staged shards in the place of the dataset."""
-        filesystem, _ = _filesystem(self.root)
+        filesystem, _ = disk.filesystem_of(self.root)
         old, new = self.path(dataset), self.path(staged(dataset))
         if not self.local:
             if filesystem.exists(old):
@@ -251,7 +225,7 @@ class Data:
             filesystem.mv(new, old, recursive=True)
             return
         discarded = self.path(staged(dataset)) + ".old"
-        with writing(old):
+        with disk.writing(old):
             if os.path.exists(discarded):
                 filesystem.rm(discarded, recursive=True)
             if os.path.exists(old):
@@ -262,29 +236,11 @@ class Data:
 
     def sweep(self, dataset: str, shards: Iterable[str]) -> None:
         """Remove everything in the dataset's directory but the named shards: other shard counts, leftovers."""
-        filesystem, _ = _filesystem(self.root)
+        filesystem, _ = disk.filesystem_of(self.root)
         wanted = {shard + suffix for shard in shards for suffix in SUFFIXES}
         for entry in filesystem.ls(self.path(dataset), detail=False):
             if posixpath.basename(entry) not in wanted:
                 filesystem.rm(entry, recursive=True)
-
-
-def local_copy(path: str) -> str:
-    """Path on this machine's disk of a file or folder: its own, or that of a copy that lasts as long as the process.
-
-    Raises:
-      FileNotFoundError: it is not there.
-    """
-    filesystem, inside = _filesystem(path)
-    if not filesystem.exists(inside):
-        raise FileNotFoundError(f"{path}: must exist, found nothing")
-    if filesystem.protocol[0] == "file":
-        return str(inside)
-    folder = tempfile.mkdtemp(prefix="gangue-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    target = os.path.join(folder, posixpath.basename(inside))
-    filesystem.get(inside, target, recursive=bool(filesystem.isdir(inside)))
-    return target
 
 
 def staged(dataset: str) -> str:
@@ -295,65 +251,6 @@ def staged(dataset: str) -> str:
     """
     head, tail = posixpath.split(dataset)
     return posixpath.join(head, f".{tail}.staged")
-
-
-@contextlib.contextmanager
-def writing(path: str) -> Iterator[None]:
-    """Say what to do where the disk is full or may not be written.
-
-    Raises:
-      OSError: names the path, and the cure.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _CURES:
-            raise
-        raise OSError(
-            f"{path}: must be writable: {error.strerror}. {_CURES[error.errno]}, and run the same command again:"
-            " what was finished is kept"
-        ) from error
-
-
-@contextlib.contextmanager
-def _whole(path: str) -> Iterator[BinaryIO]:
-    """A file to write that stands at ``path`` when all is well, and nowhere when not."""
-    temporary = _temporary(path, str(os.getpid()))
-    try:
-        with open(temporary, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
-
-
-def _temporary(path: str, writer: str) -> str:
-    directory, name = os.path.split(path)
-    return os.path.join(directory, f".{name}.{writer}.tmp")
-
-
-def verify(path: str) -> None:
-    """Check a local file against its checksum, once per process as long as it is the same file.
-
-    Raises:
-      ValueError: it is damaged.   FileNotFoundError: it is not there.
-    """
-    status = os.stat(path)
-    _verify(path, status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-def damaged(path: str, why: object) -> ValueError:
-    """The error of a file that cannot be used, with the cure."""
-    return ValueError(f"{path}: a shard must be readable and whole: {why}. Rebuild it: dvc repro --force")
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _verify(path: str, modified: int, size: int, number: int) -> None:
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        checksums.verify(content)
 
 
 def _rows(source: Any, name: str) -> int:
