@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 
@@ -12,6 +13,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: for whatever runs the same as Ctrl-C."""
 
 
+_PATIENCE = 10.0  # seconds that Beam may take to end its other workers
 _deaths: list[str] = []  # of worker processes
 _watched = threading.Event()  # while a pipeline runs
 
@@ -21,8 +23,9 @@ def _notice(failed: threading.ExceptHookArgs) -> None:
     name = failed.thread.name if failed.thread else ""
     if name == "run_worker":
         _deaths.append(str(failed.exc_value))
-        if _watched.is_set() and callable(signal.getsignal(signal.SIGINT)):  # it is not stopping already
+        while _watched.is_set() and callable(signal.getsignal(signal.SIGINT)):  # it is not stopping already
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it where it waits
+            time.sleep(_PATIENCE)  # and again: a library may have swallowed what it raised
     elif name not in ("read_grpc_client_inputs", "beam_control_read"):  # which hear of it too
         threading.__excepthook__(failed)
 

@@ -439,6 +439,7 @@ def test_the_order_format_and_number_of_the_source_files_change_no_byte(first, s
         corpus.write(folder)
 
 
+@pytest.mark.skipif("GANGUE_CORPORA" not in os.environ, reason="of make soak; CI does so with the default job")
 @pytest.mark.parametrize("first", CUTS[1:], indirect=True)
 def test_worker_processes_change_no_byte(first):
     _, _, data, again, _ = first
