@@ -1,4 +1,4 @@
-# `make mine` and `make test` need Python 3.11 and nothing else; both make .venv when it is missing.
+# `make mine` and `make test` need Python (3.11 to 3.13) and nothing else; both make .venv when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
