@@ -15,7 +15,7 @@ class Terminated(KeyboardInterrupt):
 
 _PATIENCE = 10.0  # seconds that Beam may take to end its other workers
 _deaths: list[str] = []  # of worker processes
-_watched = threading.Event()  # while a pipeline runs
+_watches: list[object] = []  # one while a pipeline runs
 
 
 def _notice(failed: threading.ExceptHookArgs) -> None:
@@ -23,7 +23,8 @@ def _notice(failed: threading.ExceptHookArgs) -> None:
     name = failed.thread.name if failed.thread else ""
     if name == "run_worker":
         _deaths.append(str(failed.exc_value))
-        while _watched.is_set() and callable(signal.getsignal(signal.SIGINT)):  # it is not stopping already
+        watch = _watches[:]
+        while watch and watch == _watches and callable(signal.getsignal(signal.SIGINT)):  # it is not stopping already
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it where it waits
             time.sleep(_PATIENCE)  # and again: a library may have swallowed what it raised
     elif name not in ("read_grpc_client_inputs", "beam_control_read"):  # which hear of it too
@@ -38,7 +39,7 @@ def watched(stage: str, workers: int) -> Iterator[None]:
       ChildProcessError: one died.   KeyboardInterrupt: it was interrupted, as this process was.
     """
     _deaths.clear()
-    _watched.set()
+    _watches[:] = [object()]
     if workers > 1:
         threading.excepthook = _notice  # for good: threads may fail until the process ends
     try:
@@ -55,4 +56,4 @@ def watched(stage: str, workers: int) -> Iterator[None]:
             " command again"
         ) from None
     finally:
-        _watched.clear()
+        _watches.clear()
