@@ -26,9 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.student import TOKENIZER, WEIGHTS
+from benchmarks.student import static_embedding
 from pipeline import params
-from transforms import encoder
 from transforms.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -69,13 +68,11 @@ def write(folder: pathlib.Path, documents: int, queries: int) -> None:
 
 def write_model(folder: pathlib.Path) -> None:
     """A static embedding as a sentence-transformers folder."""
-    from safetensors.numpy import load_file
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
 
-    weights = load_file(encoder.locate(WEIGHTS))["embedding.weight"].astype(np.float32)
-    module = StaticEmbedding(Tokenizer.from_file(encoder.locate(TOKENIZER)), embedding_weights=weights)
+    tokenizer, weights = static_embedding()
+    module = StaticEmbedding(tokenizer, embedding_weights=weights)
     SentenceTransformer(modules=[module], device="cpu").save(str(folder))
 
 

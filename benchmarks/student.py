@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -15,8 +16,6 @@ from torch.utils.data import Sampler
 from benchmarks.training_sets import Pair, TrainingSet
 from transforms import encoder
 
-WEIGHTS = "package:wordllama/weights/l2_supercat_256.safetensors"
-TOKENIZER = "package:wordllama/tokenizers/l2_supercat_tokenizer_config.json"
 DEPTH = 100
 METRICS = ("ndcg@10", "mrr@10", "recall@100")
 
@@ -67,6 +66,17 @@ class DistinctBatches(Sampler[list[int]]):
             waiting = later[short:]
 
 
+def static_embedding() -> tuple[Any, np.ndarray]:
+    """Tokenizer and (v, 256) float32 vectors of the package wordllama: the embedding that students start from."""
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
+
+    package = pathlib.Path(encoder.locate("package:wordllama/"))
+    tokenizer = Tokenizer.from_file(str(package / "tokenizers/l2_supercat_tokenizer_config.json"))
+    weights = load_file(package / "weights/l2_supercat_256.safetensors")["embedding.weight"]
+    return tokenizer, weights.astype(np.float32)
+
+
 class Primer:
     """What every student starts from: the static embedding as it comes, and the tokens of all texts it will meet.
 
@@ -74,15 +84,12 @@ class Primer:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        from safetensors.numpy import load_file
-        from tokenizers import Tokenizer
-
-        self.tokenizer = Tokenizer.from_file(encoder.locate(TOKENIZER))
+        self.tokenizer, weights = static_embedding()
         unique = list(dict.fromkeys(texts))
         encodings = self.tokenizer.encode_batch(unique, add_special_tokens=False)
         lengths = [len(encoding.ids) for encoding in encodings]
         used, rows = np.unique(np.concatenate([encoding.ids for encoding in encodings]), return_inverse=True)
-        self.weights = load_file(encoder.locate(WEIGHTS))["embedding.weight"][used].astype(np.float32)
+        self.weights = weights[used]
         self.rows = dict(zip(unique, np.split(rows, np.cumsum(lengths)[:-1]), strict=True))
 
     def student(self) -> Any:

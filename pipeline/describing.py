@@ -202,6 +202,6 @@ def itself(shard: Shard) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """(n, d) float64 of length one; zeros where there is no vector."""
-    wide = np.nan_to_num(vectors.astype(np.float64))
-    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    """(n, d) float32 of length one; zeros where there is no vector."""
+    length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)  # NaN is not

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
 
 from transforms import arrays
@@ -108,7 +109,7 @@ def neighbourhood(
       left_out: (n,) which positive nobody knows, -1 for none.   itself: (n,) which positive the pair is, -1 if none.
       strength: (n,) orders a query's candidates, higher first.
       positive_query: (p,) ascending.   positive: (p,) place in ``vectors``.
-      query_vectors: (q, d), vectors: (v, d) float64, of length one; zeros where there is none.
+      query_vectors: (q, d), vectors: (v, d) float32, of length one; zeros where there is none.
 
     Returns:
       ``nearest``, ``mean``: (n,) highest and mean cosine to the positives but the one left out, NaN without any.
@@ -152,21 +153,30 @@ def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, par
     """(n,) kernel ridge predictions of the labels, each without its own, and with its partner's as 0.
 
     Args:
-      alike: (n, n) cosines of the pairs' documents.   asked: (n,) cosines to the query, one more example of label 1.
+      alike: (n, n) cosines of the pairs' documents, of the float type to compute in.
+      asked: (n,) cosines to the query, one more example of label 1.
       labels: (n,) bool.   partner: (n,) another pair to take for unlabelled, or itself or -1 for none.
     """
     n = len(labels)
-    kernel = np.empty((n + 1, n + 1))
+    kernel = np.empty((n + 1, n + 1), alike.dtype)
     kernel[:n, :n], kernel[:n, n], kernel[n, :n], kernel[n, n] = alike, asked, asked, 1.0
     np.exp(_WIDTH * (kernel - 1.0), out=kernel)
     kernel[np.diag_indices(n + 1)] += _RIDGE
-    inverse = np.linalg.inv(kernel)
-    target = np.append(labels, True).astype(np.float64)
+    inverse = _inverse(kernel)
+    target = np.append(labels, True).astype(alike.dtype)
     own, error = np.diag(inverse)[:n], (inverse @ target)[:n]
     two = np.flatnonzero((partner >= 0) & (partner != np.arange(n)))
     other = partner[two]
     error[two] -= inverse[two, other] * target[other]
     return target[:n] - error / own
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Inverse of a symmetric positive definite matrix, by Cholesky: a third of the work of any other's."""
+    factor, invert = scipy.linalg.get_lapack_funcs(("potrf", "potri"), (matrix,))
+    upper, _ = factor(matrix)
+    inverse, _ = invert(upper)  # its upper half
+    return np.triu(inverse) + np.triu(inverse, 1).T
 
 
 def shared_words(
@@ -190,13 +200,14 @@ def shared_words(
       ``overlap``: (n,) highest share in common with a positive but the one left out (Jaccard), NaN without any.
     """
     mass, query_mass = (np.asarray(m.multiply(m).sum(axis=1)).ravel() for m in (tokens, query_tokens))
-    shared = np.asarray(tokens[document].multiply(query_tokens[query]).sum(axis=1)).ravel()
+    given, known = tokens[document], tokens[positive]
+    shared = np.asarray(given.multiply(query_tokens[query]).sum(axis=1)).ravel()
     overlap = np.full(len(query), np.nan)
     pairs = arrays.offsets_of(query, len(query_mass))
     positives = arrays.offsets_of(positive_query, len(query_mass))
     for number in np.flatnonzero((np.diff(pairs) > 0) & (np.diff(positives) > 0)):
         here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
-        common = (tokens[document[here]] @ tokens[positive[own]].T).toarray()
+        common = (given[here] @ known[own].T).toarray()
         whole = mass[document[here]][:, None] + mass[positive[own]][None, :] - common
         share = common / np.maximum(whole, 1e-12)
         some = np.flatnonzero(left_out[here] >= 0)
