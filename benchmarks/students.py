@@ -1,9 +1,11 @@
 """Which negatives make the better retriever: one student for each way to choose them, and whose order holds.
 
-Usage: python -m benchmarks.students --data FOLDER [--seeds 3] [--queries N] [--work DIR] [--output NAME]
+Usage: python -m benchmarks.students --data FOLDER [--hide] [--seeds 3] [--queries N] [--work DIR] [--output NAME]
 
 The train split of a BEIR folder is mined by all-MiniLM-L6-v2 and BM25 with every system of
-``benchmarks.training_sets``: same pairs, same number of negatives. A static embedding learns from each set with
+``benchmarks.training_sets``: same pairs, same number of negatives. With ``--hide`` half of the positives of each train
+query that has several are hidden from all of them, as in ``benchmarks.frontier``: a corpus with many positives that
+nobody labelled. A static embedding learns from each set with
 ``MultipleNegativesRankingLoss``, as often as there are seeds: same batches of pairs, same steps. Each then searches all
 documents for the queries of the test split. A seed draws the order of the pairs, and the negatives where a system
 draws. One JSON line per system on standard output:
@@ -33,7 +35,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import beir, student, training_sets
+from benchmarks import beir, frontier, student, training_sets
 from benchmarks.training_sets import IN_BATCH, THEIRS, TrainingSet
 from transforms import randomness
 from transforms.storage import Data
@@ -70,16 +72,21 @@ def sets_of(
     return sets, without
 
 
-def abridged(folder: pathlib.Path, target: pathlib.Path, queries: int) -> pathlib.Path:
-    """The same BEIR folder with so many of its train queries, which a hash picks."""
+def abridged(folder: pathlib.Path, target: pathlib.Path, queries: int | None, *, hide: bool) -> pathlib.Path:
+    """The same BEIR folder with so many of its train queries, which a hash picks, or with half of their positives."""
     lessons = beir.read(folder, "train")
     order = sorted(lessons.queries, key=lambda query: randomness.id_words(pa.array([query]))[0])
-    some = set(order[:queries])
+    positives: dict[str, list[str]] = {query: [] for query in order[:queries]}
+    for query, document in lessons.pairs:
+        if query in positives:
+            positives[query].append(document)
+    hidden = frontier.hide(positives, seed=0) if hide else {}
     (target / "qrels").mkdir(parents=True, exist_ok=True)
     for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
         shutil.copyfile(folder / name, target / name)
-    lines = [f"{query}\t{document}\t1" for query, document in lessons.pairs if query in some]
-    (target / "qrels/train.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+    known = [(query, d) for query, documents in positives.items() for d in documents if d not in hidden.get(query, ())]
+    lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t1" for query, document in known)]
+    (target / "qrels/train.tsv").write_text("\n".join(lines) + "\n")
     return target
 
 
@@ -150,13 +157,16 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="students per system")
     parser.add_argument("--epochs", type=int, default=student.Schooling.epochs)
     parser.add_argument("--queries", type=int, help="mine and teach with so many of the train queries; all of them")
+    parser.add_argument("--hide", action="store_true", help="hide half of the positives of train queries with several")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
     parser.add_argument("--output", help="NAME: also write benchmarks/results/students_NAME.json")
     asked = parser.parse_args()
     how = student.Schooling(epochs=asked.epochs)
     with tempfile.TemporaryDirectory() as scratch:
         work = asked.work or pathlib.Path(scratch)
-        folder = abridged(asked.data, work / "source", asked.queries) if asked.queries else asked.data
+        folder = asked.data
+        if asked.queries or asked.hide:
+            folder = abridged(folder, work / "source", asked.queries, hide=asked.hide)
         sets, without = sets_of(folder, work, asked.seeds)
         results, seconds = school(folder, sets, how)
     pairs = len(sets[IN_BATCH][0].negatives)
@@ -167,6 +177,7 @@ def main() -> int:
     report = {
         "data": asked.data.name,
         "train_queries": len({query for query, _ in sets[IN_BATCH][0].negatives}),
+        "hidden": asked.hide,
         "pairs": pairs,
         "negatives": training_sets.NEGATIVES,
         "test_queries": len(results[UNTAUGHT][0]["ndcg@10"]),

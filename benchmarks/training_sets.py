@@ -35,6 +35,14 @@ SYSTEMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "shifted": ({"kind": "shifted", "score": "dense", "shift": 10}, _TOP),
     "learned": ({"kind": "learned", "p_false": 0.5, "fallback": _PERC}, _TOP),
     "learned_2pc": ({"kind": "learned", "max_false_negatives": 0.02, "fallback": _PERC}, _TOP),
+    "advised": (
+        {"kind": "learned", "max_false_negatives": 0.02, "fallback": _PERC},
+        {"kind": "top", "random": 1},
+    ),
+    "learned_star": (
+        {"kind": "learned", "max_false_negatives": 0.02, "fallback": _PERC},
+        {"kind": "random", "first": 200, "random": 1},
+    ),
     "margin": ({"kind": "margin", "score": "dense", "margin": sides.MARGIN}, _TOP),
     "perc": (_PERC, _TOP),
 }
