@@ -118,6 +118,14 @@ class Cet(Section):
     clip: Annotated[float, Field(gt=1)] = 10.0  # the highest weight; the lowest is 1
 
 
+class LambdaRank(Section):
+    """A weight by how much the reciprocal rank changes if positive and negative change places (ADORE)."""
+
+    kind: Literal["lambda_rank"]
+    retriever: Name
+    cut: Positive = 200  # ranks beyond count as not found
+
+
 class Relevance(Section):
     """Maximal marginal relevance: hard, and not like a negative that is chosen already."""
 
@@ -134,7 +142,7 @@ class OnePerCluster(Section):
 
 
 Diverse = Annotated[Relevance | OnePerCluster, Field(discriminator="kind")]
-Weight = Annotated[Phi | Asl | Cet, Field(discriminator="kind")]
+Weight = Annotated[Phi | Asl | Cet | LambdaRank, Field(discriminator="kind")]
 
 _OWN_SECTIONS = ("softmax", "simans", "nearest", "band", "joint")  # kinds that have settings, under their own name
 
@@ -176,7 +184,7 @@ class Sample(Section):
     def reads(self) -> tuple[tuple[str, str], ...]:
         """Every score that is read: where it is named, and its name."""
         several = self.ensemble.scores if self.ensemble else ()
-        weight = () if self.weight is None or isinstance(self.weight, Cet) else (("weight.score", self.weight.score),)
+        weight = (("weight.score", self.weight.score),) if isinstance(self.weight, Phi | Asl) else ()
         return (("score", self.score), *(("ensemble.scores", score) for score in several), *weight)
 
     @model_validator(mode="before")

@@ -88,7 +88,7 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
     query, document = candidates.query, shard.pairs["document_row"].to_numpy()
     unlabelled = ~np.any(list(candidates.relations.values()), axis=0)
     free = np.flatnonzero(unlabelled | candidates.relations["positive"])  # the others are nobody's business
-    partner = _pair_of(shard)[left_out]
+    partner = pair_of(shard)[left_out]
     columns: dict[str, np.ndarray] = {}
     for name, score in candidates.scores.items():
         values = score.astype(np.float64)
@@ -171,7 +171,7 @@ def left_out_for_learning(shard: Shard, words: np.ndarray) -> np.ndarray:
     """
     candidates = shard.candidates
     left_out = np.full(len(words), -1)
-    for able in (np.ones(len(candidates.positive_query), bool), candidates.retrieved[_pair_of(shard)[:-1]]):
+    for able in (np.ones(len(candidates.positive_query), bool), candidates.retrieved[pair_of(shard)[:-1]]):
         which = np.flatnonzero(able)
         offsets = arrays.offsets_of(candidates.positive_query[which], shard.queries)
         count = np.diff(offsets)[candidates.query]
@@ -181,7 +181,7 @@ def left_out_for_learning(shard: Shard, words: np.ndarray) -> np.ndarray:
     return np.where(candidates.relations["positive"], itself(shard), left_out)
 
 
-def _pair_of(shard: Shard) -> np.ndarray:
+def pair_of(shard: Shard) -> np.ndarray:
     """(p + 1,) which pair each positive is; the last is -1, for none."""
     own = itself(shard)
     result = np.full(len(shard.block.positives) + 1, -1)

@@ -6,14 +6,16 @@ done without any rule on scores (``naive``), so that there is something to compa
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline import judging, params, propensity
 from pipeline.sample import choose
-from transforms import arrays, checks, intervals, lookup, randomness, rules, selection
+from transforms import arrays, checks, intervals, joint, lookup, randomness, rules, selection
 from transforms.distribution import Distribution, distribution_of
 from transforms.relations import QueryBlock
 from transforms.storage import Data
@@ -30,6 +32,7 @@ class Stack:
       hard_leaked: hidden positives among these.
       corrected: unlabelled positives that the leaked ones stand for, in ``propensity.UNITS`` of the average.
       hardness: ``sample.score`` of the chosen.
+      supplied, supplied_leaked: the hard ones, and those that leaked, by the retriever that ranks each best.
       resampled: (3, replicates) chosen, leaked and corrected when queries are drawn anew.
     """
 
@@ -39,6 +42,8 @@ class Stack:
     hard_leaked: int = 0
     corrected: int = 0
     hardness: Distribution = dataclasses.field(default_factory=Distribution)
+    supplied: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    supplied_leaked: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     resampled: list[list[int]] = dataclasses.field(default_factory=lambda: [[0] * intervals.REPLICATES] * 3)
 
     def __add__(self, other: Stack) -> Stack:
@@ -50,6 +55,8 @@ class Stack:
             self.hard_leaked + other.hard_leaked,
             self.corrected + other.corrected,
             self.hardness + other.hardness,
+            self.supplied + other.supplied,
+            self.supplied_leaked + other.supplied_leaked,
             np.add(self.resampled, other.resampled).tolist(),
         )
 
@@ -109,6 +116,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity
     stacks = {"rules": p.filter.rules, "naive": (params.Rule(kind="naive"),)}
     tallies = {name: np.zeros((shard.queries, 5), np.int64) for name in stacks}
     hardness = {name: Distribution() for name in stacks}
+    supplied = {name: np.zeros((len(p.retrievers), 2), np.int64) for name in stacks}
     queries = hidden_count = 0
     for number in range(p.audit.rounds):
         round_words = randomness.mix(p.audit.seed, number)
@@ -130,11 +138,15 @@ def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity
             row = np.stack([np.ones_like(hard), leaked, stands_for[pair], hard, leaked & hard], axis=1)
             np.add.at(tallies[name], query, row)
             hardness[name] += distribution_of(unaware.candidates.scores[p.sample.score][pair])
+            supplier = joint.suppliers(np.array([rank[pair[hard]] for rank in unaware.candidates.ranks.values()]))
+            np.add.at(supplied[name], supplier, np.stack([np.ones_like(supplier), leaked[hard]], axis=1))
 
     def summed(name: str) -> Stack:
         resampled = intervals.resampled(query_words, tallies[name][:, :3], p.audit.seed)
         chosen, leaked, corrected, hard, hard_leaked = (int(total) for total in tallies[name].sum(axis=0))
-        return Stack(chosen, leaked, hard, hard_leaked, corrected, hardness[name], resampled.astype(np.int64).tolist())
+        of_each = [collections.Counter(dict(zip(p.retrievers, n, strict=True))) for n in supplied[name].T.tolist()]
+        drawn = resampled.astype(np.int64).tolist()
+        return Stack(chosen, leaked, hard, hard_leaked, corrected, hardness[name], of_each[0], of_each[1], drawn)
 
     return Leak(queries, hidden_count, summed("rules"), summed("naive"))
 
@@ -149,8 +161,11 @@ def answers(data: Data, block: QueryBlock, unaware: judging.Shard, hidden: np.nd
     return np.any(same, axis=0)
 
 
-def figures(stack: Stack, queries: int, rounds: int) -> dict[str, float | int | None]:
-    """Share of the negatives that leaked, and how sure it is.
+def figures(stack: Stack, queries: int, rounds: int) -> dict[str, Any]:
+    """Share of the negatives that leaked, how sure it is, and which retriever's hard ones did.
+
+    The share of all hard ones lies between those of the retrievers: what several supply is as noisy as their mean
+    (R²anker, arXiv 2206.08063, trains on such a joint distribution).
 
     The interval is a bootstrap over queries, for negatives of one query rise and fall together. Where nothing
     leaked a bootstrap sees no spread: then it is Wilson's, with a query as one trial.
@@ -165,12 +180,12 @@ def figures(stack: Stack, queries: int, rounds: int) -> dict[str, float | int | 
     """
     if not stack.chosen:
         nothing = dict.fromkeys(("share", "low", "high", "hard_share", "hardness"))
-        return {**nothing, "chosen": 0, "leaked": 0, "hard": 0}
+        return {**nothing, "chosen": 0, "leaked": 0, "hard": 0, "by_retriever": {}}
     low, high = intervals.interval_of_ratio(np.array(stack.resampled[1]), np.array(stack.resampled[0]))
     if stack.leaked in (0, stack.chosen):
         trials = queries / rounds
         low, high = intervals.wilson(trials if stack.leaked else 0, trials)
-    result: dict[str, float | int | None] = {
+    result: dict[str, Any] = {
         "share": round(stack.leaked / stack.chosen, 6),
         "low": round(low, 6),
         "high": round(high, 6),
@@ -179,6 +194,11 @@ def figures(stack: Stack, queries: int, rounds: int) -> dict[str, float | int | 
         "chosen": stack.chosen,
         "leaked": stack.leaked,
         "hard": stack.hard,
+        "by_retriever": {
+            name: {"hard": count, "share": round(stack.supplied_leaked[name] / count, 6)}
+            for name, count in sorted(stack.supplied.items())
+            if count
+        },
     }
     if rounds == 1:
         wilson = intervals.wilson(stack.leaked, stack.chosen)

@@ -15,6 +15,7 @@ from pipeline.choice import Band as Band
 from pipeline.choice import Cet as Cet
 from pipeline.choice import Ensemble as Ensemble
 from pipeline.choice import Joint as Joint
+from pipeline.choice import LambdaRank as LambdaRank
 from pipeline.choice import Nearest as Nearest
 from pipeline.choice import OnePerCluster as OnePerCluster
 from pipeline.choice import Phi as Phi
@@ -134,6 +135,8 @@ class Params(Section):
         weight = sample.weight
         if isinstance(weight, Cet):
             _known("sample.weight.pool", weight.pool, self.retrievers)
+        if isinstance(weight, LambdaRank):
+            _known("sample.weight.retriever", weight.retriever, self.retrievers)
         if isinstance(weight, Asl):
             _known("sample.weight.score", weight.score, self.scorers)
         if isinstance(weight, Phi) and self._sees(weight.score) == self._sees(sample.score):
@@ -191,7 +194,20 @@ def parse(values: Any, where: str = "params.yaml") -> Params:
 
 
 def _line(where: str, item: Any) -> str:
-    tags = {"python_code", "beir", "pairs", "tables", "dense", "bm25", "phi", "asl", "cet", "mmr", "cluster"}
+    tags = {
+        "python_code",
+        "beir",
+        "pairs",
+        "tables",
+        "dense",
+        "bm25",
+        "phi",
+        "asl",
+        "cet",
+        "lambda_rank",
+        "mmr",
+        "cluster",
+    }
     path = [str(part) for i, part in enumerate(item["loc"]) if not (part in tags and _is_tag(item["loc"], i))]
     place = ".".join(path)
     if item["type"] == "extra_forbidden":

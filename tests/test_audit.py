@@ -641,6 +641,13 @@ def test_the_leak_is_that_of_a_plain_count(tmp_path, reference):
         for naive, stack in ((False, measured.rules), (True, measured.naive)):
             rounds = [leaked(data, p, shard, number, naive=naive) for number in range(p.audit.rounds)]
             assert (stack.chosen, stack.leaked) == tuple(map(sum, zip(*rounds, strict=True)))
+            assert (sum(stack.supplied.values()), sum(stack.supplied_leaked.values())) == (
+                stack.hard,
+                stack.hard_leaked,
+            )
+            shares = [r["share"] for r in leak.figures(stack, measured.queries, 2)["by_retriever"].values()]
+            assert min(shares) <= stack.hard_leaked / stack.hard + 1e-6, "all together are as noisy as some mean"
+            assert max(shares) >= stack.hard_leaked / stack.hard - 1e-6
 
 
 def test_the_leak_adds_up_over_shards_and_one_round_adds_wilsons_interval(data):

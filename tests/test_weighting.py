@@ -1,4 +1,4 @@
-"""Weights: the golden numbers of DCLR, ASL and CET, and what must hold of them."""
+"""Weights: the golden numbers of DCLR, ASL, CET and ADORE, and what must hold of them."""
 
 import types
 
@@ -52,6 +52,22 @@ def test_asl_never_leaves_its_bounds_and_falls_with_the_clip(p, gamma, one, othe
     assert ((strict >= 0) & (loose <= 1)).all()
     assert (strict <= loose + 1e-12).all()
     assert np.isfinite(weighting.asl_weights(p, gamma, low, "gradient")).all()
+
+
+def test_lambda_weights_are_adores():
+    ranks = np.array([1, 2, 4, 5, 10, 200, 201, np.nan])
+    weights = weighting.lambda_weights(np.full(8, 3.0), ranks, 200)
+    assert weights.round(4).tolist() == [0.6667, 0.1667, 0.0833, 0.1333, 0.2333, 0.3283, 0.3333, 0.3333]
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1), st.integers(1, 300))
+def test_lambda_weights_are_blind_to_who_is_first_and_grow_with_the_distance(pairs, cut):
+    one, other = np.array(pairs, float).T
+    weights = weighting.lambda_weights(one, other, cut)
+    assert (weights == weighting.lambda_weights(other, one, cut)).all()
+    assert ((weights >= 0) & (weights <= 1)).all()
+    further = weighting.lambda_weights(np.minimum(one, other), np.maximum(one, other) + 1, cut)
+    assert (further >= weights).all()
 
 
 @pytest.mark.parametrize(
@@ -128,6 +144,21 @@ def test_a_stage_weighs_by_another_score(tmp_path):
     triplets = mined(tmp_path, {"kind": "phi", "score": "bm25", "phi": 1.5})
     assert {row["weight"] for row in triplets} == {0, 1}
     assert all((row["weight"] == 0) == (row["score_bm25"] > 1.5) for row in triplets)
+
+
+def test_a_stage_weighs_by_the_ranks_of_positive_and_negative(tmp_path):
+    triplets = mined(tmp_path, {"kind": "lambda_rank", "retriever": "dense", "cut": 5})
+    data = Data(str(tmp_path / "data"))
+    ranks = {(r["query_id"], r["document_id"]): r["rank_dense"] for r in data.read_all("pairs").to_pylist()}
+    assert len({row["weight"] for row in triplets}) > 5
+
+    def reciprocal(query, document):
+        rank = ranks[query, document]
+        return 0 if rank is None or rank > 5 else 1 / rank
+
+    for row in triplets:
+        positive, negative = (reciprocal(row["query_id"], row[name]) for name in ("positive_id", "negative_id"))
+        assert row["weight"] == pytest.approx(abs(positive - negative), abs=1e-6)
 
 
 def test_a_stage_weighs_by_the_propensity_of_the_pool_whatever_the_shards(tmp_path):

@@ -54,6 +54,22 @@ def propensity_weights(logits: np.ndarray, temperature: float, clip: float) -> n
     return np.minimum(1.0 + np.exp(np.minimum(logits / temperature, 50.0)), clip)
 
 
+def lambda_weights(positive_ranks: np.ndarray, ranks: np.ndarray, cut: int) -> np.ndarray:
+    """(n,) |1 / r+ - 1 / r-|: by how much the reciprocal rank changes if positive and negative change places.
+
+    ADORE (arXiv 2104.08051) weighs its pairs so, after LambdaRank; it searches anew at every step, and this is the
+    weight by one search. A rank beyond ``cut`` counts as never found, whose reciprocal is 0; so does NaN.
+
+    Args:
+      positive_ranks, ranks: (n,) from 1, of each row's positive and negative.
+
+    >>> lambda_weights(np.full(4, 3.0), np.array([1, 2, 200, np.nan]), 200).round(4).tolist()
+    [0.6667, 0.1667, 0.3283, 0.3333]
+    """
+    reciprocals = [np.where(of <= cut, 1.0 / of, 0.0) for of in (positive_ranks, ranks)]
+    return np.abs(reciprocals[0] - reciprocals[1])
+
+
 def pool_features(ranks: np.ndarray, scores: np.ndarray, depth: int) -> np.ndarray:
     """(n, 3) what the pool's retriever says of a document: log rank (just beyond ``depth`` if absent), there, score.
 
