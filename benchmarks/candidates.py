@@ -71,6 +71,30 @@ def measured(command: list[str]) -> dict[str, float]:
     return {"seconds": time.monotonic() - started, "peak_mib": peak[0] / (1 << 20)}
 
 
+def prepare(work: pathlib.Path, queries: int, queries_per_shard: int) -> Data:
+    """What retrieval would leave, written where it is not there yet."""
+    data = Data(str(work / "data"))
+    if not data.exists("candidates/two"):
+        size = {"queries": queries, "documents": DOCUMENTS, "queries_per_shard": queries_per_shard}
+        synthetic.write(data, **size, dimensions=DIMENSIONS, documents_per_shard=4096)
+        synthetic.write_candidates(data, **size)
+    return data
+
+
+def run_stages(work: pathlib.Path, data: Data, queries_per_shard: int, workers: int) -> dict[str, dict[str, float]]:
+    """Run each stage as a command of its own: seconds and peak memory of each."""
+    settings = job(queries_per_shard, workers)
+    params.parse(settings)
+    (work / "params.yaml").write_text(json.dumps(settings))
+    places = ["--data", data.root, "--params", str(work / "params.yaml")]
+    stages = {}
+    for stage in STAGES:
+        found = measured([sys.executable, "-m", f"pipeline.{stage}", *places])
+        stages[stage] = {key: round(value, 1) for key, value in found.items()}
+        print(stage, stages[stage], file=sys.stderr)
+    return stages
+
+
 def main() -> None:
     """Write, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,33 +105,9 @@ def main() -> None:
     parser.add_argument("--output", help="NAME: also write benchmarks/results/candidates_NAME.json")
     arguments = parser.parse_args()
     work = arguments.work or pathlib.Path(tempfile.mkdtemp())
-    data = Data(str(work / "data"))
-    settings = job(arguments.queries_per_shard, arguments.workers)
-    params.parse(settings)
-    work.mkdir(parents=True, exist_ok=True)
-    (work / "params.yaml").write_text(json.dumps(settings))
-    if not data.exists("candidates/two"):
-        size = {
-            "queries": arguments.queries,
-            "documents": DOCUMENTS,
-            "queries_per_shard": arguments.queries_per_shard,
-        }
-        synthetic.write(data, **size, dimensions=DIMENSIONS, documents_per_shard=4096)
-        synthetic.write_candidates(data, **size)
+    data = prepare(work, arguments.queries, arguments.queries_per_shard)
+    stages = run_stages(work, data, arguments.queries_per_shard, arguments.workers)
     candidates = arguments.queries * PER_QUERY
-    stages = {}
-    for stage in STAGES:
-        command = [
-            sys.executable,
-            "-m",
-            f"pipeline.{stage}",
-            "--data",
-            data.root,
-            "--params",
-            str(work / "params.yaml"),
-        ]
-        stages[stage] = {key: round(value, 1) for key, value in measured(command).items()}
-        print(stage, stages[stage], file=sys.stderr)
     seconds = sum(stage["seconds"] for stage in stages.values())
     started = time.monotonic()
     for dataset, columns, again in FLOOR:
