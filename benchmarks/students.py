@@ -42,6 +42,7 @@ from transforms.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 UNTAUGHT = "untaught"
+LEARNED = ("learned", "learned_2pc", "advised", "learned_star")
 ALIKE = 0.01  # systems whose difference lies within are alike
 
 CLAIMS: dict[str, tuple[str, list[tuple[str, str]], list[tuple[str, str]]]] = {
@@ -185,7 +186,7 @@ def main() -> int:
         "schooling": vars(how),
         "claims": judged(results),
         "against_perc": [compared(results, "ndcg@10", "perc", name) for name in others],
-        "learned_against_theirs": [compared(results, metric, THEIRS, "learned") for metric in student.METRICS],
+        "against_theirs": [compared(results, "ndcg@10", THEIRS, name) for name in LEARNED if name in results],
         "without_a_set": without,
         "lines": lines,
     }
