@@ -1,0 +1,86 @@
+"""What the learned filter costs a candidate.
+
+Usage: python -m benchmarks.learned_cost --data FOLDER [--repeats 5] [--work DIR] [--output NAME]
+
+Mines a BEIR folder up to the pool and learns, as ``benchmarks.frontier`` does. Then one core, in one process, describes
+all candidates of a shard, judges them by a model, and applies a rule to them, several times. One JSON object: the
+candidates, the features, and median microseconds of processor time for each candidate
+
+  describe   the features, from ranks, scores, vectors, words and labels
+  judge      p_false from the features
+  rule       what the cheapest rule takes, ``abs``, with the sampler: to compare with
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+
+from benchmarks import frontier as lines
+from pipeline import describing, frontier, judging, params
+from transforms import relevance
+from transforms.storage import Data
+
+
+def microseconds(work: Callable[[], Any], candidates: int, repeats: int) -> float:
+    """Median of processor time."""
+    found = []
+    for _ in range(repeats + 1):
+        started = time.process_time()
+        work()
+        found.append(time.process_time() - started)
+    return round(1e6 * statistics.median(found[1:]) / candidates, 2)  # the first one reads files
+
+
+def main() -> int:
+    """Mine, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
+    parser.add_argument("--output", help="NAME: also write benchmarks/results/learned_cost_NAME.json")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, threadpoolctl.threadpool_limits(1):
+        work = asked.work or pathlib.Path(scratch)
+        p, data = lines.job(work / "source"), Data(str(work / "data"))
+        positives = lines.positives_of(asked.data)
+        lines.write_source(asked.data, work / "source", positives, lines.hide(positives, 0))
+        lines.mine(data, p)
+        learned = describing.model(data)
+        if not learned["usable"]:
+            raise ValueError(f"{asked.data}: must have enough to learn from, but {learned['reason']}")
+        shard = judging.load(data, p, data.shards("queries")[0])
+        left_out = np.where(shard.candidates.relations["positive"], describing.itself(shard), -1)
+        features = describing.describe(data, p, shard, left_out)
+        model = relevance.Model(**learned["models"][0])
+        rule = p.filter.with_rule(params.Rule.model_validate({"kind": "abs", "score": "dense", "abs": 0.6}))
+        steps: dict[str, Callable[[], Any]] = {
+            "describe": lambda: describing.describe(data, p, shard, left_out),
+            "judge": lambda: relevance.false_probability(model.labelled(features), p.learn.labelled),
+            "rule": lambda: frontier.chosen_by(data, p, shard, rule),
+        }
+        report = {
+            "data": asked.data.name,
+            "candidates": len(features),
+            "features": features.shape[1],
+            "microseconds": {name: microseconds(step, len(features), asked.repeats) for name, step in steps.items()},
+        }
+    print(json.dumps(report))
+    if asked.output:
+        lines.RESULTS.mkdir(exist_ok=True)
+        (lines.RESULTS / f"learned_cost_{asked.output}.json").write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
