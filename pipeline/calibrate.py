@@ -52,12 +52,12 @@ def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[pa
     """Write what each cut lets through in one shard of queries."""
     pool = p.calibrate.pool
     seen = None if pool is None else propensity.read(data, p, "calibrate", pool)
-    measured = frontier.measure(data, p, judging.load(data, p, shard), filters, p.calibrate, seen=seen)
+    measured = frontier.measure(data, p, frontier.load(data, p, shard), filters, p.calibrate, seen=seen)
     output = staged("calibration")
     data.write(output, shard, measured)
     queries = sum(data.rows("queries")[i] for i, name in enumerate(data.shards("queries")) if name == shard)
     tested = int(measured["queries"][0].as_py())
-    counts = {"in": queries, "out:tested": tested, "out:without_a_positive_to_hide": queries - tested}
+    counts = {"in": queries, "out:tested": tested, "out:not_tested": queries - tested}
     return Counts({**counts, f"rows:{output}": len(measured)})
 
 

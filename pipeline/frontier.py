@@ -54,6 +54,12 @@ def cuts(data: Data, p: params.Params, rule: params.Rule) -> list[float]:
     return np.unique([scores.quantile(share) for share in shares]).tolist()
 
 
+def load(data: Data, p: params.Params, shard: str) -> judging.Shard:
+    """A shard as judged, with so many of its queries that all shards together have about ``calibrate.queries``."""
+    share = p.calibrate.queries / max(sum(data.rows("queries")), 1)
+    return judging.sampled(data, p, judging.load(data, p, shard), share, p.calibrate.seed)
+
+
 def measure(
     data: Data,
     p: params.Params,
@@ -200,7 +206,7 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
         filters = [base] if name == "naive" else [base.with_cut(cut) for cut in cuts(data, p, base)[::3]]
         measured = []
         for shard in data.shards("queries"):
-            measured.append(measure(data, p, judging.load(data, p, shard), filters, p.calibrate, single=False))
+            measured.append(measure(data, p, load(data, p, shard), filters, p.calibrate, single=False))
             progress.advance(sum(measured[-1]["queries"].to_pylist()) // len(filters))
         result[name] = points(measured)
     return result

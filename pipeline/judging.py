@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline import describing, params, pool, retrievers
 from pipeline.score import worth_scoring
-from transforms import answers, arrays, lookup, pooling, relations, rules, schema, text
+from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, text
 from transforms.storage import Data
 
 CUT = "cut.json"
@@ -67,6 +67,27 @@ def clustered(p: params.Params) -> list[str]:
     if isinstance(p.sample.diverse, params.OnePerCluster):
         found.add(p.sample.diverse.encoder)
     return sorted(found)
+
+
+def sampled(data: Data, p: params.Params, shard: Shard, share: float, seed: int) -> Shard:
+    """The shard with the pairs and positives of about a ``share`` of its queries, those that ask the same together."""
+    groups = randomness.id_words(shard.block.queries["near_group"])
+    chosen = randomness.uniforms(randomness.mix(seed, groups)) < share
+    if chosen.all():
+        return shard
+    candidates = shard.candidates
+    keep = chosen[candidates.query]
+    positives = shard.block.positives.filter(pa.array(chosen[candidates.positive_query]))
+    return _shard(
+        data,
+        p,
+        shard.name,
+        relations.QueryBlock(shard.block.queries, positives),
+        shard.pairs.filter(pa.array(keep)),
+        candidates.query[keep],
+        {relation: values[keep] for relation, values in candidates.relations.items()},
+        {name: values[keep] for name, values in candidates.scores.items()},
+    )
 
 
 def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shard:

@@ -305,6 +305,7 @@ class Calibrate(Section):
 
     hidden: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the positives hidden to see which come back
     rounds: Positive = 2  # how often others are hidden
+    queries: Positive = 10_000  # about so many are tested at most: more would hardly change the bound
     pool: Name | None = None  # the retriever whose results were labelled: estimates are corrected for it too
     seed: int = 17
 

@@ -11,7 +11,7 @@ import whole_path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import calibrate, export, frontier, judging, params
+from pipeline import calibrate, describing, export, frontier, judging, params
 from pipeline import filter as filtering
 from pipeline.sections import CUT
 from transforms import risk, schema, text
@@ -240,12 +240,43 @@ def test_without_a_budget_there_is_only_a_note(job):
     assert note == {"cut": None}
 
 
+def test_a_sample_of_the_queries_is_whole_queries_described_as_before(job):
+    p = params.parse(sections(job, budgeted("learned", 0.15)))
+    sizes = []
+    for name in job.data.shards("queries"):
+        shard = judging.load(job.data, p, name)
+        some = judging.sampled(job.data, p, shard, 0.5, 3)
+        assert judging.sampled(job.data, p, shard, 1.0, 3) is shard
+        keep = np.isin(shard.candidates.query, some.candidates.query)
+        assert some.pairs.equals(shard.pairs.filter(pa.array(keep)))
+        assert set(some.candidates.positive_query) == set(some.candidates.query)
+        for one, other in (
+            (some.candidates.scores, shard.candidates.scores),
+            (some.candidates.ranks, shard.candidates.ranks),
+        ):
+            assert all(np.array_equal(one[key], other[key][keep], equal_nan=True) for key in other)
+        mine = np.isin(shard.candidates.positive_query, some.candidates.query)
+        assert some.block.positives.equals(shard.block.positives.filter(pa.array(mine)))
+        for key, values in some.candidates.positive_scores.items():
+            assert np.array_equal(values, shard.candidates.positive_scores[key][mine], equal_nan=True)
+        known = np.where(some.candidates.relations["positive"], describing.itself(some), -1)
+        features = describing.describe(job.data, p, some, known)
+        whole = np.where(shard.candidates.relations["positive"], describing.itself(shard), -1)
+        assert np.allclose(features, describing.describe(job.data, p, shard, whole)[keep], atol=1e-5, equal_nan=True)
+        sizes.append((len(np.unique(some.candidates.query)), shard.queries))
+    found, queries = np.sum(sizes, axis=0)
+    assert 0.25 * queries < found < 0.75 * queries
+
+
 @pytest.mark.parametrize("kind", ["abs", "learned", "perc"])
 def test_neither_shards_nor_the_runner_change_the_cut(job, kind, tmp_path):
-    _, one = calibrated(job, budgeted(kind, 0.15))
+    few = {"calibrate": {"queries": 40}} if kind == "perc" else {}
+    _, one = calibrated(job, budgeted(kind, 0.3 if few else 0.15), **few)
+    assert (one["queries"] < 60) == bool(few)
     (tmp_path / "source").symlink_to(job.folder / "source")
     (tmp_path / "encoder").symlink_to(job.folder / "encoder")
-    p = params.parse(planted.sections(tmp_path, filter=budgeted(kind, 0.15), ingest={"queries_per_shard": 5}))
+    stack = budgeted(kind, one["budget"])
+    p = params.parse(planted.sections(tmp_path, filter=stack, ingest={"queries_per_shard": 5}, **few))
     data = Data(str(tmp_path / "data"))
     whole_path.run(data, p)
     other = data.read_json(f"calibration/{judging.CUT}")
