@@ -63,9 +63,10 @@ def admit(found: Runs) -> Admitted:
         ids, texts, contents = found.identified("documents", records)
         named = admission.named(ids, texts, contents)
         kept = np.flatnonzero(named.record >= 0)
-        kept = kept[np.lexsort(texts[named.record[kept]].T[::-1])]
-        run, row = found.located("documents", records[named.record[kept]])
         hashes = texts[named.record[kept]]
+        order = np.lexsort((hashes[:, 1], hashes[:, 0]))
+        kept, hashes = kept[order], hashes[order]
+        run, row = found.located("documents", records[named.record[kept]])
         columns: dict[str, Any] = {
             "prefix": text.prefixes(hashes),
             "text_hash": hash_column(hashes),
@@ -81,32 +82,33 @@ def admit(found: Runs) -> Admitted:
 
 
 def near_groups(found: Runs, admitted: Admitted, every: list[Task], threshold: float | None) -> Groups:
-    """Compare the documents' signatures, if a threshold is given."""
-    nothing = Groups(np.empty(0, np.int64), pa.array([], pa.large_string()))
+    """Near-duplicates among the documents; none if there is no threshold."""
     if threshold is None:
-        return nothing
-    # On disk, for they are 512 bytes a document.
+        return Groups(np.empty(0, np.int64), pa.array([], pa.large_string()))
+    members, first = _near_texts(found, admitted, every, threshold)
+    stop, parts = 0, [pa.array([], pa.large_string())]
+    for heads in _heads(found, admitted, every) if len(members) else ():
+        start, stop = stop, stop + len(heads)
+        begin, end = np.searchsorted(members, [start, stop])
+        parts += heads["document_id"].take(members[begin:end] - start).chunks
+    ids = pa.concat_arrays(parts)
+    # In the order of ids the first text of a group is the one that names it.
+    order = pc.sort_indices(ids).to_numpy().astype(np.int64)
+    _, naming, group = np.unique(first[order], return_index=True, return_inverse=True)
+    name = np.empty(len(order), np.int64)
+    name[order] = order[naming[group]]
+    return Groups(members, ids.take(pa.array(name)))
+
+
+def _near_texts(found: Runs, admitted: Admitted, every: list[Task], threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """``duplicates.near_texts`` of the documents' texts, whose signatures lie on disk: they are 512 bytes each."""
+    stop = 0
     with scratch(found.data, AREA, (admitted.count, duplicates.PERMUTATIONS), np.uint32) as matrix:
-        stop = 0
         for heads in _heads(found, admitted, every):
             start, stop = stop, stop + len(heads)
             run, row = (heads[name].to_numpy() for name in ("run", "row"))
             found.copy_signatures(run, row, matrix, np.arange(start, stop))
-        members, first = duplicates.near_texts(matrix[:stop], threshold)
-    if not len(members):
-        return nothing
-    stop, parts = 0, []
-    for heads in _heads(found, admitted, every):
-        start, stop = stop, stop + len(heads)
-        here = members[slice(*np.searchsorted(members, [start, stop]))]
-        parts += heads["document_id"].take(here - start).chunks
-    ids = pa.concat_arrays(parts)
-    order = pc.sort_indices(ids).to_numpy()
-    group = np.searchsorted(members, first)
-    _, smallest, number = np.unique(group[order], return_index=True, return_inverse=True)
-    name = np.empty(len(order), np.int64)
-    name[order] = order[smallest[number]]
-    return Groups(members, ids.take(pa.array(name)))
+        return duplicates.near_texts(matrix[:stop], threshold)
 
 
 def write_tasks(
