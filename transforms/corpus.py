@@ -22,7 +22,7 @@ from transforms.scratch import scratch
 from transforms.tasks import Task
 
 _ADMITTED = posixpath.join(AREA, "admitted")
-_RECORDS_AT_ONCE = 65536  # of a bucket: some 200 bytes each
+_RECORDS_AT_ONCE = 32768  # of a bucket: some 200 bytes each
 
 
 @dataclasses.dataclass(frozen=True)

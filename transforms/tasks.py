@@ -18,7 +18,7 @@ from transforms.storage import Data
 
 _PLAN = f"{AREA}/plan"
 _LIST = f"{_PLAN}/tasks.json"
-_ROWS_AT_ONCE = 65536  # what a worker holds, with their texts
+_ROWS_AT_ONCE = 32768  # what a worker holds, with their texts
 _TASKS_AT_LEAST = 16  # so that workers can share them, where there are so many shards
 
 
@@ -53,7 +53,7 @@ def shards_at_once(shards: int, rows_per_shard: int) -> int:
     """Shards of one task.
 
     >>> [shards_at_once(shards, 4096) for shards in (1, 64, 1024)]
-    [1, 4, 16]
+    [1, 4, 8]
     """
     return max(1, min(_ROWS_AT_ONCE // rows_per_shard, shards // _TASKS_AT_LEAST))
 
