@@ -255,11 +255,10 @@ def scale(stage: str, by_document: float, by_query: float) -> float:
 def limits(measured: dict[str, Any]) -> list[dict[str, Any]]:
     """What one worker holds or does alone, and how many documents that allows; least first."""
     vector = 4 * 384
-    identifier = measured["column_bytes_per_document"]["document_id"]
     held = {
         "all document vectors in memory, where datasets are remote (retrieve Flat, pool, cluster, learn)": vector,
         "the IVF,Flat index that one worker builds and every worker copies (retrieve)": vector + 8,
-        "ids, two hashes and places of every document in the one plan (ingest)": identifier + 32 + 8 * 8,
+        "a hash of every document's signature in the one plan (ingest.near_duplicate)": 8,
         "cluster of every document (cluster rules)": 4,
         "whether a document is the first of its text (retrieve, pool)": 1,
     }

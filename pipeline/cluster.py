@@ -12,8 +12,11 @@ import pyarrow as pa
 
 from pipeline import commandline, params, runner
 from transforms import arrays, clustering, lookup, schema
+from transforms.scratch import scratch
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, shard_names, staged
+
+_ROWS_AT_ONCE = 8192  # vectors copied at once: 12 MB of 384 dimensions
 
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
@@ -38,13 +41,15 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 def train(_: str, data: Data, name: str, settings: params.Cluster) -> Counts:
     """Write the centroids, with how many documents each has among those it was trained on."""
     vectors = lookup.vectors(data, f"vectors/{name}/documents")
-    step = max(1, len(vectors) // settings.sample)
-    sample = vectors.gather(np.arange(0, len(vectors), step))
-    sample = sample[np.isfinite(sample).all(axis=1)]
-    if not len(sample):
-        raise ValueError(f"vectors/{name}/documents: cluster needs a vector, found none. Check encoders.{name}")
-    centroids = clustering.train(sample, settings.clusters, settings.iterations, settings.seed)
-    sizes = np.bincount(clustering.assign(sample, centroids)[0], minlength=len(centroids))
+    rows = np.arange(0, len(vectors), max(1, len(vectors) // settings.sample))
+    output = staged(f"clusters/{name}/centroids")
+    # k-means reads its sample once an iteration and in order: it need not lie in memory.
+    with scratch(data, output, (len(rows), vectors.dimensions), np.float32) as matrix:
+        sample = matrix[: _fill(matrix, vectors, rows)]
+        if not len(sample):
+            raise ValueError(f"vectors/{name}/documents: cluster needs a vector, found none. Check encoders.{name}")
+        centroids = clustering.train(sample, settings.clusters, settings.iterations, settings.seed)
+        sizes = np.bincount(clustering.nearest(sample, centroids)[0], minlength=len(centroids))
     flat = pa.array(centroids.reshape(-1), pa.float32())
     table = pa.table(
         {
@@ -52,9 +57,19 @@ def train(_: str, data: Data, name: str, settings: params.Cluster) -> Counts:
             "size": pa.array(sizes, pa.int64()),
         }
     )
-    output = staged(f"clusters/{name}/centroids")
     data.write(output, shard_names(1)[0], table, suffix=".arrow")
     return Counts({f"rows:{output}": len(table)})
+
+
+def _fill(matrix: np.ndarray, vectors: lookup.Vectors, rows: np.ndarray) -> int:
+    """Copy the finite ones of these vectors to the beginning of a matrix; returns how many there are."""
+    count = 0
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        block = vectors.gather(rows[start : start + _ROWS_AT_ONCE])
+        finite = block[np.isfinite(block).all(axis=1)]
+        matrix[count : count + len(finite)] = finite
+        count += len(finite)
+    return count
 
 
 def assign_shard(shard: str, data: Data, name: str) -> Counts:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline import ingest, params
 from transforms import admission, duplicates, planning, runs, schema, tasks, text
+from transforms import corpus as corpus_
 from transforms import sources as readers
 from transforms.gathering import gather
 from transforms.shards import Counts
@@ -426,6 +427,24 @@ def test_the_cut_into_tasks_does_not_change_a_byte(tmp_path, small, monkeypatch)
     monkeypatch.setattr(tasks, "_ROWS_AT_ONCE", 1)
     without_beam(tmp_path / "many", small)
     assert contents(tmp_path / "one") == contents(tmp_path / "few") == contents(tmp_path / "many")
+
+
+def test_how_many_records_are_looked_at_at_once_does_not_change_a_byte(tmp_path, monkeypatch):
+    bodies = [" ".join(f"w{topic}-{place}" for place in range(40)) for topic in range(8)]
+    texts = [f"{body} end{tail}" for tail in (0, 1, 1) for body in bodies]
+    documents = [{"_id": f"d{number % 20}", "text": body} for number, body in enumerate(texts)]
+    write(tmp_path / "source" / "corpus.jsonl", documents)
+    write(tmp_path / "source" / "queries.jsonl", [{"_id": "q", "text": "what"}])
+    (tmp_path / "source" / "qrels").mkdir()
+    (tmp_path / "source" / "qrels" / "train.tsv").write_text("q\td9\t1\nq\td21\t1\n")
+    p = settings_of({"kind": "beir", "path": str(tmp_path / "source")})
+    without_beam(tmp_path / "whole", p)
+    assert len(set(tables(tmp_path / "whole")["documents"]["near_group"].to_pylist())) == 8
+    monkeypatch.setattr(blocks, "ROWS", 5)
+    monkeypatch.setattr(corpus_, "_RECORDS_AT_ONCE", 3)
+    monkeypatch.setattr(duplicates, "_KEYS_AT_ONCE", 2)
+    without_beam(tmp_path / "parts", p)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
 
 
 # ---- errors

@@ -9,6 +9,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFile
 
 from transforms import lookup, storage, text
+from transforms.scratch import scratch
 from transforms.storage import Data, staged
 
 TABLE = pa.table({"document_id": ["a", "b", "c"], "n": [1, 2, 3]})
@@ -137,3 +138,13 @@ def test_a_file_whose_writer_failed_is_not_among_remote_datasets():
         raise OSError("disk full")
     with pytest.raises(FileNotFoundError, match=r"^memory://failing/things/index: must exist, found nothing$"):
         data.local_copy("things/index")
+
+
+def test_an_array_on_disk_has_no_name_and_starts_with_zeros(tmp_path):
+    with scratch(Data(str(tmp_path)), "area", (3, 2), np.float32) as matrix:
+        assert os.listdir(tmp_path / "area") == [], "nothing is left behind by a killed run"
+        assert (matrix.shape, matrix.dtype, matrix.sum()) == ((3, 2), np.float32, 0)
+        matrix[1] = 7
+        assert matrix[:2].tolist() == [[0, 0], [7, 7]]
+    with scratch(Data("memory://scratch"), "area", (0, 2), np.float32) as matrix:
+        assert matrix.shape == (0, 2)

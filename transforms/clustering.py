@@ -39,8 +39,14 @@ def assign(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.n
       (n,) int64 cluster, and (n,) float32 inner product with its centroid; -1 and NaN where a vector is not finite.
     """
     absent = ~np.isfinite(vectors).all(axis=1)
-    similarity, cluster = faiss.knn(np.nan_to_num(vectors), centroids, 1, metric=faiss.METRIC_INNER_PRODUCT)
-    return np.where(absent, -1, cluster[:, 0]), np.where(absent, np.nan, similarity[:, 0])
+    cluster, similarity = nearest(np.nan_to_num(vectors), centroids)
+    return np.where(absent, -1, cluster), np.where(absent, np.nan, similarity)
+
+
+def nearest(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``assign`` where all vectors are finite: without a copy of them, so they may be memory-mapped."""
+    similarity, cluster = faiss.knn(vectors, centroids, 1, metric=faiss.METRIC_INNER_PRODUCT)
+    return cluster[:, 0], similarity[:, 0]
 
 
 def second_nearest(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:

@@ -24,7 +24,8 @@ _SEED = 13
 _NEIGHBOURS = 3  # one stray row inside a bucket must not hide a pair
 _EMPTY = np.uint32(2**32 - 1)  # R-MinHash of no words, in every place
 _ROWS_AT_ONCE = 1024  # signatures leave rensa as Python integers: 4 MB each time
-_PAIRS_AT_ONCE = 65536  # 2 x 32 MB of signatures
+_PAIRS_AT_ONCE = 16384  # 2 x 8 MB of signatures
+_KEYS_AT_ONCE = 65536
 
 
 def signatures(texts: pa.ChunkedArray[Any]) -> np.ndarray:
@@ -81,67 +82,113 @@ def _mixed(state: np.ndarray, value: np.ndarray) -> np.ndarray:
     return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)
 
 
-def near_pairs(
-    signatures: np.ndarray, rows: np.ndarray, hashes: np.ndarray, threshold: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of near-duplicates as positions in ``rows``, band by band; a pair may come more than once.
+def near_pairs(signatures: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of near-duplicates by their numbers, band by band; a pair may come more than once.
 
-    Memory is 32 bytes a row, whatever the size of the signatures.
+    Memory is 8 bytes a text and a constant, whatever the size of the signatures.
 
     Args:
-      signatures: (n, 128) uint32, possibly memory-mapped.
-      rows: (m,) which of them to compare.
-      hashes: (m, 2) uint64 text hashes of those, all different and ascending: they order a bucket, so
-        the order of the signatures cannot matter.
+      signatures: (t, 128) uint32 of different texts, possibly memory-mapped.  In the order of the texts' hashes,
+        which is the order within a bucket: then the order of the records cannot matter.
       threshold: least estimated Jaccard similarity.
     """
-    width = PERMUTATIONS // BANDS
     for band in range(BANDS):
-        keys = np.zeros(len(hashes), np.uint64)
+        keys = _band_keys(signatures, band)
+        parts = text.shard_count(len(keys), _KEYS_AT_ONCE)
+        for part in range(parts):
+            order = _of_part(keys, part, parts)
+            order = order[np.argsort(keys[order], kind="stable")]
+            ordered = keys[order]
+            for distance in range(1, _NEIGHBOURS + 1):
+                at = np.flatnonzero(ordered[distance:] == ordered[:-distance])
+                for start in range(0, len(at), _PAIRS_AT_ONCE):
+                    chosen = at[start : start + _PAIRS_AT_ONCE]
+                    left, right = order[chosen], order[chosen + distance]
+                    one, other = signatures[left], signatures[right]
+                    near = ((one == other).mean(axis=1) >= threshold) & (one[:, 0] != _EMPTY)
+                    yield left[near], right[near]
+
+
+def _band_keys(signatures: np.ndarray, band: int) -> np.ndarray:
+    """(t,) uint64 hash of one band of each signature."""
+    width = PERMUTATIONS // BANDS
+    keys = np.zeros(len(signatures), np.uint64)
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        here = slice(start, start + _KEYS_AT_ONCE)
         for column in range(band * width, (band + 1) * width):
-            keys = _mixed(keys, signatures[:, column][rows].astype(np.uint64))
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        for distance in range(1, _NEIGHBOURS + 1):
-            at = np.flatnonzero(keys[distance:] == keys[:-distance])
-            for start in range(0, len(at), _PAIRS_AT_ONCE):
-                part = at[start : start + _PAIRS_AT_ONCE]
-                left, right = order[part], order[part + distance]
-                one, other = signatures[rows[left]], signatures[rows[right]]
-                near = ((one == other).mean(axis=1) >= threshold) & (one[:, 0] != _EMPTY)
-                yield left[near], right[near]
+            keys[here] = _mixed(keys[here], signatures[here, column].astype(np.uint64))
+    return keys
+
+
+def _of_part(keys: np.ndarray, part: int, parts: int) -> np.ndarray:
+    """Where the keys of one of equal ranges are, in ascending order."""
+    found = [np.empty(0, np.int64)]
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        numbers = text.shard_numbers(keys[start : start + _KEYS_AT_ONCE, None], parts)
+        found.append(start + np.flatnonzero(numbers == part))
+    return np.concatenate(found)
+
+
+def near_texts(signatures: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Texts that a chain of near-duplicates joins to another.
+
+    Args:
+      signatures, threshold: as ``near_pairs``.
+
+    Returns:
+      (m,) their numbers, ascending, and (m,) the smallest number in the group of each.
+    """
+    pairs = list(near_pairs(signatures, threshold))
+    left, right = (np.concatenate([np.empty(0, np.int64), *(pair[side] for pair in pairs)]) for side in (0, 1))
+    members, place = np.unique(np.concatenate([left, right]), return_inverse=True)
+    if not len(members):
+        return members, members
+    edges = (np.ones(len(left), np.bool_), (place[: len(left)], place[len(left) :]))
+    graph = coo_array(edges, shape=(len(members), len(members)))
+    group = connected_components(graph, directed=False)[1]
+    return members, members[np.unique(group, return_index=True)[1][group]]
+
+
+def numbered(hashes: np.ndarray) -> np.ndarray:
+    """(n,) number of each row's text among the different ones, in the order of their (n, 2) uint64 hashes.
+
+    >>> numbered(np.array([[7, 7], [5, 9], [7, 7]], np.uint64)).tolist()
+    [1, 0, 1]
+    """
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.cumsum(first_of_text(hashes[order])) - 1
+    return numbers
+
+
+def first_of_text(ordered: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether a row of (n, 2) sorted hashes differs from the one before."""
+    new = np.ones(len(ordered), np.bool_)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return new
 
 
 def near_groups(
-    ranks: np.ndarray, hashes: np.ndarray, signatures: np.ndarray | None, threshold: float | None
+    ranks: np.ndarray, texts: np.ndarray, signatures: np.ndarray | None, threshold: float | None
 ) -> np.ndarray:
-    """For each text, the smallest rank in its group of near-duplicates, its own included.
+    """For each row, the smallest rank in its group of near-duplicates, its own included.
 
     Equal texts are always of one group; others where a chain of near-duplicates joins them.
 
     Args:
-      ranks: (n,) place of each text's id in the order of ids, all different.
-      hashes: (n, 2) uint64 hashes of the normalised texts.
-      signatures: (n, 128) uint32 of the same texts.   None: only equal texts form a group.
+      ranks: (n,) place of each row's id in the order of ids, all different.
+      texts: (n,) number of each row's text, as ``numbered``.
+      signatures: (t, 128) uint32 of the different texts.   None: only equal texts form a group.
       threshold: least estimated Jaccard similarity in (0, 1].   None: only equal texts form a group.
 
-    >>> same, other = [7, 7], [9, 9]
-    >>> near_groups(np.array([2, 0, 1]), np.array([same, other, same], np.uint64), None, None).tolist()
+    >>> near_groups(np.array([2, 0, 1]), np.array([0, 1, 0]), None, None).tolist()
     [1, 0, 1]
     """
-    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
-    ordered = hashes[order]
-    new = np.ones(len(order), np.bool_)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    text_of = np.empty(len(order), np.int64)  # which distinct text each row has
-    text_of[order] = np.cumsum(new) - 1
-    label = np.arange(np.count_nonzero(new))
-    if signatures is not None and threshold is not None and len(label):
-        pairs = list(near_pairs(signatures, order[new], ordered[new], threshold))
-        left, right = (np.concatenate([pair[side] for pair in pairs] or [label[:0]]) for side in (0, 1))
-        graph = coo_array((np.ones(len(left), np.bool_), (left, right)), shape=(len(label), len(label)))
-        label = connected_components(graph, directed=False)[1]
-    group = label[text_of]
+    label = np.arange(texts.max(initial=-1) + 1)
+    if signatures is not None and threshold is not None:
+        members, first = near_texts(signatures, threshold)
+        label[members] = first
+    group = label[texts]
     smallest = np.full(len(label), np.iinfo(np.int64).max)
     np.minimum.at(smallest, group, ranks)
     return np.asarray(smallest[group], np.int64)

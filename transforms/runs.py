@@ -69,25 +69,58 @@ class Runs:
 
     def hashes(self, dataset: Dataset, name: str) -> np.ndarray:
         """(n, 2) uint64 ``text_hash`` or ``content_hash`` of all records of a dataset."""
-        parts = [text.hash_words(self._description(number, name)) for number in self.of(dataset)]
+        parts = [text.hash_words(self._description(number, [name])[name]) for number in self.of(dataset)]
         return np.concatenate([np.empty((0, 2), np.uint64), *parts])
 
     def signatures(self, number: int) -> np.ndarray:
         """(n, 128) uint32 signatures of a run."""
-        column: Any = one_array(self._description(number, "signature"))
+        column: Any = one_array(self._description(number, ["signature"])["signature"])
         return np.frombuffer(column.buffers()[1], "<u4").reshape(-1, duplicates.PERMUTATIONS)
+
+    def copy_signatures(self, numbers: np.ndarray, rows: np.ndarray, target: np.ndarray, places: np.ndarray) -> None:
+        """Copy the signatures of records, by run number and row, to these places of a (t, 128) matrix."""
+        for part in _by_run(numbers, rows):
+            target[places[part]] = self.signatures(int(numbers[part[0]]))[rows[part]]
+
+    def bucket(self, dataset: Dataset, number: int, buckets: int) -> np.ndarray:
+        """Records whose ids have their hashes in one of equal ranges, ascending, numbered over all runs."""
+        edges = text.shard_edges([number, number + 1], buckets)
+        first, found = 0, [np.empty(0, np.int64)]
+        for run in self.of(dataset):
+            described = self._description(run, ["id_prefix", "by_id"])
+            begin, end = np.searchsorted(one_array(described["id_prefix"]).to_numpy(), edges)
+            found.append(first + np.sort(one_array(described["by_id"][int(begin) : int(end)]).to_numpy()))
+            first += self.rows[run]
+        return np.concatenate(found)
 
     def taken(
         self, numbers: np.ndarray, rows: np.ndarray, columns: list[str] | None = None
     ) -> Iterator[tuple[np.ndarray, pa.Table]]:
         """Records by run number and row, run by run: where they stood in the arguments, and their table."""
-        order = np.lexsort((rows, numbers))
-        cuts = np.flatnonzero(np.diff(numbers[order])) + 1
-        for part in np.split(order, cuts) if len(order) else []:
+        for part in _by_run(numbers, rows):
             yield part, self.read(int(numbers[part[0]]), columns).take(rows[part])
 
-    def _description(self, number: int, column: str) -> pa.ChunkedArray[Any]:
-        return self.data.read(*_place(_DESCRIBED, self.names[number]), [column]).column(0)
+    def identified(self, dataset: Dataset, records: np.ndarray) -> tuple[pa.ChunkedArray[Any], np.ndarray, np.ndarray]:
+        """Of ascending records, (n,) ids, and (n, 2) uint64 ``text_hash`` and ``content_hash``."""
+        ids, hashes = [], []
+        numbers, rows = self.located(dataset, records)
+        for part in _by_run(numbers, rows):
+            number, name = int(numbers[part[0]]), self.id_column(dataset)
+            ids += self.read(number, [name]).column(0).take(rows[part]).chunks
+            described = self._description(number, ["text_hash", "content_hash"]).take(rows[part])
+            hashes.append([text.hash_words(column) for column in described.columns])
+        empty = np.empty((0, 2), np.uint64)
+        texts, contents = (np.concatenate([empty, *(pair[side] for pair in hashes)]) for side in (0, 1))
+        return pa.chunked_array(ids, pa.string()), texts, contents
+
+    def _description(self, number: int, columns: list[str]) -> pa.Table:
+        return self.data.read(*_place(_DESCRIBED, self.names[number]), columns)
+
+
+def _by_run(numbers: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions of the records of each run, by run number and row, in ascending order of the rows."""
+    order = np.lexsort((rows, numbers))
+    yield from np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
 
 
 def spill(data: Data, blocks: Iterable[Block]) -> Runs:
@@ -110,7 +143,10 @@ def describe(name: str, data: Data, *, signatures: bool) -> Counts:
         normal = text.normalise(text.full_text(titles, texts))
         answers = table["answers"].to_pylist() if "answers" in table.column_names else [[]] * len(texts)
         exact = zip(titles.to_pylist(), texts.to_pylist(), answers, strict=True)
-        columns = {
+        prefixes = text.prefixes(text.hash_words(text.hashes(table.column(0))))
+        columns: dict[str, Any] = {
+            "id_prefix": pa.array(np.sort(prefixes)),
+            "by_id": pa.array(np.argsort(prefixes, kind="stable")),
             # The length keeps a title from growing into the text unnoticed.
             "content_hash": text.hashes(
                 [f"{len(str(title))}:{title}{body}{given or ''}" for title, body, given in exact]

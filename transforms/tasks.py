@@ -18,7 +18,7 @@ from transforms.storage import Data
 
 _PLAN = f"{AREA}/plan"
 _LIST = f"{_PLAN}/tasks.json"
-_ROWS_AT_ONCE = 65536  # what a worker holds, with their texts
+_ROWS_AT_ONCE = 32768  # what a worker holds, with their texts
 _TASKS_AT_LEAST = 16  # so that workers can share them, where there are so many shards
 
 
@@ -53,30 +53,33 @@ def shards_at_once(shards: int, rows_per_shard: int) -> int:
     """Shards of one task.
 
     >>> [shards_at_once(shards, 4096) for shards in (1, 64, 1024)]
-    [1, 4, 16]
+    [1, 4, 8]
     """
     return max(1, min(_ROWS_AT_ONCE // rows_per_shard, shards // _TASKS_AT_LEAST))
 
 
-def write(data: Data, dataset: str, table: pa.Table, shards: int, rows_per_shard: int) -> list[str]:
-    """Write the tasks of a dataset; returns their names.
+def of(dataset: str, shards: int, rows_per_shard: int) -> list[Task]:
+    """All tasks of a dataset of so many shards, empty ones included, of about so many rows each.
 
-    Args:
-      data: where.
-      dataset: its name.
-      table: one row for each of the dataset's, in its order, with its ``shard``.
-      shards: how many there are, empty ones included.
-      rows_per_shard: about how many rows each has.
+    >>> [task.name for task in of("queries", 2, 1024)]
+    ['queries/00000-00001-of-00002', 'queries/00001-00002-of-00002']
     """
-    width = shards_at_once(shards, rows_per_shard)
-    edges = [*range(0, shards, width), shards]
-    cuts = np.searchsorted(table["shard"].to_numpy(), edges)
-    tasks = []
-    for (first, stop), (begin, end) in zip(itertools.pairwise(edges), itertools.pairwise(cuts), strict=True):
-        task = Task(dataset, first, stop, shards)
-        data.write(f"{_PLAN}/{dataset}", task.name.split("/")[1], table[int(begin) : int(end)], suffix=".arrow")
-        tasks.append(task.name)
-    return tasks
+    edges = [*range(0, shards, shards_at_once(shards, rows_per_shard)), shards]
+    return [Task(dataset, first, stop, shards) for first, stop in itertools.pairwise(edges)]
+
+
+def write(data: Data, task: Task, table: pa.Table) -> str:
+    """Write the table of a task: its rows in their order, with the ``shard`` of each; returns the task's name."""
+    data.write(f"{_PLAN}/{task.dataset}", task.name.split("/")[1], table, suffix=".arrow")
+    return task.name
+
+
+def write_all(data: Data, dataset: str, table: pa.Table, shards: int, rows_per_shard: int) -> list[str]:
+    """Write the tasks of a dataset from the table of all its rows; returns their names."""
+    every = of(dataset, shards, rows_per_shard)
+    cuts = np.searchsorted(table["shard"].to_numpy(), [*(task.first for task in every), shards])
+    slices = (table[int(begin) : int(end)] for begin, end in itertools.pairwise(cuts))
+    return [write(data, task, part) for task, part in zip(every, slices, strict=True)]
 
 
 def read(data: Data, name: str) -> pa.Table:

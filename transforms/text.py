@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -66,7 +66,21 @@ def shard_numbers(words: np.ndarray, shards: int) -> np.ndarray:
     >>> shard_numbers(np.array([[0, 0], [2**63, 0], [2**64 - 1, 0]], np.uint64), 4).tolist()
     [0, 2, 3]
     """
-    return ((words[:, 0] >> np.uint64(32)) * np.uint64(shards) >> np.uint64(32)).astype(np.int64)
+    return prefixes(words) * shards >> 32
+
+
+def prefixes(words: np.ndarray) -> np.ndarray:
+    """(n,) int64 first 32 bits of each hash: all that its shard depends on."""
+    return (words[:, 0] >> np.uint64(32)).astype(np.int64)
+
+
+def shard_edges(numbers: Sequence[int], shards: int) -> np.ndarray:
+    """Smallest prefix of each of these shards, of a power of two of them.
+
+    >>> shard_edges([0, 1, 2], 2).tolist() == [0, 2**31, 2**32]
+    True
+    """
+    return np.array(numbers, np.int64) * (2**32 // shards)
 
 
 def shard_count(rows: int, rows_per_shard: int) -> int:
