@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator
 
 import faiss
 import numpy as np
 
-from transforms import checksums, disk, lookup, topk
+from transforms import faiss_index, lookup, topk
 from transforms.storage import Data
 
 _BLOCK_ROWS = 65536  # documents in one call of FAISS, which collects its best anew in every call
@@ -26,7 +25,7 @@ class DenseRetriever:
 
     data: Data
     encoder: str
-    index_path: str | None = None  # a FAISS index file among the datasets; None: exact search
+    index_path: str | None = None  # folder of a FAISS index among the datasets; None: exact search
     nprobe: int | None = None
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +49,8 @@ class DenseRetriever:
         if self.index_path is not None:
             scores, rows = self._index.search(np.nan_to_num(vectors), min(fetch, self._index.ntotal))
             scores = np.where(rows < 0, -np.inf, scores)
-            rows = np.where((rows >= 0) & allowed[np.maximum(rows, 0)], rows, -1)
+            searched = allowed & self._documents.present
+            rows = np.where((rows >= 0) & searched[np.maximum(rows, 0)], rows, -1)
         rows[~np.isfinite(vectors).all(axis=1)] = -1  # a query without a vector finds nothing
         return rows, scores
 
@@ -98,49 +98,7 @@ class DenseRetriever:
     @functools.cached_property
     def _index(self) -> faiss.Index:
         assert self.index_path is not None
-        path = lookup.local_copy(self.data, self.index_path)
-        try:
-            disk.verify(path)
-            index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
-        except (ValueError, RuntimeError) as error:
-            raise disk.damaged(self.index_path, error) from error
+        index = faiss_index.read(lookup.local_copy(self.data, self.index_path))
         if self.nprobe is not None:
             faiss.extract_index_ivf(index).nprobe = self.nprobe
         return index
-
-
-def build_index(factory: str, vectors: lookup.Vectors, centroids: np.ndarray, path: str, sample: int = 262144) -> None:
-    """Build a FAISS index over documents and write it to a file.
-
-    Where the factory asks for as many lists as there are centroids, these become its coarse quantiser.
-
-    Args:
-      factory: a FAISS factory string, such as ``IVF32,Flat``.
-      vectors: the documents.
-      centroids: (c, d) from the cluster stage.
-      path: local file to write.
-      sample: vectors to train on.
-
-    Raises:
-      ValueError: FAISS does not know the factory string.
-    """
-    try:
-        index = faiss.index_factory(vectors.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise ValueError(f"retrievers.*.index: must be a FAISS factory string, got {factory}: {error}") from error
-    ivf = faiss.try_extract_index_ivf(index)
-    if ivf is not None and ivf.nlist == len(centroids):
-        ivf.quantizer.add(np.ascontiguousarray(centroids))
-    step = max(1, len(vectors) // sample)
-    if not index.is_trained:
-        index.train(np.nan_to_num(vectors.gather(np.arange(0, len(vectors), step))))
-    for block in vectors.blocks:
-        index.add(np.nan_to_num(np.ascontiguousarray(block)))
-    try:
-        faiss.write_index(index, path)
-    except RuntimeError as error:  # FAISS says nothing better of a full disk
-        raise OSError(f"{path}: must be writable: {error}. Free some space there, and run the stage again") from error
-    with open(path, "r+b") as file:  # FAISS does not mind what follows
-        file.seek(0, os.SEEK_END)
-        file.write(checksums.UNKNOWN)
-        checksums.seal(file)
