@@ -10,8 +10,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, retrievers
-from transforms import arrays, dense, lexical, lookup, text
+from pipeline import params
+from transforms import arrays, faiss_index, lexical, lookup, text
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, shard_names, staged
 
@@ -46,8 +46,10 @@ def build_faiss(factory: str, data: Data, p: params.Params, name: str) -> Counts
     data.write_text(f"{output}/factory.txt", factory + "\n")
     centroids = arrays.matrix(data.read(f"clusters/{settings.encoder}/centroids", shard_names(1)[0]))
     vectors = lookup.vectors(data, f"vectors/{settings.encoder}/documents")
-    with data.local_file(f"{output}/{retrievers.INDEX_FILE}") as path:
-        dense.build_index(factory, vectors, centroids, path)
+    index = faiss_index.trained(factory, vectors, centroids)
+    for part, rows in faiss_index.parts(index, len(vectors)).items():
+        with data.local_file(f"{output}/{part}") as path:
+            faiss_index.write_part(index, vectors, rows, path)
     return Counts()
 
 

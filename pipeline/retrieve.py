@@ -60,11 +60,10 @@ def retrieve_shard(shard: str, data: Data, p: params.Params, name: str) -> Count
         pending, depth = short, min(2 * depth, deepest)
     order = np.lexsort((np.arange(len(found.query)), found.query))
     query, document, score = found.query[order], found.document[order], found.score[order]
-    ids, _ = retrievers.document_columns(data, document)
     table = pa.table(
         [
             block.query_ids.take(pa.array(query)),
-            pa.array(ids, pa.string()),
+            lookup.rows(data, "documents", ("document_id",)).take(document)["document_id"],
             pa.array(arrays.rank_within(query, [np.arange(len(query))]) + 1, pa.int32()),
             pa.array(score, pa.float32()),
             pa.array(document),

@@ -11,8 +11,6 @@ from transforms.lexical import LexicalRetriever
 from transforms.relations import QueryBlock
 from transforms.storage import Data, staged
 
-INDEX_FILE = "index.faiss"
-
 
 def open_retriever(
     data: Data, p: params.Params, name: str, *, unpublished: bool = False
@@ -21,7 +19,7 @@ def open_retriever(
     settings = p.retrievers[name]
     place = staged if unpublished else str
     if isinstance(settings, params.Dense):
-        path = None if settings.index == "Flat" else f"{place(f'indexes/{name}/faiss')}/{INDEX_FILE}"
+        path = None if settings.index == "Flat" else place(f"indexes/{name}/faiss")
         return DenseRetriever(data, settings.encoder, path, settings.nprobe)
     return LexicalRetriever(
         data, place(f"indexes/{name}/weights"), place(f"indexes/{name}/vocabulary"), settings.stopwords

@@ -54,8 +54,7 @@ def search(
         query, document = np.repeat(pending, documents.shape[1]), documents.reshape(-1)
         query, document = query[document >= 0], document[document >= 0]
         score = retriever.score(rows[query], document)
-        _, tie = retrievers.document_columns(data, document)
-        order = topk.order(query, score, tie)
+        order = best_first(data, query, document, score)
         query, document, score = query[order], document[order], score[order]
         place = arrays.rank_within(query, [np.arange(len(query))])
         fetched = np.bincount(query, minlength=len(rows))
@@ -68,6 +67,18 @@ def search(
         settled = settled.extended(Hits(query[keep], document[keep], score[keep]).without(tied))
         pending, fetch = tied, 4 * fetch
     return settled
+
+
+def best_first(data: Data, query: np.ndarray, document: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """(n,) indices that sort hits by (query, score descending, document id); ids are read only where scores tie."""
+    order = np.lexsort((-score, query))
+    equal = (np.diff(query[order]) == 0) & (np.diff(score[order]) == 0)
+    tied = np.flatnonzero(np.r_[False, equal] | np.r_[equal, False])
+    if tied.size:
+        hits = order[tied]
+        _, tie = retrievers.document_columns(data, document[hits])
+        order[tied] = hits[topk.order(query[hits], score[hits], tie)]
+    return order
 
 
 def short_queries(

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import params, pool, retrieve, retrievers
-from transforms import lexical, lookup, pooling, randomness, schema, text, topk
+from transforms import faiss_index, lexical, lookup, pooling, randomness, schema, text, topk
 from transforms.storage import Data, shard_names
 
 RNG = np.random.default_rng(5)
@@ -192,6 +192,55 @@ def test_an_approximate_index_reports_its_recall(tmp_path):
         recall = data.read_all("indexes/dense/recall")
         shares.append(sum(recall["found"].to_pylist()) / sum(recall["wanted"].to_pylist()))
     assert shares[0] < shares[1] == 1.0
+
+
+@pytest.mark.parametrize("factory", ["IVF8,Flat", "OPQ4_16,IVF8,PQ4x4", "IVF8,SQ8"])
+def test_an_index_in_parts_finds_what_it_finds_as_one(tmp_path, monkeypatch, factory):
+    data, *_ = make(tmp_path, documents=700)
+    vectors, centroids = lookup.vectors(data, "vectors/e/documents"), np.ones((1, 16), np.float32)
+    asked, found = RNG.normal(size=(20, 16)).astype(np.float32), []
+    for rows in (1000, 150):
+        monkeypatch.setattr(faiss_index, "_PART_ROWS", rows)
+        index = faiss_index.trained(factory, vectors, centroids)
+        files = faiss_index.parts(index, len(vectors))
+        assert len(files) == -(-700 // rows)
+        folder = tmp_path / str(rows)
+        folder.mkdir()
+        for name, part in files.items():
+            faiss_index.write_part(index, vectors, part, str(folder / name))
+        found.append(faiss_index.read(str(folder)).search(asked, 30))
+    (scores, documents), (scores_of_parts, documents_of_parts) = found
+    assert (scores == scores_of_parts).all()
+    assert (np.sort(documents) == np.sort(documents_of_parts)).all()
+    next(folder.iterdir()).unlink()
+    with pytest.raises(ValueError, match="it must hold all parts of one index"):
+        faiss_index.read(str(folder))
+
+
+@pytest.mark.parametrize("factory", ["HNSW8", "IVF8_HNSW4,Flat,RFlat", "IVF8,PQ4x4fs"])
+def test_an_index_that_cannot_be_cut_is_one_part(tmp_path, factory):
+    data, *_ = make(tmp_path, documents=400)
+    vectors = lookup.vectors(data, "vectors/e/documents")
+    index = faiss_index.trained(factory, vectors, RNG.normal(size=(8, 16)).astype(np.float32))
+    assert list(faiss_index.parts(index, 1 << 20).values()) == [range(1 << 20)]
+    faiss_index.write_part(index, vectors, range(400), str(tmp_path / "part-00000-of-00001.faiss"))
+    assert faiss_index.read(str(tmp_path)).ntotal == 400
+
+
+def test_an_index_never_returns_a_document_without_a_vector(tmp_path):
+    data, *_ = make(tmp_path, documents=60)
+    shard = data.shards("documents")[0]
+    table = data.read("vectors/e/documents", shard)
+    flat, missing = table["vector"].combine_chunks().flatten(), pa.array(np.arange(len(table)) == 0)
+    column = pa.FixedSizeListArray.from_arrays(flat, 16, mask=missing)
+    data.write("vectors/e/documents", shard, table.set_column(1, table.schema.field("vector"), column), suffix=".arrow")
+    data.write("clusters/e/centroids", shard_names(1)[0], table.select(["vector"])[1:5], suffix=".arrow")
+    lookup.forget()
+    without = data.read("documents", shard)["document_id"][0].as_py()
+    for index in ("Flat", "IVF4,Flat"):
+        retrieve.run(data, settings(index=index, nprobe=4 if index != "Flat" else None, depth=60), "dense")
+        assert {len(hits) for hits in candidates(data, "dense").values()} == {59}
+        assert all(without not in [d for d, *_ in hits] for hits in candidates(data, "dense").values())
 
 
 def test_a_factory_string_that_faiss_does_not_know_is_refused(tmp_path):

@@ -17,7 +17,7 @@ from models import static_encoder
 
 from benchmarks import fuzz, kills
 from pipeline import commandline, describing, ingest, params, runner
-from transforms import checksums, dense, disk, encoder, lookup, shards, storage, vector_store
+from transforms import checksums, disk, encoder, faiss_index, lookup, shards, storage, vector_store
 from transforms.storage import Data, shard_names
 
 TABLE = pa.table({"document_id": [f"d{i}" for i in range(40)], "n": list(range(40))})
@@ -240,15 +240,17 @@ def test_vectors_of_two_models_are_not_searched(tmp_path):
 def test_a_damaged_faiss_index_is_named(tmp_path):
     data = Data(str(tmp_path))
     write_vectors(data, "vectors/e/documents", "one")
-    path = str(tmp_path / "index.faiss")
-    dense.build_index("Flat", lookup.Vectors(data, "vectors/e/documents"), np.ones((1, 4), np.float32), path)
-    assert dense.DenseRetriever(data, "e", path)._index.ntotal == 30
+    path = str(tmp_path / "part-00000-of-00001.faiss")
+    vectors = lookup.Vectors(data, "vectors/e/documents")
+    index = faiss_index.trained("HNSW4", vectors, np.ones((1, 4), np.float32))
+    faiss_index.write_part(index, vectors, range(30), path)
+    assert faiss_index.read(str(tmp_path)).ntotal == 30
     with open(path, "r+b") as file:
         file.seek(200)
         file.write(b"\xaa")
     disk._verify.cache_clear()  # the clock of the disk is too coarse to tell so quick a change
-    with pytest.raises(ValueError, match=r"index.faiss: a shard must be readable and whole: its CRC-32 .*--force"):
-        _ = dense.DenseRetriever(data, "e", path)._index
+    with pytest.raises(ValueError, match=r"00001.faiss: a shard must be readable and whole: its CRC-32 .*--force"):
+        faiss_index.read(str(tmp_path))
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"usable": true, "features": [], "models": [{"mean": [1]}]}', "{}"])

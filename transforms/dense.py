@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator
 
 import faiss
 import numpy as np
 
-from transforms import checksums, disk, lookup, topk
+from transforms import faiss_index, lookup, topk
 from transforms.storage import Data
 
-_BLOCK_ROWS = 32768  # documents in one call of FAISS
+_BLOCK_ROWS = 65536  # documents in one call of FAISS, which collects its best anew in every call
 _PAIRS = 1 << 13  # pairs whose vectors are gathered at once: they fit the processor's cache
 
 # FAISS picks its slow kernel for small batches; a larger block of documents halves the time of exact search.
@@ -26,7 +25,7 @@ class DenseRetriever:
 
     data: Data
     encoder: str
-    index_path: str | None = None  # a FAISS index file among the datasets; None: exact search
+    index_path: str | None = None  # folder of a FAISS index among the datasets; None: exact search
     nprobe: int | None = None
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +49,8 @@ class DenseRetriever:
         if self.index_path is not None:
             scores, rows = self._index.search(np.nan_to_num(vectors), min(fetch, self._index.ntotal))
             scores = np.where(rows < 0, -np.inf, scores)
-            rows = np.where((rows >= 0) & allowed[np.maximum(rows, 0)], rows, -1)
+            searched = allowed & self._documents.present
+            rows = np.where((rows >= 0) & searched[np.maximum(rows, 0)], rows, -1)
         rows[~np.isfinite(vectors).all(axis=1)] = -1  # a query without a vector finds nothing
         return rows, scores
 
@@ -59,9 +59,8 @@ class DenseRetriever:
         result = np.empty(len(queries), np.float64)
         for start in range(0, len(queries), _PAIRS):
             here = slice(start, start + _PAIRS)
-            asked = self._queries.gather(queries[here]).astype(np.float64)
-            given = self._documents.gather(documents[here]).astype(np.float64)
-            result[here] = np.einsum("nd,nd->n", asked, given)
+            asked, given = self._queries.gather(queries[here]), self._documents.gather(documents[here])
+            result[here] = np.einsum("nd,nd->n", asked, given, dtype=np.float64)
         return result
 
     def similarity(self, documents: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -78,18 +77,15 @@ class DenseRetriever:
         return result
 
     def _blocks(self, allowed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Row numbers and vectors of the documents, many shards at a time, without those not allowed."""
+        """Row numbers and vectors of the allowed documents, many shards at a time; a block lasts until the next."""
         documents = self._documents
-        waiting: list[tuple[np.ndarray, np.ndarray]] = []
-        for offset, block, present in zip(documents.offsets, documents.blocks, documents.present, strict=False):
-            keep = allowed[offset : offset + len(block)] & present
-            rows = np.flatnonzero(keep) + offset
-            waiting.append((rows, block if keep.all() else block[keep]))
-            if sum(len(r) for r, _ in waiting) >= _BLOCK_ROWS:
-                yield _joined(waiting)
-                waiting = []
-        if waiting and sum(len(r) for r, _ in waiting):
-            yield _joined(waiting)
+        # New memory for every block would cost as much as the copying.
+        room = np.empty((min(_BLOCK_ROWS, len(documents)), documents.dimensions), np.float32)
+        for first in range(0, len(documents), _BLOCK_ROWS):
+            here = slice(first, first + _BLOCK_ROWS)
+            rows = first + np.flatnonzero(allowed[here] & documents.present[here])
+            if rows.size:
+                yield rows, documents.copy(rows, room[: rows.size])
 
     @property
     def _documents(self) -> lookup.Vectors:
@@ -102,55 +98,7 @@ class DenseRetriever:
     @functools.cached_property
     def _index(self) -> faiss.Index:
         assert self.index_path is not None
-        path = lookup.local_copy(self.data, self.index_path)
-        try:
-            disk.verify(path)
-            index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
-        except (ValueError, RuntimeError) as error:
-            raise disk.damaged(self.index_path, error) from error
+        index = faiss_index.read(lookup.local_copy(self.data, self.index_path))
         if self.nprobe is not None:
             faiss.extract_index_ivf(index).nprobe = self.nprobe
         return index
-
-
-def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    if len(parts) == 1:
-        return parts[0][0], np.ascontiguousarray(parts[0][1])
-    return np.concatenate([rows for rows, _ in parts]), np.concatenate([block for _, block in parts])
-
-
-def build_index(factory: str, vectors: lookup.Vectors, centroids: np.ndarray, path: str, sample: int = 262144) -> None:
-    """Build a FAISS index over documents and write it to a file.
-
-    Where the factory asks for as many lists as there are centroids, these become its coarse quantiser.
-
-    Args:
-      factory: a FAISS factory string, such as ``IVF32,Flat``.
-      vectors: the documents.
-      centroids: (c, d) from the cluster stage.
-      path: local file to write.
-      sample: vectors to train on.
-
-    Raises:
-      ValueError: FAISS does not know the factory string.
-    """
-    try:
-        index = faiss.index_factory(vectors.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise ValueError(f"retrievers.*.index: must be a FAISS factory string, got {factory}: {error}") from error
-    ivf = faiss.try_extract_index_ivf(index)
-    if ivf is not None and ivf.nlist == len(centroids):
-        ivf.quantizer.add(np.ascontiguousarray(centroids))
-    step = max(1, len(vectors) // sample)
-    if not index.is_trained:
-        index.train(np.nan_to_num(vectors.gather(np.arange(0, len(vectors), step))))
-    for block in vectors.blocks:
-        index.add(np.nan_to_num(np.ascontiguousarray(block)))
-    try:
-        faiss.write_index(index, path)
-    except RuntimeError as error:  # FAISS says nothing better of a full disk
-        raise OSError(f"{path}: must be writable: {error}. Free some space there, and run the stage again") from error
-    with open(path, "r+b") as file:  # FAISS does not mind what follows
-        file.seek(0, os.SEEK_END)
-        file.write(checksums.UNKNOWN)
-        checksums.seal(file)

@@ -78,7 +78,7 @@ class Vectors:
             )
         self.offsets = np.concatenate([[0], np.cumsum([len(t) for t in self._tables])]).astype(np.int64)
         self.blocks = [arrays.matrix(table) for table in self._tables]
-        self.present = [arrays.present(table) for table in self._tables]
+        self.present = np.concatenate([arrays.present(table) for table in self._tables])
         self.dimensions = self.blocks[0].shape[1]
 
     def __len__(self) -> int:
@@ -91,17 +91,24 @@ class Vectors:
         bounds = np.searchsorted(rows[order], self.offsets)
         for number in np.flatnonzero(np.diff(bounds)):
             here = order[bounds[number] : bounds[number + 1]]
-            local = rows[here] - self.offsets[number]
-            result[here] = self.blocks[number][local]
-            present = self.present[number][local]
-            if not present.all():
-                result[here[~present]] = np.nan
+            result[here] = self.blocks[number][rows[here] - self.offsets[number]]
+        result[~self.present[rows]] = np.nan
         return result
+
+    def copy(self, rows: np.ndarray, into: np.ndarray) -> np.ndarray:
+        """The vectors of ascending rows, written into (n, d) float32 memory, which is returned."""
+        bounds = np.searchsorted(rows, self.offsets)
+        for number in np.flatnonzero(np.diff(bounds)):
+            here = slice(bounds[number], bounds[number + 1])
+            local = rows[here] - self.offsets[number]
+            np.take(self.blocks[number], local, axis=0, out=into[here], mode="clip")  # "raise" would copy twice
+        return into
 
     def all(self) -> np.ndarray:
         """(n, d) float32 vectors of every row, zeros where it has none: for datasets that fit in memory."""
-        parts = zip(self.blocks, self.present, strict=True)
-        return np.concatenate([np.where(present[:, None], block, np.float32(0)) for block, present in parts])
+        result = np.concatenate(self.blocks)
+        result[~self.present] = 0
+        return result
 
 
 @functools.lru_cache(maxsize=16)
