@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pyarrow as pa
+import threadpoolctl
 
 from pipeline import describing, params, pool, retrievers
 from pipeline.score import worth_scoring
@@ -116,11 +117,6 @@ def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shar
     named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
     for relation, column in named.items():
         pairs = pairs.set_column(pairs.column_names.index(relation), relation, column)
-    if p.sample.simans is not None and p.sample.simans.against == "document":
-        # Likeness to a positive that nobody labelled is not known either.
-        for name, values in pool.compare(data, p, block, query, pairs["document_row"].to_numpy()).items():
-            column = f"similarity_{name}"
-            pairs = pairs.set_column(pairs.column_names.index(column), column, pooling.null_floats(values))
     for name in p.scorers:
         scores[name][~worth_scoring(pairs, p.scorers[name].depth)] = np.nan
     learned = scores.pop(rules.P_FALSE, None)
@@ -163,15 +159,31 @@ def _shard(
             answered=_answered(data, p, block, rows, query),
             positive_query=block.positive_query,
             positive_scores={name: score[place] for name, score in scores.items()},
-            similarities={
-                name: arrays.floats(pairs, f"similarity_{retriever.encoder}")
-                for name, retriever in p.retrievers.items()
-                if isinstance(retriever, params.Dense)
-            },
+            similarities=_similarities(data, p, block, query, rows),
             clusters=clusters,
             positive_clusters={name: cluster[place] for name, cluster in clusters.items()},
         ),
     )
+
+
+def _similarities(
+    data: Data, p: params.Params, block: relations.QueryBlock, query: np.ndarray, rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Score of the sampler -> (n,) float32 highest cosine to another positive; empty if it compares no documents."""
+    if p.sample.simans is None or p.sample.simans.against != "document":
+        return {}
+    retriever = p.retrievers[p.sample.score]
+    assert isinstance(retriever, params.Dense)
+    with threadpoolctl.threadpool_limits(1, "blas"):  # small products; and no bit depends on the threads
+        found = pooling.highest_similarity(
+            query,
+            rows,
+            block.positive_query,
+            block.positive_row,
+            len(block.queries),
+            lookup.vectors(data, f"vectors/{retriever.encoder}/documents").gather,
+        )
+    return {p.sample.score: found.astype(np.float32)}
 
 
 def _answered(

@@ -10,7 +10,6 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import threadpoolctl
 
 from pipeline import commandline, params, retrievers, runner
 from pipeline.searching import search
@@ -49,7 +48,6 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         missing = np.flatnonzero(np.isnan(ranks[name]))
         retriever = retrievers.open_retriever(data, p, name)
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
-    similarities = compare(data, p, block, query, document)
     ids, tie = retrievers.document_columns(data, document)
     kinds = relate(data, block, query, document, pooling.best_rank(ranks), tie)
     table = pa.table(
@@ -62,9 +60,8 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
             pa.array(np.isin(key, near)),
             *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
             *(pooling.null_floats(score) for score in scores.values()),
-            *(pooling.null_floats(similarity) for similarity in similarities.values()),
         ],
-        schema=schema.pairs(p.retrievers, similarities),
+        schema=schema.pairs(p.retrievers),
     ).take(pa.array(np.lexsort((tie, query))))
     output = staged("pairs")
     data.write(output, shard, table)
@@ -78,24 +75,6 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
             "pairs": len(table),
         }
     )
-
-
-def compare(
-    data: Data, p: params.Params, block: relations.QueryBlock, query: np.ndarray, document: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Encoder -> highest cosine of each of (n,) pairs' documents to another positive of the query."""
-    with threadpoolctl.threadpool_limits(1, "blas"):  # small products; and no bit depends on the threads
-        return {
-            name: pooling.highest_similarity(
-                query,
-                document,
-                block.positive_query,
-                block.positive_row,
-                len(block.queries),
-                lookup.vectors(data, f"vectors/{name}/documents").gather,
-            )
-            for name in retrievers.encoders(p)
-        }
 
 
 def relate(

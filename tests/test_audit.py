@@ -85,7 +85,7 @@ def make_pairs(data, p, rng, shard):
             *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
             *(pa.array(score, pa.float32()) for score in scores.values()),
         ],
-        schema=schema.pairs(p.retrievers, []),
+        schema=schema.pairs(p.retrievers),
     )
     data.write("pairs", shard, table)
     worth = table.filter(pa.array(judging.worth_scoring(table, 12)))

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import params, pool, retrieve, retrievers
+from pipeline import judging, params, pool, retrieve, retrievers
 from transforms import faiss_index, lexical, lookup, pooling, randomness, schema, text, topk
 from transforms.storage import Data, shard_names
 
@@ -13,7 +13,7 @@ RNG = np.random.default_rng(5)
 WORDS = [f"w{i}" for i in range(60)]
 
 
-def settings(index="Flat", nprobe=None, depth=10, max_depth=None, rule=None, negatives=3):
+def settings(index="Flat", nprobe=None, depth=10, max_depth=None, rule=None, negatives=3, **sample):
     return params.parse(
         {
             "source": {"kind": "beir", "path": "x"},
@@ -26,7 +26,7 @@ def settings(index="Flat", nprobe=None, depth=10, max_depth=None, rule=None, neg
                 "bm25": {"kind": "bm25", "depth": depth},
             },
             "filter": rule or {"kind": "naive"},
-            "sample": {"kind": "top", "score": "dense", "negatives": negatives},
+            "sample": {"kind": "top", "score": "dense", "negatives": negatives, **sample},
         }
     )  # fmt: skip
 
@@ -272,9 +272,20 @@ def test_the_pool_has_every_rank_every_score_and_the_positives(tmp_path):
         assert row["score_dense"] == pytest.approx(dense, abs=1e-6)
         exact = scorer.score(np.array([int(key[0][1:])]), np.array([row["document_row"]]))[0]
         assert row["score_bm25"] == pytest.approx(exact, abs=1e-5)
-        others = [int(d[1:]) for q, d in positives if q == key[0] and d != key[1]]
-        expected = max(float(vectors[int(key[1][1:])] @ vectors[o]) for o in others)
-        assert row["similarity_e"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_sampler_that_compares_documents_knows_the_cosine_to_the_nearest_other_positive(tmp_path):
+    data, _, _, vectors, *_ = make(tmp_path, positives=2)
+    p = settings(kind="simans", simans={"against": "document"})
+    for name in p.retrievers:
+        retrieve.run(data, p, name)
+    pool.run(data, p)
+    loaded = judging.load(data, p, shard_names(1)[0])
+    positives = [(r["query_id"], r["document_id"]) for r in data.read_all("positives").to_pylist()]
+    for row, found in zip(loaded.pairs.to_pylist(), loaded.candidates.similarities["dense"].tolist(), strict=True):
+        others = [int(d[1:]) for q, d in positives if q == row["query_id"] and d != row["document_id"]]
+        expected = max(float(vectors[int(row["document_id"][1:])] @ vectors[o]) for o in others)
+        assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_random_documents_come_uniformly_from_the_whole_corpus():

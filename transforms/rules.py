@@ -67,7 +67,8 @@ class Candidates:
       next_cluster: (n,) bool, from the cluster next to the query's own.
       positive_query: (p,) query number of each positive, ascending.
       positive_scores: score name -> (p,) float.
-      similarities: dense retriever -> (n,) float, highest cosine to another positive of the query, NaN without one.
+      similarities: dense retriever -> (n,) float, highest cosine to another positive of the query, NaN without one;
+        of the sampler's retriever alone, and only if it compares documents.
       answered: (n,) bool, the document contains an answer of the query.
       clusters: encoder -> (n,) cluster of the document, -1 where unknown.   positive_clusters: encoder -> (p,).
     """

@@ -100,12 +100,10 @@ def vectors(dimensions: int) -> pa.Schema:
     return pa.schema([("content_hash", HASH), ("vector", pa.list_(pa.float32(), dimensions))])
 
 
-def pairs(retrievers: Iterable[str], encoders: Iterable[str]) -> pa.Schema:
+def pairs(retrievers: Iterable[str]) -> pa.Schema:
     """Schema of the pool: one row per (query, document), sorted by both.
 
     ``rank_R`` is null where retriever R did not return the document; ``score_R`` never is.
-    ``similarity_E``: highest cosine between the document and the query's *other* positives under encoder E,
-    null where there is none.
     """
     retrievers = list(retrievers)
     return pa.schema(
@@ -115,7 +113,6 @@ def pairs(retrievers: Iterable[str], encoders: Iterable[str]) -> pa.Schema:
         + [("next_cluster", pa.bool_())]  # from the cluster next to the query's own, not retrieved
         + [(f"rank_{name}", pa.int32()) for name in retrievers]
         + [(f"score_{name}", pa.float32()) for name in retrievers]
-        + [(f"similarity_{name}", pa.float32()) for name in encoders]
     )
 
 
