@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from transforms import arrays, schema, text
 from transforms.storage import Data
 
-CACHE_BYTES = 32 << 20  # decoded shards kept at hand by each lookup: texts of some ten thousand documents
+CACHE_BYTES = 16 << 20  # decoded shards kept at hand by each lookup: a stage has several
 
 
 class Rows:
