@@ -182,4 +182,5 @@ def _joined(pairs: pa.Table, scores: pa.Table) -> np.ndarray:
     width = np.int64(len(pairs) + len(scores) + 1)
     keys, some = one[0] * width + other[0], one[1] * width + other[1]
     order = np.argsort(keys)
-    return pooling.scatter(keys[order], some, arrays.floats(scores, "score"))[np.argsort(order)].astype(np.float32)
+    places = order[np.searchsorted(keys[order], some)]
+    return pooling.scatter(len(keys), places, arrays.floats(scores, "score")).astype(np.float32)

@@ -64,7 +64,7 @@ def retrieve_shard(shard: str, data: Data, p: params.Params, name: str) -> Count
     table = pa.table(
         [
             block.query_ids.take(pa.array(query)),
-            pa.array(ids, pa.string()),
+            ids,
             pa.array(arrays.rank_within(query, [np.arange(len(query))]) + 1, pa.int32()),
             pa.array(score, pa.float32()),
             pa.array(document),
