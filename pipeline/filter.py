@@ -33,17 +33,17 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Judge the candidates of one shard."""
-    loaded = judging.load(data, p, shard)
+    loaded = judging.load(data, p, shard, compared=False)
     verdicts = rules.judge(loaded.candidates, p.filter.rules, loaded.queries)
-    names = np.array([*verdicts.names, KEPT], dtype=object)  # -1 is the last
-    positive_ids = loaded.block.positives["document_id"].take(pa.array(np.maximum(verdicts.positive, 0)))
-    mask = verdicts.positive >= 0
+    names = pa.array([*verdicts.names, KEPT])
+    place = np.where(verdicts.verdict < 0, len(verdicts.names), verdicts.verdict)
+    positive = pa.array(verdicts.positive, mask=verdicts.positive < 0)
     table = pa.table(
         [
             loaded.pairs["query_id"].take(pa.array(verdicts.pair)),
-            pa.array(np.asarray(positive_ids.to_pylist(), dtype=object), pa.string(), mask=~mask),
+            loaded.block.positives["document_id"].take(positive),
             loaded.pairs["document_id"].take(pa.array(verdicts.pair)),
-            pa.array(names[verdicts.verdict], pa.string()),
+            names.take(pa.array(place)),
             pa.array(verdicts.fired),
         ],
         schema=schema.VERDICTS,

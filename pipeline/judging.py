@@ -48,8 +48,14 @@ def in_force(data: Data, p: params.Params) -> params.Params:
     return p.model_copy(update={"filter": p.filter.with_cut(cut)})
 
 
-def load(data: Data, p: params.Params, shard: str, *, judged: bool = True) -> Shard:
-    """Pairs, ranks and scores of one shard; ``judged``: also what the learned filter says of them."""
+def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compared: bool = True) -> Shard:
+    """Pairs, ranks and scores of one shard.
+
+    Args:
+      data, p, shard: which.
+      judged: also with what the learned filter says of them.
+      compared: also with how alike documents and positives are, where the sampler asks.
+    """
     block, _ = retrievers.query_block(data, shard)
     pairs = data.read("pairs", shard)
     _, query = arrays.codes(block.query_ids, pairs["query_id"])
@@ -59,7 +65,7 @@ def load(data: Data, p: params.Params, shard: str, *, judged: bool = True) -> Sh
     if p.filter.asks_to_learn and judged:
         scores[rules.P_FALSE] = arrays.floats(data.read("relevance", shard), rules.P_FALSE)
     kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
-    return _shard(data, p, shard, block, pairs, query, kinds, scores)
+    return _shard(data, p, shard, block, pairs, query, kinds, scores, compared=compared)
 
 
 def clustered(p: params.Params) -> list[str]:
@@ -120,7 +126,7 @@ def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shar
     for name in p.scorers:
         scores[name][~worth_scoring(pairs, p.scorers[name].depth)] = np.nan
     learned = scores.pop(rules.P_FALSE, None)
-    unaware = _shard(data, p, shard.name, block, pairs, query, kinds, scores)
+    unaware = _shard(data, p, shard.name, block, pairs, query, kinds, scores, compared=learned is None)
     if learned is None:
         return unaware
     # Whoever does not know the hidden positives describes every pair of their queries in another way.
@@ -137,6 +143,8 @@ def _shard(
     query: np.ndarray,
     kinds: dict[str, np.ndarray],
     scores: dict[str, np.ndarray],
+    *,
+    compared: bool = True,
 ) -> Shard:
     rows = pairs["document_row"].to_numpy()
     width = np.int64(rows.max(initial=0) + 1)
@@ -159,7 +167,7 @@ def _shard(
             answered=_answered(data, p, block, rows, query),
             positive_query=block.positive_query,
             positive_scores={name: score[place] for name, score in scores.items()},
-            similarities=_similarities(data, p, block, query, rows),
+            similarities=_similarities(data, p, block, query, rows) if compared else {},
             clusters=clusters,
             positive_clusters={name: cluster[place] for name, cluster in clusters.items()},
         ),
@@ -203,4 +211,5 @@ def _joined(pairs: pa.Table, scores: pa.Table) -> np.ndarray:
     width = np.int64(len(pairs) + len(scores) + 1)
     keys, some = one[0] * width + other[0], one[1] * width + other[1]
     order = np.argsort(keys)
-    return pooling.scatter(keys[order], some, arrays.floats(scores, "score"))[np.argsort(order)].astype(np.float32)
+    places = order[np.searchsorted(keys[order], some)]
+    return pooling.scatter(len(keys), places, arrays.floats(scores, "score")).astype(np.float32)

@@ -57,7 +57,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def describe_shard(shard: str, data: Data, p: params.Params, share: float) -> Counts:
     """Write the examples of one shard."""
-    table = examples(data, p, judging.load(data, p, shard, judged=False), share)
+    table = examples(data, p, judging.load(data, p, shard, judged=False, compared=False), share)
     data.write(staged(EXAMPLES), shard, table, suffix=".arrow")
     return Counts({"examples": len(table)})
 
@@ -129,7 +129,7 @@ def taught(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
 
 def judge_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Write how likely each pair of one shard is a positive that nobody labelled; null where nothing was learned."""
-    loaded = judging.load(data, p, shard, judged=False)
+    loaded = judging.load(data, p, shard, judged=False, compared=False)
     learned = describing.model(data, staged("relevance"))
     probability = describing.false_probability(data, p, loaded, learned)
     table = pa.table(

@@ -18,6 +18,8 @@ from transforms.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
+_FOUND = ("query_id", "rank", "score", "document_row")  # of the candidates: ids are taken from the documents
+
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Join what the retrievers found with the positives and the random draws; score every pair by every retriever."""
@@ -33,36 +35,41 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Pool the queries of one shard."""
     block, query_rows = retrievers.query_block(data, shard)
-    found = {name: data.read(f"candidates/{name}", shard) for name in p.retrievers}
+    found = {name: data.read(f"candidates/{name}", shard, _FOUND) for name in p.retrievers}
     width = np.int64(len(lookup.representatives(data)))
     keys = {name: _keys(block, table, width) for name, table in found.items()}
     drawn = _draw(data, p, block, width)
     positive_keys = block.positive_query * width + block.positive_row
     near = _next_cluster(data, p, block, query_rows, width)
-    key = np.unique(np.concatenate([positive_keys, drawn, near, *keys.values()]))
+    by_row = arrays.distinct(np.concatenate([positive_keys, drawn, near, *keys.values()]))
+    ids, tie = retrievers.document_columns(data, by_row % width)
+    by_id = np.argsort(by_row // width * len(tie) + tie)
+    key, ids, tie = by_row[by_id], ids.take(pa.array(by_id)), tie[by_id]
     query, document = np.divmod(key, width)
 
-    ranks = {n: pooling.scatter(key, keys[n], found[n]["rank"].to_numpy()) for n in p.retrievers}
-    scores = {n: pooling.scatter(key, keys[n], found[n]["score"].to_numpy()) for n in p.retrievers}
+    place = np.empty(len(key), np.int64)
+    place[by_id] = np.arange(len(key))
+    places = {name: place[np.searchsorted(by_row, some)] for name, some in keys.items()}
+    ranks = {n: pooling.scatter(len(key), places[n], found[n]["rank"].to_numpy()) for n in p.retrievers}
+    scores = {n: pooling.scatter(len(key), places[n], found[n]["score"].to_numpy()) for n in p.retrievers}
     for name, score in scores.items():
         missing = np.flatnonzero(np.isnan(ranks[name]))
         retriever = retrievers.open_retriever(data, p, name)
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
-    ids, tie = retrievers.document_columns(data, document)
     kinds = relate(data, block, query, document, pooling.best_rank(ranks), tie)
     table = pa.table(
         [
             block.query_ids.take(pa.array(query)),
-            pa.array(ids, pa.string()),
+            ids,
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
-            pa.array(np.isin(key, drawn)),
-            pa.array(np.isin(key, near)),
+            pa.array(arrays.among(key, drawn)),
+            pa.array(arrays.among(key, near)),
             *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
             *(pooling.null_floats(score) for score in scores.values()),
         ],
         schema=schema.pairs(p.retrievers),
-    ).take(pa.array(np.lexsort((tie, query))))
+    )
     output = staged("pairs")
     data.write(output, shard, table)
     rows_in = len(block.positives) + len(drawn) + len(near) + sum(map(len, found.values()))
@@ -88,13 +95,7 @@ def relate(
     """Every relation of ``schema.RELATIONS`` of (n,) pairs; the lowest ``order`` among copies is the one that stays."""
     wanted = relations.involved(block, document)
     documents = lookup.rows(data, "documents", ("text_hash", "near_group")).take(wanted)
-    kinds = relations.annotate(block, documents, wanted, query, document)
-    (groups,) = arrays.codes(documents["near_group"])
-    # A positive goes first, so that none is called a copy of a candidate.
-    order = np.where(kinds["positive"], -1, order)
-    copies = relations.duplicates(query, groups[np.searchsorted(wanted, document)], order, tie)
-    kinds["duplicate"] = copies & ~kinds["positive"]
-    return kinds
+    return relations.annotate(block, documents, wanted, query, document, order, tie)
 
 
 def _keys(block: relations.QueryBlock, table: pa.Table, width: np.int64) -> np.ndarray:

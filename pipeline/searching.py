@@ -95,11 +95,8 @@ def short_queries(
     """Queries that reached the depth but not the quota of ``sample``, by the rules that this retriever can judge."""
     wanted = relations.involved(block, hits.document)
     documents = lookup.rows(data, "documents", ("text_hash", "near_group")).take(wanted)
-    kinds = relations.annotate(block, documents, wanted, hits.query, hits.document)
-    (groups,) = arrays.codes(documents["near_group"])
-    code = groups[np.searchsorted(wanted, hits.document)]
     place = np.arange(len(hits.query))
-    kinds["duplicate"] = relations.duplicates(hits.query, code, place, place)
+    kinds = relations.annotate(block, documents, wanted, hits.query, hits.document, place, place)
     positive_score = retriever.score(rows[block.positive_query], block.positive_row)
     # A cut that a budget will choose is not known yet.
     known = p.filter.rules if p.filter.max_false_negatives is None else p.filter.also

@@ -42,14 +42,14 @@ def best_rank(ranks: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.min([np.nan_to_num(rank, nan=NO_RANK) for rank in ranks.values()], axis=0).astype(np.int64)
 
 
-def scatter(keys: np.ndarray, some: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(n,) float64 values laid on sorted unique keys, NaN elsewhere.
+def scatter(count: int, places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(count,) float64 values laid at their places, NaN elsewhere.
 
-    >>> scatter(np.array([2, 5, 7]), np.array([5]), np.array([1.5])).tolist()
+    >>> scatter(3, np.array([1]), np.array([1.5])).tolist()
     [nan, 1.5, nan]
     """
-    result = np.full(len(keys), np.nan)
-    result[np.searchsorted(keys, some)] = values
+    result = np.full(count, np.nan)
+    result[places] = values
     return result
 
 

@@ -51,20 +51,26 @@ class QueryBlock:
 
 
 def annotate(
-    block: QueryBlock, documents: pa.Table, rows: np.ndarray, query: np.ndarray, document_row: np.ndarray
+    block: QueryBlock,
+    documents: pa.Table,
+    rows: np.ndarray,
+    query: np.ndarray,
+    document_row: np.ndarray,
+    order: np.ndarray,
+    tie: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """The relation of each (query, document) pair, all but ``duplicate``.
+    """The relations of each (query, document) pair.
 
     Args:
       block: the queries.
       documents: ``text_hash`` and ``near_group`` of the documents ``rows``.
       rows: sorted, unique; holds every pair's document, every positive and every sibling's positive.
       query, document_row: (n,) the pairs.
+      order: (n,) of copies the lowest one stays, and of a positive's copies the positive.   tie: (n,) breaks ties.
 
     Returns:
       Relation -> (n,) bool, see ``schema.RELATIONS``.
     """
-    texts, own = arrays.codes(documents["text_hash"], block.queries["text_hash"])
     (groups,) = arrays.codes(documents["near_group"])
     sibling_query, sibling_row = block.siblings()
 
@@ -73,6 +79,8 @@ def annotate(
 
     pair, positive, sibling = place(document_row), place(block.positive_row), place(sibling_row)
     positive_query = block.positive_query
+    answers, asked = documents["text_hash"].take(pa.array(positive)), block.queries["text_hash"]
+    texts, own = arrays.places_among([documents["text_hash"], asked], [answers, asked])
     relations = {
         "positive": _among(query, pair, positive_query, positive),
         "same_text": _among(query, texts[pair], positive_query, texts[positive]),
@@ -80,14 +88,17 @@ def annotate(
         "own_text": texts[pair] == own[query],
         "sibling_positive": _among(query, groups[pair], sibling_query, groups[sibling]),
     }
-    for relation in ("same_text", "near_duplicate", "sibling_positive", "own_text"):
+    # A positive goes first, so that none is called a copy of a candidate.
+    order = np.where(relations["positive"], -1, order)
+    relations["duplicate"] = duplicates(query, groups[pair], order, tie)
+    for relation in relations.keys() - {"positive"}:
         relations[relation] &= ~relations["positive"]
     return relations
 
 
 def involved(block: QueryBlock, document_row: np.ndarray) -> np.ndarray:
     """Sorted unique document rows that ``annotate`` needs for these pairs."""
-    return np.unique(np.concatenate([document_row, block.positive_row, block.siblings()[1]]))
+    return arrays.distinct(np.concatenate([document_row, block.positive_row, block.siblings()[1]]))
 
 
 def duplicates(query: np.ndarray, group: np.ndarray, order: np.ndarray, tie: np.ndarray) -> np.ndarray:
@@ -101,10 +112,14 @@ def duplicates(query: np.ndarray, group: np.ndarray, order: np.ndarray, tie: np.
     [True, False, False]
     """
     both = query * (int(group.max(initial=0)) + 1) + group
-    return arrays.rank_within(both, [order, tie]) > 0
+    ordered = np.sort(both)
+    crowded = np.flatnonzero(arrays.among(both, ordered[1:][ordered[1:] == ordered[:-1]]))
+    result = np.zeros(len(both), bool)  # most documents are alone in their group: only the others are compared
+    result[crowded] = arrays.rank_within(both[crowded], [order[crowded], tie[crowded]]) > 0
+    return result
 
 
 def _among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
     """(n,) whether (query, code) is one of the pairs (of_query, of_code)."""
     width = np.int64(max(code.max(initial=0), of_code.max(initial=0)) + 1)
-    return np.isin(query * width + code, of_query * width + of_code)
+    return arrays.among(query * width + code, of_query * width + of_code)

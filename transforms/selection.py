@@ -180,11 +180,10 @@ def _hard(
         result[found] = _best_of_each(settings, candidates, rows.take(found))
         return result, 0, 0
     inside = np.flatnonzero(candidates.retrieved[rows.pair])
-    place = arrays.rank_within(rows.positive[inside], [-rows.score[inside], rows.tie[inside]])
-    window = place >= settings.skip_kept
-    if settings.first is not None:
-        window &= place < settings.skip_kept + settings.first
-    inside = inside[window]
+    if settings.skip_kept or settings.first is not None:
+        place = arrays.rank_within(rows.positive[inside], [-rows.score[inside], rows.tie[inside]])
+        last = np.inf if settings.first is None else settings.skip_kept + settings.first
+        inside = inside[(place >= settings.skip_kept) & (place < last)]
     widened = 0
     if settings.band is not None:
         within, widened = _band(settings.band, rows.take(inside))
@@ -194,8 +193,9 @@ def _hard(
         result[inside] = _joint(settings, candidates, those)
         return result, 0, widened
     keys, flat = _keys(settings, candidates, those)
-    place = arrays.rank_within(those.positive, [-those.score, those.tie])
-    keys = np.where(place < settings.keep_first, np.inf, keys)
+    if settings.keep_first:
+        place = arrays.rank_within(those.positive, [-those.score, those.tie])
+        keys = np.where(place < settings.keep_first, np.inf, keys)
     if settings.diverse is not None:
         left = _diverse(settings, candidates, those, keys, similarity)
         inside, those, keys = inside[left], those.take(left), keys[left]
