@@ -31,6 +31,7 @@ bench: install
 	$(BIN)/python -m benchmarks.stages --output
 	$(BIN)/python -m benchmarks.candidates --output 20m
 	$(BIN)/python -m benchmarks.workers --output
+	$(BIN)/python -m benchmarks.approximate --output
 	$(BIN)/python -m benchmarks.growth --output
 	@for folder in $(BEIR); do \
 	  for name in frontier budget students changes against_sentence_transformers; do \

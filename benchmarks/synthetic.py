@@ -18,10 +18,21 @@ _STEP = 7919  # a prime: documents at such steps are distinct
 
 
 def write(
-    data: Data, *, queries: int, documents: int, dimensions: int, queries_per_shard: int, documents_per_shard: int
+    data: Data,
+    *,
+    queries: int,
+    documents: int,
+    dimensions: int,
+    queries_per_shard: int,
+    documents_per_shard: int,
+    topics: int = 0,
 ) -> None:
-    """Documents, queries, one positive a query, and their vectors under two encoders."""
+    """Documents, queries, one positive a query, and their vectors under two encoders.
+
+    Vectors lie anywhere, or around so many ``topics``: a cosine of about 0.7 to their topic's own vector.
+    """
     rng = np.random.default_rng(7)
+    centres = rng.standard_normal((topics, dimensions), np.float32)
     sizes = {"documents": (documents, documents_per_shard), "queries": (queries, queries_per_shard)}
     for dataset, (rows, per_shard) in sizes.items():
         wanted = schema.QUERIES if dataset == "queries" else schema.DOCUMENTS
@@ -40,6 +51,8 @@ def write(
             data.write(dataset, shard, pa.table([pa.array(columns[f.name], f.type) for f in wanted], schema=wanted))
             for encoder in ENCODERS:
                 found = rng.standard_normal((len(part), dimensions), np.float32)
+                if topics:
+                    found += centres[rng.integers(0, topics, len(part))]
                 found /= np.linalg.norm(found, axis=1, keepdims=True)
                 column = pa.FixedSizeListArray.from_arrays(pa.array(found.reshape(-1)), dimensions)
                 table = pa.table([hashes, column], schema=schema.vectors(dimensions))
