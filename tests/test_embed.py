@@ -167,7 +167,7 @@ def test_a_vector_that_is_not_finite_is_counted_and_never_used(data, model, monk
     assert counts["out:rejected"] == 1
     vectors = lookup.Vectors(data, "vectors/tiny/documents")
     assert (~vectors.present).sum() == 1
-    row = int(np.flatnonzero(~np.concatenate(vectors.present))[0])
+    row = int(np.flatnonzero(~vectors.present)[0])
     assert np.isnan(vectors.gather(np.array([row]))).all()
 
 
