@@ -123,3 +123,31 @@ def test_what_a_system_lacks_is_drawn_and_counted(mined):
     one = training_sets.filled(data, chosen, 0)
     assert one.filled == pytest.approx(0.75)
     assert all(one.negatives[pair][0] == chosen[pair][0] for pair in pairs)
+
+
+def test_a_student_starts_from_the_packages_embedding_and_learns(mined):
+    folder, _, sets, _ = mined
+    lessons = beir.read(folder, "train")
+    primer = student.Primer([*lessons.documents.values(), *lessons.queries.values()])
+    one, other = primer.student(), primer.student()
+    texts = list(lessons.queries.values())[:5]
+    before = one.encode(texts)
+    assert before.shape == (5, 256)
+    assert np.array_equal(before, other.encode(texts))
+    how = student.Schooling(epochs=1, batch_size=8)
+    for model in (one, other):
+        student.teach(model, sets["naive"][0], lessons.queries, lessons.documents, how, seed=1)
+    assert not np.allclose(before, one.encode(texts))
+    assert np.array_equal(one.encode(texts), other.encode(texts)), "the seed decides"
+
+
+def test_half_of_the_train_positives_can_be_hidden_and_some_queries_taken(mined, tmp_path):
+    folder, _, _, _ = mined
+    whole = beir.read(folder, "train")
+    some = beir.read(students.abridged(folder, tmp_path, 10, hide=True), "train")
+    assert len(some.queries) == 10
+    assert set(some.pairs) < set(whole.pairs)
+    for query in some.queries:
+        known, all_of_it = (sum(q == query for q, _ in corpus.pairs) for corpus in (some, whole))
+        assert known == all_of_it - (max(1, round(all_of_it / 2)) if all_of_it > 1 else 0)
+    assert beir.read(tmp_path, "test").pairs == beir.read(folder, "test").pairs
