@@ -23,13 +23,13 @@ import os
 import pathlib
 import random
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import yaml
 
 from benchmarks import kills
@@ -101,10 +101,10 @@ def worker(job: kills.Project, expected: dict[str, bytes], after: str, delay: fl
     struck: list[int] = []
 
     def strike(group: int) -> None:
-        found = sorted(_workers(group))
+        found = psutil.Process(group).children(recursive=True)
         if found:
-            struck.append(found[0])
-            os.kill(found[0], signal.SIGKILL)
+            struck.append(found[0].pid)
+            found[0].kill()
 
     try:
         attempt = job.run("mine", after=after, delay=delay, strike=strike)
@@ -112,15 +112,6 @@ def worker(job: kills.Project, expected: dict[str, bytes], after: str, delay: fl
         path.write_text(before)
     found = {"disaster": "worker", "after": after, "struck": len(struck), **outcome(job, attempt, expected)}
     return found | mended(job, expected)
-
-
-def _workers(group: int) -> Iterator[int]:
-    for entry in pathlib.Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            command = (entry / "cmdline").read_bytes().split(b"\0")
-            own = os.getpgid(int(entry.name)) == group
-            if own and b"python" in command[0] and any(b"sdk_worker_main" in word for word in command):
-                yield int(entry.name)
 
 
 def damaged(job: kills.Project, expected: dict[str, bytes], rng: random.Random) -> dict[str, Any]:

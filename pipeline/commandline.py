@@ -10,8 +10,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline import params, workers
+from pipeline import params
 from transforms.storage import Data
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: for whatever runs the same as Ctrl-C."""
 
 
 def main(
@@ -61,7 +65,7 @@ def report_errors(command: Callable[[], None]) -> int:
     Returns:
       The exit code: 0, 1 for an error, 130 when interrupted, 143 when terminated.
     """
-    kinds = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: workers.Terminated}
+    kinds = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
 
     def stop(number: int, _: object) -> None:
         for each in kinds:
@@ -74,7 +78,7 @@ def report_errors(command: Callable[[], None]) -> int:
         command()
     except (ValueError, OSError) as error:
         return _said(str(error), 1)
-    except workers.Terminated:
+    except Terminated:
         return _said("terminated; what was finished is kept. Run the same command to go on", 143)
     except KeyboardInterrupt:
         return _said("interrupted; what was finished is kept. Run the same command to go on", 130)

@@ -13,8 +13,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import params, workers
-from transforms import lookup, progress
+from pipeline import params
+from pipeline.commandline import Terminated
+from transforms import lookup, progress, workers
 from transforms.shards import NAMESPACE, Counts
 from transforms.storage import Data, staged
 
@@ -22,6 +23,7 @@ Build = Callable[[beam.Pipeline], Any]
 
 _REFUSED = {
     "multi_threading": "Beam's multi_threading mode loses rows and reports DONE",
+    "multi_processing": "Beam's multi_processing mode loses large elements and waits for ever when a process dies",
     "DaskRunner": "Beam's Dask runner drops what finish_bundle emits and runs only the last leaf",
     "BundleBasedDirectRunner": "Beam's BundleBasedDirectRunner loses the counters of every step that waits for another",
 }
@@ -49,9 +51,7 @@ def options(settings: params.Beam, flags: Sequence[str] = ()) -> PipelineOptions
     if settings.runner == "DataflowRunner":
         arguments += ["--no_save_main_session", *_shipped(arguments)]
     if settings.runner == "FnApiRunner" and not any("direct_running_mode" in a for a in arguments):
-        mode = "multi_processing" if settings.workers > 1 else "in_memory"
-        arguments += [f"--direct_running_mode={mode}", f"--direct_num_workers={settings.workers}"]
-        arguments += ["--default_sdk_harness_log_level=CRITICAL"]
+        arguments += ["--direct_running_mode=in_memory"]
     return PipelineOptions(arguments)
 
 
@@ -120,20 +120,20 @@ def run(
 
 def _execute(stage: str, build: Build, settings: params.Beam, rows: int, flags: Sequence[str]) -> Counts:
     """Run the pipeline and return its counters."""
-    # Everything between stages is a file; a flush on a timer is what makes multi_processing lose elements.
-    from apache_beam.runners.portability.fn_api_runner import worker_handlers
-
-    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
     if settings.runner == "DataflowRunner":  # its log says where the job is to be seen
         logging.basicConfig(level=logging.INFO, format="%(message)s")
     else:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = beam.Pipeline(options=options(settings, flags))
     build(pipeline)
-    with progress.shown(stage, rows), workers.watched(stage, settings.workers):
+    here = 1 if settings.runner == "DataflowRunner" else settings.workers
+    with progress.shown(stage, rows):
         try:
-            result = pipeline.run()
-            result.wait_until_finish()
+            with workers.started(stage, here):
+                result = pipeline.run()
+                result.wait_until_finish()
+        except ChildProcessError:
+            raise
         except Exception as error:
             raise _plain(stage, error) from error
     return Counts(
@@ -174,7 +174,7 @@ def _plain(stage: str, error: BaseException) -> BaseException:
     """The error of a worker without Beam's wrapping, under the name of its stage."""
     text = re.sub(r"\s*\[while running .*?\]", "", str(error))
     last = text.strip().splitlines()[-1] if "Traceback" in text else text.strip()
-    for kind in (workers.Terminated, KeyboardInterrupt):
+    for kind in (Terminated, KeyboardInterrupt):
         if last.endswith(kind.__name__):
             return kind()
     last = re.sub(r"^(\w+\.)*(ValueError|RuntimeError|FileNotFoundError): ", "", last)

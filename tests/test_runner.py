@@ -96,9 +96,11 @@ def test_a_dataset_written_in_place_keeps_what_is_done_and_loses_what_is_odd(tmp
     assert data.rows("vectors") == data.rows("things") == [2, 2]
 
 
-@pytest.mark.parametrize("flag", ["--direct_running_mode=multi_threading", "--runner=DaskRunner"])
+@pytest.mark.parametrize(
+    "flag", ["--direct_running_mode=multi_threading", "--direct_running_mode=multi_processing", "--runner=DaskRunner"]
+)
 def test_runners_that_lose_rows_are_refused(flag):
-    with pytest.raises(ValueError, match=r"beam.options: .*(loses rows|drops)"):
+    with pytest.raises(ValueError, match=r"beam.options: .*(loses|drops)"):
         runner.options(params.Beam(options=(flag,)))
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 import yaml
@@ -86,10 +87,48 @@ def test_a_worker_process_that_dies_ends_the_stage_with_a_cure(tmp_path, monkeyp
     def build(root):
         return root | beam.Create(shards) | ForEachShard(die)
 
-    with pytest.raises(OSError, match=r"^test: a worker process must live .* ended with code 137 .*Lower beam.workers"):
+    with pytest.raises(OSError, match=r"^test: a worker process must live .* was killed, .*Lower beam.workers"):
         runner.run("test", build, data, params.Beam(workers=2), rows=4, writes=["things"])
     assert os.listdir(tmp_path) == ["things"]
     assert data.rows("things") == [40], "the earlier output is untouched"
+
+
+SLEEPING = """
+import os, time
+from transforms.shards import Counts
+def sleep(shard):
+    os.write(1, b"%d\\n" % os.getpid())
+    time.sleep(60)
+    return Counts()
+"""
+SLEEPS = """
+import sys
+sys.path.insert(0, {root!r})
+import apache_beam as beam
+import sleeping
+from pipeline import params, runner
+from transforms.shards import ForEachShard
+from transforms.storage import Data
+if __name__ == "__main__":
+    def build(root):
+        return root | beam.Create(["one", "two"]) | ForEachShard(sleeping.sleep)
+    runner.run("test", build, Data({data!r}), params.Beam(workers=2), rows=0)
+"""
+
+
+@pytest.mark.parametrize("name", ["gangue.py", "other.py"])  # whose workers are forks, and are not
+def test_worker_processes_end_with_the_process_that_started_them(tmp_path, name):
+    (tmp_path / "sleeping.py").write_text(SLEEPING)
+    (tmp_path / name).write_text(SLEEPS.format(root=str(HERE.parent), data=str(tmp_path / "data")))
+    process = subprocess.Popen([sys.executable, str(tmp_path / name)], stdout=subprocess.PIPE, text=True)
+    workers = [int(process.stdout.readline()) for _ in range(2)]
+    assert len({process.pid, *workers}) == 3
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(worker) for worker in workers):
+        assert time.monotonic() < deadline, "worker processes stay without the main one"
+        time.sleep(0.1)
 
 
 # ---- without room

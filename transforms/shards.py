@@ -8,12 +8,18 @@ runner as Beam metrics, and the runner holds them against the files.
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
+
+from transforms import workers
 
 Counts = collections.Counter[str]
 NAMESPACE = "gangue"
@@ -44,13 +50,34 @@ class _Work(beam.DoFn):
     def __init__(self, work: Callable[[Any], Counts]) -> None:
         self._work = work
 
+    def start_bundle(self) -> None:
+        self._at_work: list[tuple[Any, concurrent.futures.Future[Counts]]] = []
+
     def process(self, element: Any, waited: Any = None) -> Iterator[Any]:
-        try:
-            counts = self._work(element)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{error} (in {element})") from error
-        except Exception as error:
-            raise RuntimeError(f"{type(error).__name__}: {error} (in {element})") from error
-        for name, count in counts.items():
-            Metrics.counter(NAMESPACE, name).inc(count)
+        work = functools.partial(_explained, self._work)
+        future = workers.submit(work, element)
+        if future is not None:
+            self._at_work.append((element, future))
+            return
+        _count(work(element))
         yield element
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for element, future in self._at_work:
+            _count(future.result())
+            yield GlobalWindows.windowed_value(element)
+
+
+def _explained(work: Callable[[Any], Counts], element: Any) -> Counts:
+    """Call ``work``; its errors name the element."""
+    try:
+        return work(element)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{error} (in {element})") from error
+    except Exception as error:
+        raise RuntimeError(f"{type(error).__name__}: {error} (in {element})") from error
+
+
+def _count(counts: Counts) -> None:
+    for name, count in counts.items():
+        Metrics.counter(NAMESPACE, name).inc(count)

@@ -1,0 +1,91 @@
+"""Worker processes of a stage on one machine: they do the work of Beam's elements, which are names of shards.
+
+Beam's own ``multi_processing`` mode is refused: it takes five seconds to start, loses large elements, and waits for
+ever when a process dies. Here Beam runs in this process and hands each element to a pool of Python's.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+_pool: concurrent.futures.Executor | None = None
+
+
+def submit(work: Callable[[Any], Result], element: Any) -> concurrent.futures.Future[Result] | None:
+    """Have a worker process call ``work``; None where there are none, and the caller must do it."""
+    return None if _pool is None else _pool.submit(work, element)
+
+
+@contextlib.contextmanager
+def started(stage: str, count: int) -> Iterator[None]:
+    """Keep ``count`` worker processes for what runs inside; with 1, none: this process works itself.
+
+    Raises:
+      ChildProcessError: one died.
+    """
+    global _pool
+    if count == 1:
+        yield
+        return
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("fork" if _may_fork() else "spawn")
+    _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin)
+    try:
+        _pool.submit(os.getpid).result()  # they start here, in the main thread
+        yield
+        _pool.shutdown()
+    except BaseException as error:
+        for process in set(multiprocessing.active_children()) - others:  # they may be in the middle of a shard
+            process.kill()
+            process.join()
+        if _has_broken(error):
+            raise ChildProcessError(
+                f"{stage}: a worker process must live until its work is done, one was killed, most likely for want of"
+                " memory. Lower beam.workers, or the rows per shard under ingest, and run the same command again"
+            ) from None
+        raise
+    finally:
+        _pool = None
+
+
+def _may_fork() -> bool:
+    """Whether a fork, which saves each worker its imports, is safe: in our own commands, where no other threads run."""
+    program = sys.modules["__main__"]
+    module = getattr(getattr(program, "__spec__", None), "name", "")
+    ours = module.startswith("pipeline.") or pathlib.Path(getattr(program, "__file__", "")).stem == "gangue"
+    return ours and sys.platform == "linux"
+
+
+def _begin() -> None:
+    """What a worker does first: leave Ctrl-C to the main process, and end when that does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _has_broken(error: BaseException | None) -> bool:
+    """Whether the pool broke: Beam wraps errors."""
+    while error is not None:
+        if isinstance(error, concurrent.futures.BrokenExecutor) or "BrokenProcessPool" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
