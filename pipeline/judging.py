@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import threadpoolctl
 
-from pipeline import describing, params, pool, retrievers
+from pipeline import describing, params, retrievers
 from pipeline.score import worth_scoring
 from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, text
 from transforms.storage import Data
@@ -118,7 +118,11 @@ def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shar
     pairs = shard.pairs.filter(pa.array(keep))
     query = shard.candidates.query[keep]
     order = pooling.best_rank({n: r[keep] for n, r in shard.candidates.ranks.items()})
-    kinds = pool.relate(data, block, query, pairs["document_row"].to_numpy(), order, shard.candidates.tie[keep])
+    document = pairs["document_row"].to_numpy()
+    wanted = relations.involved(block, document)
+    documents = lookup.rows(data, "documents", relations.DOCUMENT).take(wanted)
+    tie, at = shard.candidates.tie[keep], np.searchsorted(wanted, document)
+    kinds = relations.annotate(block, documents, wanted, query, at, order, tie)
     scores = {name: score[keep].copy() for name, score in shard.candidates.scores.items()}
     named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
     for relation, column in named.items():

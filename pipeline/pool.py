@@ -42,10 +42,13 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     positive_keys = block.positive_query * width + block.positive_row
     near = _next_cluster(data, p, block, query_rows, width)
     by_row = arrays.distinct(np.concatenate([positive_keys, drawn, near, *keys.values()]))
-    ids, tie = retrievers.document_columns(data, by_row % width)
-    by_id = np.argsort(by_row // width * len(tie) + tie)
-    key, ids, tie = by_row[by_id], ids.take(pa.array(by_id)), tie[by_id]
-    query, document = np.divmod(key, width)
+    query, document = np.divmod(by_row, width)
+    wanted = relations.involved(block, document)
+    documents = lookup.rows(data, "documents", relations.DOCUMENT).take(wanted)
+    at = np.searchsorted(wanted, document)
+    tie = arrays.ascending(documents["document_id"])[at]
+    by_id = np.argsort(query * len(wanted) + tie)
+    key, query, document, tie, at = (of[by_id] for of in (by_row, query, document, tie, at))
 
     place = np.empty(len(key), np.int64)
     place[by_id] = np.arange(len(key))
@@ -56,11 +59,11 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         missing = np.flatnonzero(np.isnan(ranks[name]))
         retriever = retrievers.open_retriever(data, p, name)
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
-    kinds = relate(data, block, query, document, pooling.best_rank(ranks), tie)
+    kinds = relations.annotate(block, documents, wanted, query, at, pooling.best_rank(ranks), tie)
     table = pa.table(
         [
             block.query_ids.take(pa.array(query)),
-            ids,
+            documents["document_id"].take(pa.array(at)),
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
             pa.array(arrays.among(key, drawn)),
@@ -71,7 +74,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         schema=schema.pairs(p.retrievers),
     )
     output = staged("pairs")
-    data.write(output, shard, table)
+    data.write(output, shard, table, compression="lz4")
     rows_in = len(block.positives) + len(drawn) + len(near) + sum(map(len, found.values()))
     return Counts(
         {
@@ -82,20 +85,6 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
             "pairs": len(table),
         }
     )
-
-
-def relate(
-    data: Data,
-    block: relations.QueryBlock,
-    query: np.ndarray,
-    document: np.ndarray,
-    order: np.ndarray,
-    tie: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Every relation of ``schema.RELATIONS`` of (n,) pairs; the lowest ``order`` among copies is the one that stays."""
-    wanted = relations.involved(block, document)
-    documents = lookup.rows(data, "documents", ("text_hash", "near_group")).take(wanted)
-    return relations.annotate(block, documents, wanted, query, document, order, tie)
 
 
 def _keys(block: relations.QueryBlock, table: pa.Table, width: np.int64) -> np.ndarray:

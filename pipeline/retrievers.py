@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import params
 from transforms import lookup
@@ -40,12 +38,3 @@ def query_block(data: Data, shard: str) -> tuple[QueryBlock, np.ndarray]:
     offsets = lookup.rows(data, "queries", ("query_id",)).offsets
     first = offsets[data.shards("queries").index(shard)]
     return block, first + np.arange(len(block.queries))
-
-
-def document_columns(data: Data, rows: np.ndarray) -> tuple[pa.ChunkedArray, np.ndarray]:
-    """Ids of documents, and a number for each that sorts as its id does: (n,) str, (n,) int64."""
-    unique, inverse = np.unique(rows, return_inverse=True)
-    ids = lookup.rows(data, "documents", ("document_id",)).take(unique)["document_id"]
-    order = np.empty(len(ids), np.int64)
-    order[pc.sort_indices(ids).to_numpy()] = np.arange(len(ids))
-    return ids.take(pa.array(inverse)), order[inverse]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import params, retrievers
+from pipeline import params
 from transforms import arrays, lookup, relations, rules, topk
 from transforms.storage import Data
 
@@ -76,8 +76,9 @@ def best_first(data: Data, query: np.ndarray, document: np.ndarray, score: np.nd
     tied = np.flatnonzero(np.r_[False, equal] | np.r_[equal, False])
     if tied.size:
         hits = order[tied]
-        _, tie = retrievers.document_columns(data, document[hits])
-        order[tied] = hits[topk.order(query[hits], score[hits], tie)]
+        rows, place = np.unique(document[hits], return_inverse=True)
+        ids = lookup.rows(data, "documents", ("document_id",)).take(rows)["document_id"]
+        order[tied] = hits[topk.order(query[hits], score[hits], arrays.ascending(ids)[place])]
     return order
 
 
@@ -94,9 +95,9 @@ def short_queries(
 ) -> np.ndarray:
     """Queries that reached the depth but not the quota of ``sample``, by the rules that this retriever can judge."""
     wanted = relations.involved(block, hits.document)
-    documents = lookup.rows(data, "documents", ("text_hash", "near_group")).take(wanted)
-    place = np.arange(len(hits.query))
-    kinds = relations.annotate(block, documents, wanted, hits.query, hits.document, place, place)
+    documents = lookup.rows(data, "documents", relations.DOCUMENT).take(wanted)
+    place, at = np.arange(len(hits.query)), np.searchsorted(wanted, hits.document)
+    kinds = relations.annotate(block, documents, wanted, hits.query, at, place, place)
     positive_score = retriever.score(rows[block.positive_query], block.positive_row)
     # A cut that a budget will choose is not known yet.
     known = p.filter.rules if p.filter.max_false_negatives is None else p.filter.also

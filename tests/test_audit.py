@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import audit, evidence, export, judging, leak, lineage, params, pool, sample
+from pipeline import audit, evidence, export, judging, leak, lineage, params, sample
 from pipeline import filter as filtering
 from transforms import arrays, lookup, randomness, relations, schema, text
 from transforms.storage import Data, shard_names
@@ -73,7 +73,10 @@ def make_pairs(data, p, rng, shard):
     for name, rank in ranks.items():
         rank[rank > p.retrievers[name].depth] = np.nan
     ids = lookup.rows(data, "documents", ("document_id",)).take(document)["document_id"]
-    kinds = pool.relate(data, block, query, document, np.nan_to_num(ranks["one"], nan=99), document)
+    wanted = relations.involved(block, document)
+    documents = lookup.rows(data, "documents", relations.DOCUMENT).take(wanted)
+    best = np.nan_to_num(ranks["one"], nan=99)
+    kinds = relations.annotate(block, documents, wanted, query, np.searchsorted(wanted, document), best, document)
     table = pa.table(
         [
             block.query_ids.take(pa.array(query)),

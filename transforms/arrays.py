@@ -59,6 +59,17 @@ def codes(*columns: pa.ChunkedArray | pa.Array) -> list[np.ndarray]:
     return np.split(flat, np.cumsum([len(column) for column in columns])[:-1])
 
 
+def ascending(values: pa.ChunkedArray) -> np.ndarray:
+    """(n,) int64 place of each value when they are sorted; they differ.
+
+    >>> ascending(pa.chunked_array([["b", "c", "a"]])).tolist()
+    [1, 2, 0]
+    """
+    place = np.empty(len(values), np.int64)
+    place[pc.sort_indices(values).to_numpy()] = np.arange(len(values))
+    return place
+
+
 def places_among(columns: Sequence[pa.ChunkedArray], known: Sequence[pa.ChunkedArray]) -> list[np.ndarray]:
     """Each column as int64 codes as far as its values are among the few known ones; all others have one more code.
 

@@ -13,7 +13,7 @@ from transforms import faiss_index, lookup, topk
 from transforms.storage import Data
 
 _BLOCK_ROWS = 65536  # documents in one call of FAISS, which collects its best anew in every call
-_PAIRS = 1 << 13  # pairs whose vectors are gathered at once: they fit the processor's cache
+_PAIRS = 1 << 11  # pairs whose vectors are gathered at once: they fit the processor's cache
 
 # FAISS picks its slow kernel for small batches; a larger block of documents halves the time of exact search.
 faiss.cvar.distance_compute_blas_database_bs = 16384
@@ -57,8 +57,9 @@ class DenseRetriever:
     def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """(n,) float64 inner products of pairs of rows; NaN where either has no vector."""
         result = np.empty(len(queries), np.float64)
+        order = np.argsort(documents, kind="stable")  # neighbours come from one shard
         for start in range(0, len(queries), _PAIRS):
-            here = slice(start, start + _PAIRS)
+            here = order[start : start + _PAIRS]
             asked, given = self._queries.gather(queries[here]), self._documents.gather(documents[here])
             result[here] = np.einsum("nd,nd->n", asked, given, dtype=np.float64)
         return result

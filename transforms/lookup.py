@@ -52,7 +52,8 @@ class Rows:
         Raises:
           IndexError: a row number is outside the dataset.
         """
-        wanted, inverse = np.unique(rows, return_inverse=True)
+        ascending = bool((rows[1:] > rows[:-1]).all())
+        wanted, inverse = (rows, None) if ascending else np.unique(rows, return_inverse=True)
         if wanted.size and (wanted[0] < 0 or wanted[-1] >= len(self)):
             raise IndexError(f"{self._dataset}: rows must be in [0, {len(self)}), got {wanted[0]}..{wanted[-1]}")
         bounds = np.searchsorted(wanted, self.offsets)
@@ -63,7 +64,8 @@ class Rows:
         ]
         if not parts:
             return self.shard(0).slice(0, 0)
-        return pa.concat_tables(parts).combine_chunks().take(pa.array(inverse))
+        found = pa.concat_tables(parts).combine_chunks()
+        return found if inverse is None else found.take(pa.array(inverse))
 
 
 class Vectors:
@@ -86,12 +88,18 @@ class Vectors:
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """(n, d) float32 vectors of these rows; NaN where the row has none."""
-        result = np.empty((len(rows), self.dimensions), np.float32)
-        order = np.argsort(rows, kind="stable")
-        bounds = np.searchsorted(rows[order], self.offsets)
-        for number in np.flatnonzero(np.diff(bounds)):
-            here = order[bounds[number] : bounds[number + 1]]
-            result[here] = self.blocks[number][rows[here] - self.offsets[number]]
+        if not len(rows):
+            return np.empty((0, self.dimensions), np.float32)
+        first, last = (int(np.searchsorted(self.offsets, row, side="right")) - 1 for row in (rows.min(), rows.max()))
+        if first == last:
+            result = self.blocks[first].take(rows - self.offsets[first], axis=0)
+        else:
+            result = np.empty((len(rows), self.dimensions), np.float32)
+            order = np.argsort(rows, kind="stable")
+            bounds = np.searchsorted(rows[order], self.offsets)
+            for number in np.flatnonzero(np.diff(bounds)):
+                here = order[bounds[number] : bounds[number + 1]]
+                result[here] = self.blocks[number].take(rows[here] - self.offsets[number], axis=0)
         result[~self.present[rows]] = np.nan
         return result
 

@@ -10,6 +10,9 @@ import pyarrow.compute as pc
 
 from transforms import arrays
 
+DOCUMENT = ("document_id", "text_hash", "near_group")
+"""What must be known of the documents."""
+
 
 @dataclasses.dataclass(frozen=True)
 class QueryBlock:
@@ -55,7 +58,7 @@ def annotate(
     documents: pa.Table,
     rows: np.ndarray,
     query: np.ndarray,
-    document_row: np.ndarray,
+    pair: np.ndarray,
     order: np.ndarray,
     tie: np.ndarray,
 ) -> dict[str, np.ndarray]:
@@ -63,21 +66,18 @@ def annotate(
 
     Args:
       block: the queries.
-      documents: ``text_hash`` and ``near_group`` of the documents ``rows``.
+      documents: ``DOCUMENT`` of the documents ``rows``.
       rows: sorted, unique; holds every pair's document, every positive and every sibling's positive.
-      query, document_row: (n,) the pairs.
+      query, pair: (n,) the pairs: query number, and place of the document among ``rows``.
       order: (n,) of copies the lowest one stays, and of a positive's copies the positive.   tie: (n,) breaks ties.
 
     Returns:
       Relation -> (n,) bool, see ``schema.RELATIONS``.
     """
-    (groups,) = arrays.codes(documents["near_group"])
+    groups = near_groups(documents["document_id"], documents["near_group"])
     sibling_query, sibling_row = block.siblings()
 
-    def place(of: np.ndarray) -> np.ndarray:
-        return np.searchsorted(rows, of)
-
-    pair, positive, sibling = place(document_row), place(block.positive_row), place(sibling_row)
+    positive, sibling = np.searchsorted(rows, block.positive_row), np.searchsorted(rows, sibling_row)
     positive_query = block.positive_query
     answers, asked = documents["text_hash"].take(pa.array(positive)), block.queries["text_hash"]
     texts, own = arrays.places_among([documents["text_hash"], asked], [answers, asked])
@@ -94,6 +94,26 @@ def annotate(
     for relation in relations.keys() - {"positive"}:
         relations[relation] &= ~relations["positive"]
     return relations
+
+
+def near_groups(ids: pa.ChunkedArray, named: pa.ChunkedArray) -> np.ndarray:
+    """(n,) int64 code of the near-duplicates of each document, from its id and the name of its group.
+
+    Most documents name themselves: only the others are looked up.
+
+    >>> near_groups(pa.chunked_array([["a", "b", "c", "d"]]), pa.chunked_array([["a", "a", "c", "0"]])).tolist()
+    [4, 4, 2, 5]
+    """
+    result = np.arange(len(ids))
+    others = np.flatnonzero(pc.not_equal(ids, named).to_numpy())
+    if others.size:
+        groups = named.take(pa.array(others))
+        names = groups.unique()
+        result[others] = len(ids) + pc.index_in(groups, names).to_numpy()
+        first = pc.index_in(ids, names)  # of a group that others name
+        at = np.flatnonzero(first.is_valid().to_numpy())
+        result[at] = len(ids) + first.drop_null().to_numpy()
+    return result
 
 
 def involved(block: QueryBlock, document_row: np.ndarray) -> np.ndarray:
