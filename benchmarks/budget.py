@@ -88,6 +88,8 @@ def split(data: Data, p: params.Params, whole: judging.Shard, seed: int) -> dict
     def outcome(stack: params.Filter) -> tuple[float, float, float]:
         pair = frontier.chosen_by(data, p, unaware, stack)
         pair = pair[tested[unaware.candidates.query[pair]]]
+        if not len(pair):  # a rule may leave nothing
+            return 0.0, float("nan"), 0.0
         hardness = unaware.candidates.scores["dense"][pair]
         return float(answers[pair].mean()), float(hardness.mean()), len(pair) / int(tested.sum())
 

@@ -44,7 +44,7 @@ def in_turn(sides: dict[str, Callable[[], float]], repeats: int) -> dict[str, An
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
-            taken[name].append(round(run(), 2))
+            taken[name].append(round(run(), 3))
     medians = [statistics.median(seconds) for seconds in taken.values()]
     return {"seconds": taken, "ratio": round(medians[0] / medians[1], 3)}
 

@@ -53,6 +53,24 @@ def write(folder, *, topics=60, labelled=3, unlabelled=3, decoys=8, single=0, sh
     return planted
 
 
+def beir(folder, **corpus):
+    """The planted corpus as a BEIR folder: all answers are known, the benchmark hides some."""
+    write(folder, **corpus)
+    rows = {
+        name: [json.loads(line) for line in (folder / "source" / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("documents", "queries", "positives")
+    }
+    (folder / "qrels").mkdir()
+    records = {
+        "corpus": [{"_id": row["document_id"], "title": "", "text": row["text"]} for row in rows["documents"]],
+        "queries": [{"_id": row["query_id"], "text": row["text"]} for row in rows["queries"]],
+    }
+    for name, found in records.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in found))
+    judged = [f"{row['query_id']}\t{row['document_id']}\t1\n" for row in rows["positives"]]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
+
+
 def sections(folder, **changes):
     """The params of a job on it."""
     return {

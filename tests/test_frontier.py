@@ -153,24 +153,6 @@ def test_the_command_says_plainly_that_nothing_was_mined(tmp_path, job):
 # The benchmark.
 
 
-def beir(folder, **corpus):
-    """The planted corpus as a BEIR folder: all answers are known, the benchmark hides some."""
-    planted.write(folder, **corpus)
-    rows = {
-        name: [json.loads(line) for line in (folder / "source" / f"{name}.jsonl").read_text().splitlines()]
-        for name in ("documents", "queries", "positives")
-    }
-    (folder / "qrels").mkdir()
-    records = {
-        "corpus": [{"_id": row["document_id"], "title": "", "text": row["text"]} for row in rows["documents"]],
-        "queries": [{"_id": row["query_id"], "text": row["text"]} for row in rows["queries"]],
-    }
-    for name, found in records.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in found))
-    judged = [f"{row['query_id']}\t{row['document_id']}\t1\n" for row in rows["positives"]]
-    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
-
-
 def measured(folder, capsys, monkeypatch, *arguments):
     command = ["frontier", "--data", str(folder), "--encoder", str(folder / "encoder"), *arguments]
     monkeypatch.setattr(sys, "argv", command)
@@ -179,7 +161,7 @@ def measured(folder, capsys, monkeypatch, *arguments):
 
 
 def test_the_benchmark_prints_a_line_for_every_filter_and_setting(tmp_path, capsys, monkeypatch):
-    beir(tmp_path, labelled=6, unlabelled=0)
+    planted.beir(tmp_path, labelled=6, unlabelled=0)
     lines = measured(tmp_path, capsys, monkeypatch)
     assert all(set(line) == KEYS for line in lines)
     expected = {("naive", 0.0), *((kind, cut) for kind, cuts in benchmark.SETTINGS.items() for cut in cuts)}
@@ -197,7 +179,7 @@ def test_the_benchmark_prints_a_line_for_every_filter_and_setting(tmp_path, caps
 
 
 def test_the_benchmark_leaves_the_learned_filter_out_where_there_is_too_little_to_learn(tmp_path, capsys, monkeypatch):
-    beir(tmp_path, topics=8, labelled=6, unlabelled=0)
+    planted.beir(tmp_path, topics=8, labelled=6, unlabelled=0)
     lines = measured(tmp_path, capsys, monkeypatch)
     assert {line["filter"] for line in lines} == {"naive", *benchmark.SETTINGS}
 

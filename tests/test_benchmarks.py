@@ -1,0 +1,78 @@
+"""Every benchmark runs, on next to nothing: its figures mean nothing here, but its program must not be broken."""
+
+import json
+import sys
+
+import planted
+import pytest
+
+from benchmarks import against_sentence_transformers, approximate, budget, candidates, growth, learned_cost, stages
+from benchmarks import workers as several
+from benchmarks.synthetic import PER_QUERY
+from transforms.storage import Data
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """Runs a program and returns the JSON that it prints."""
+
+    def run(program, *arguments):
+        monkeypatch.setattr(sys, "argv", [program.__name__, *map(str, arguments)])
+        assert not program.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    found = tmp_path_factory.mktemp("beir")
+    planted.beir(found, topics=24, labelled=6, unlabelled=0)
+    return found
+
+
+def test_candidates_go_through_the_stages_and_workers_leave_the_same_bytes(printed, tmp_path):
+    found = printed(candidates, "--queries", 300, "--workers", 1, "--work", tmp_path)
+    assert found["candidates"] == 300 * PER_QUERY
+    assert list(found["stages"]) == list(candidates.STAGES)
+    before = several.digest(tmp_path / "data")
+    candidates.run_stages(tmp_path, Data(str(tmp_path / "data")), 512, 2)
+    assert several.digest(tmp_path / "data") == before
+
+
+def test_an_approximate_index_is_held_against_exact_search(printed):
+    found = printed(approximate, "--documents", 2000, "--queries", 50)
+    assert 0.5 < found["recall"] <= 1
+
+
+def test_growth_measures_time_and_memory_of_every_stage(printed, monkeypatch):
+    monkeypatch.setattr(growth, "STAGES", growth.STAGES[:5])
+    found = printed(growth, "--documents", 500, "--queries", 20)
+    assert all(size["500"]["anonymous_mib"] > 50 for size in found["stages"].values())
+    assert list(found["stages"]) == list(growth.STAGES)
+    assert 0.5 < found["recall"]["500"] <= 1
+
+
+def test_stages_are_held_against_bare_loops(tmp_path, folder):
+    assert set(stages.searching(2000, 400, 1, tmp_path / "search")["seconds"]) == {"stage", "faiss"}
+    found = stages.embedding(folder, 20, 1, tmp_path / "embed")
+    assert found["texts"] == 21
+    assert found["bfloat16"]["top_10_shared"] > 0.5
+
+
+def test_the_learned_filter_has_a_price(printed, folder):
+    assert printed(learned_cost, "--data", folder, "--repeats", 1)["microseconds"]["judge"] > 0
+
+
+def test_a_budget_is_held_against_hidden_positives(monkeypatch, capsys, folder):
+    monkeypatch.setattr(sys, "argv", ["budget", "--data", str(folder), "--splits", "2", "--queries", "24"])
+    assert budget.main() == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {(line["budget"], line["confidence"]) for line in found} == {
+        (budget_, confidence) for budget_ in budget.BUDGETS for confidence in budget.CONFIDENCES
+    }
+
+
+def test_every_difference_from_sentence_transformers_has_a_reason(printed, folder):
+    found = printed(against_sentence_transformers, "--data", folder, "--split", "test")
+    assert all(mode["unexplained"] == 0 and mode["same"] > 0 for mode in found["negatives"].values())
