@@ -241,6 +241,11 @@ def timed(way: str, attempt: Attempt) -> list[tuple[str, str, float]]:
     return [(stage, before, at - begun) for (at, stage), (begun, before) in zip(marks, starts, strict=True)]
 
 
+def struck(job: Project, way: str, after: str, delay: float, how: signal.Signals) -> Attempt:
+    """An attempt whose whole process group gets a signal, some time after the mark of a stage."""
+    return job.run(way, after=after, delay=delay, strike=lambda group: os.killpg(group, how))
+
+
 def disturb(job: Project, way: str, kills: int, how: signal.Signals, seed: int) -> dict[str, Any]:
     """Run the job once undisturbed, then kill it so many times, in every stage, and hold the bytes together."""
     job.clean()
@@ -259,9 +264,12 @@ def disturb(job: Project, way: str, kills: int, how: signal.Signals, seed: int) 
             attempt = job.run(way)
         else:
             _, after, seconds = stages[turn % len(stages)]
-            attempt = job.run(
-                way, after=after, delay=rng.uniform(0, seconds), strike=lambda group: os.killpg(group, how)
-            )
+            attempt = struck(job, way, after, rng.uniform(0, seconds), how)
+            if attempt.killed_in is None and not attempt.code:  # the stage was done before: from the start, then
+                attempts += 1
+                job.clean()
+                before = {}
+                attempt = struck(job, way, after, rng.uniform(0, seconds), how)
         attempts += 1
         found["half_shards"] += half_shards(job)
         found["repeated"].append(repeated(before, whole, attempt))
@@ -310,6 +318,7 @@ def main() -> None:
     parser.add_argument("--work", help="folder for the clone; none: a temporary one")
     parser.add_argument("--output", help="JSON file for the results")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and pass that on
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         job = project(pathlib.Path(arguments.work or temporary) / "project", arguments.params)
