@@ -113,6 +113,14 @@ def test_queries_that_ask_the_same_share_a_fold_and_the_folds_are_about_alike():
     assert np.bincount(folds, minlength=relevance.FOLDS).min() > 300
 
 
+def test_low_bits_of_the_features_stay_low_bits_of_the_probability():
+    values, labels, weights, fold, _ = examples(5)
+    apart = values * (1 + 1e-7 * np.random.default_rng(5).standard_normal(values.shape))
+    one, other = (relevance.learn(some, labels, weights, fold)[0] for some in (values, apart))
+    for model, moved in zip(one, other, strict=True):
+        assert np.abs(model.labelled(values) - moved.labelled(apart)).max() < 1e-6
+
+
 def test_a_model_survives_json():
     values, labels, weights, fold, _ = examples(2)
     models, _ = relevance.learn(values, labels, weights, fold)

@@ -21,6 +21,8 @@ USEFUL = 0.6  # area under the curve below which a model is no better than a rul
 _FAR = 6.0  # standard deviations at which a feature ends at the latest
 _TAIL = 0.02  # share of the positives, or of the candidates, beyond the end of a feature
 _LOOSENESS = 0.03  # inverse strength of the regularisation
+# To the end: a solver that stops at three digits turns the low bits of a vector into other negatives.
+_EXACT: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-8, "max_iter": 500}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +96,7 @@ def fit(features: np.ndarray, labels: np.ndarray) -> Model:
     scale[scale < 1e-9] = 1.0
     low, high = _ends(features, labels, mean, scale)
     standard = _standard(features, mean, scale, low, high)
-    learner = LogisticRegression(C=_LOOSENESS, max_iter=500)
+    learner = LogisticRegression(C=_LOOSENESS, **_EXACT)
     learner.fit(np.hstack([standard, np.square(standard)]), labels)
     ends = (mean.tolist(), scale.tolist(), low.tolist(), high.tolist())
     return Model(*ends, weights=learner.coef_[0].tolist(), intercept=float(learner.intercept_[0]))
@@ -198,5 +200,5 @@ def _standard(
 def _platt(decisions: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     from sklearn.linear_model import LogisticRegression
 
-    learner = LogisticRegression(C=1e6).fit(decisions[:, None], labels, sample_weight=weights)
+    learner = LogisticRegression(C=1e6, **_EXACT).fit(decisions[:, None], labels, sample_weight=weights)
     return float(learner.coef_[0, 0]), float(learner.intercept_[0])
