@@ -118,11 +118,8 @@ def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shar
     pairs = shard.pairs.filter(pa.array(keep))
     query = shard.candidates.query[keep]
     order = pooling.best_rank({n: r[keep] for n, r in shard.candidates.ranks.items()})
-    document = pairs["document_row"].to_numpy()
-    wanted = relations.involved(block, document)
-    documents = lookup.rows(data, "documents", relations.DOCUMENT).take(wanted)
-    tie, at = shard.candidates.tie[keep], np.searchsorted(wanted, document)
-    kinds = relations.annotate(block, documents, wanted, query, at, order, tie)
+    involved = relations.involved(data, block, pairs["document_row"].to_numpy())
+    kinds = relations.annotate(block, involved, query, order, shard.candidates.tie[keep])
     scores = {name: score[keep].copy() for name, score in shard.candidates.scores.items()}
     named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
     for relation, column in named.items():

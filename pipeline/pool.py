@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -43,12 +44,12 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     near = _next_cluster(data, p, block, query_rows, width)
     by_row = arrays.distinct(np.concatenate([positive_keys, drawn, near, *keys.values()]))
     query, document = np.divmod(by_row, width)
-    wanted = relations.involved(block, document)
-    documents = lookup.rows(data, "documents", relations.DOCUMENT).take(wanted)
-    at = np.searchsorted(wanted, document)
-    tie = arrays.ascending(documents["document_id"])[at]
-    by_id = np.argsort(query * len(wanted) + tie)
-    key, query, document, tie, at = (of[by_id] for of in (by_row, query, document, tie, at))
+    involved = relations.involved(data, block, document)
+    ids = involved.documents["document_id"]
+    tie = arrays.ascending(ids)[involved.at]
+    by_id = np.argsort(query * len(ids) + tie)
+    key, query, document, tie = (of[by_id] for of in (by_row, query, document, tie))
+    involved = dataclasses.replace(involved, at=involved.at[by_id])
 
     place = np.empty(len(key), np.int64)
     place[by_id] = np.arange(len(key))
@@ -59,11 +60,11 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         missing = np.flatnonzero(np.isnan(ranks[name]))
         retriever = retrievers.open_retriever(data, p, name)
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
-    kinds = relations.annotate(block, documents, wanted, query, at, pooling.best_rank(ranks), tie)
+    kinds = relations.annotate(block, involved, query, pooling.best_rank(ranks), tie)
     table = pa.table(
         [
             block.query_ids.take(pa.array(query)),
-            documents["document_id"].take(pa.array(at)),
+            ids.take(pa.array(involved.at)),
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
             pa.array(arrays.among(key, drawn)),

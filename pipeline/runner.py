@@ -127,13 +127,10 @@ def _execute(stage: str, build: Build, settings: params.Beam, rows: int, flags: 
     pipeline = beam.Pipeline(options=options(settings, flags))
     build(pipeline)
     here = 1 if settings.runner == "DataflowRunner" else settings.workers
-    with progress.shown(stage, rows):
+    with progress.shown(stage, rows), workers.started(stage, here):
         try:
-            with workers.started(stage, here):
-                result = pipeline.run()
-                result.wait_until_finish()
-        except ChildProcessError:
-            raise
+            result = pipeline.run()
+            result.wait_until_finish()
         except Exception as error:
             raise _plain(stage, error) from error
     return Counts(

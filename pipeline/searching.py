@@ -94,10 +94,8 @@ def short_queries(
     depth: int,
 ) -> np.ndarray:
     """Queries that reached the depth but not the quota of ``sample``, by the rules that this retriever can judge."""
-    wanted = relations.involved(block, hits.document)
-    documents = lookup.rows(data, "documents", relations.DOCUMENT).take(wanted)
-    place, at = np.arange(len(hits.query)), np.searchsorted(wanted, hits.document)
-    kinds = relations.annotate(block, documents, wanted, hits.query, at, place, place)
+    place = np.arange(len(hits.query))
+    kinds = relations.annotate(block, relations.involved(data, block, hits.document), hits.query, place, place)
     positive_score = retriever.score(rows[block.positive_query], block.positive_row)
     # A cut that a budget will choose is not known yet.
     known = p.filter.rules if p.filter.max_false_negatives is None else p.filter.also

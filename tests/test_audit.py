@@ -73,10 +73,8 @@ def make_pairs(data, p, rng, shard):
     for name, rank in ranks.items():
         rank[rank > p.retrievers[name].depth] = np.nan
     ids = lookup.rows(data, "documents", ("document_id",)).take(document)["document_id"]
-    wanted = relations.involved(block, document)
-    documents = lookup.rows(data, "documents", relations.DOCUMENT).take(wanted)
-    best = np.nan_to_num(ranks["one"], nan=99)
-    kinds = relations.annotate(block, documents, wanted, query, np.searchsorted(wanted, document), best, document)
+    involved = relations.involved(data, block, document)
+    kinds = relations.annotate(block, involved, query, np.nan_to_num(ranks["one"], nan=99), document)
     table = pa.table(
         [
             block.query_ids.take(pa.array(query)),

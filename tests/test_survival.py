@@ -87,7 +87,7 @@ def test_a_worker_process_that_dies_ends_the_stage_with_a_cure(tmp_path, monkeyp
     def build(root):
         return root | beam.Create(shards) | ForEachShard(die)
 
-    with pytest.raises(OSError, match=r"^test: a worker process must live .* was killed, .*Lower beam.workers"):
+    with pytest.raises(OSError, match=r"^test: a worker process must live .* ended with code 137 .*Lower beam.workers"):
         runner.run("test", build, data, params.Beam(workers=2), rows=4, writes=["things"])
     assert os.listdir(tmp_path) == ["things"]
     assert data.rows("things") == [40], "the earlier output is untouched"

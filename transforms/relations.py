@@ -8,10 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import arrays
-
-DOCUMENT = ("document_id", "text_hash", "near_group")
-"""What must be known of the documents."""
+from transforms import arrays, lookup
+from transforms.storage import Data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,27 +51,41 @@ class QueryBlock:
         return asking[position][other], positive_row[owner][other]
 
 
+@dataclasses.dataclass(frozen=True)
+class Involved:
+    """The documents that decide what pairs are: theirs, every positive and every sibling's positive.
+
+    Attributes:
+      rows: (u,) ascending document rows.
+      documents: id, ``text_hash`` and ``near_group`` of each.
+      at: (n,) place of each pair's document among them.
+    """
+
+    rows: np.ndarray
+    documents: pa.Table
+    at: np.ndarray
+
+
+def involved(data: Data, block: QueryBlock, document_row: np.ndarray) -> Involved:
+    """Look up the documents that ``annotate`` needs for pairs with these (n,) documents."""
+    rows = arrays.distinct(np.concatenate([document_row, block.positive_row, block.siblings()[1]]))
+    documents = lookup.rows(data, "documents", ("document_id", "text_hash", "near_group")).take(rows)
+    return Involved(rows, documents, np.searchsorted(rows, document_row))
+
+
 def annotate(
-    block: QueryBlock,
-    documents: pa.Table,
-    rows: np.ndarray,
-    query: np.ndarray,
-    pair: np.ndarray,
-    order: np.ndarray,
-    tie: np.ndarray,
+    block: QueryBlock, found: Involved, query: np.ndarray, order: np.ndarray, tie: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The relations of each (query, document) pair.
 
     Args:
-      block: the queries.
-      documents: ``DOCUMENT`` of the documents ``rows``.
-      rows: sorted, unique; holds every pair's document, every positive and every sibling's positive.
-      query, pair: (n,) the pairs: query number, and place of the document among ``rows``.
+      block: the queries.   found: the documents.   query: (n,) query number of each pair.
       order: (n,) of copies the lowest one stays, and of a positive's copies the positive.   tie: (n,) breaks ties.
 
     Returns:
       Relation -> (n,) bool, see ``schema.RELATIONS``.
     """
+    documents, rows, pair = found.documents, found.rows, found.at
     groups = near_groups(documents["document_id"], documents["near_group"])
     sibling_query, sibling_row = block.siblings()
 
@@ -114,11 +126,6 @@ def near_groups(ids: pa.ChunkedArray, named: pa.ChunkedArray) -> np.ndarray:
         at = np.flatnonzero(first.is_valid().to_numpy())
         result[at] = len(ids) + first.drop_null().to_numpy()
     return result
-
-
-def involved(block: QueryBlock, document_row: np.ndarray) -> np.ndarray:
-    """Sorted unique document rows that ``annotate`` needs for these pairs."""
-    return arrays.distinct(np.concatenate([document_row, block.positive_row, block.siblings()[1]]))
 
 
 def duplicates(query: np.ndarray, group: np.ndarray, order: np.ndarray, tie: np.ndarray) -> np.ndarray:

@@ -41,19 +41,25 @@ def started(stage: str, count: int) -> Iterator[None]:
         return
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("fork" if _may_fork() else "spawn")
+    ours: set[Any] = set()
     _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin)
     try:
-        _pool.submit(os.getpid).result()  # they start here, in the main thread
+        for started_up in [_pool.submit(os.getpid) for _ in range(count)]:  # all of them, here in the main thread
+            started_up.result()
+        ours = set(multiprocessing.active_children()) - others
         yield
         _pool.shutdown()
     except BaseException as error:
+        codes = {process.exitcode for process in ours} - {None, 0}
         for process in set(multiprocessing.active_children()) - others:  # they may be in the middle of a shard
             process.kill()
             process.join()
         if _has_broken(error):
+            code = min(codes - {-signal.SIGTERM} or codes or {1})  # the pool terminates those that are left
             raise ChildProcessError(
-                f"{stage}: a worker process must live until its work is done, one was killed, most likely for want of"
-                " memory. Lower beam.workers, or the rows per shard under ingest, and run the same command again"
+                f"{stage}: a worker process must live until its work is done, one ended with code"
+                f" {code if code > 0 else 128 - code} (137: killed, most likely for want of memory). Lower"
+                " beam.workers, or the rows per shard under ingest, and run the same command again"
             ) from None
         raise
     finally:
