@@ -40,6 +40,7 @@ from pipeline import (
     learn,
     params,
     pool,
+    quota,
     retrieve,
 )
 from transforms import randomness, risk, rules
@@ -64,6 +65,7 @@ def prepare(folder: pathlib.Path, work: pathlib.Path, queries: int) -> tuple[Dat
     for name in p.encoders:
         embed.run(data, p, name)
         cluster.run(data, p, name)
+    quota.run(data, p)
     for name in p.retrievers:
         retrieve.run(data, p, name)
     pool.run(data, p)

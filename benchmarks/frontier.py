@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import beir
-from pipeline import cluster, describing, embed, frontier, ingest, judging, learn, params, pool, retrieve
+from pipeline import cluster, describing, embed, frontier, ingest, judging, learn, params, pool, quota, retrieve
 from transforms import checks, intervals, lookup, randomness
 from transforms.storage import Data
 
@@ -154,6 +154,7 @@ def mine(data: Data, p: params.Params) -> float:
     for name in p.encoders:
         embed.run(data, p, name)
         cluster.run(data, p, name)
+    quota.run(data, p)
     for name in p.retrievers:
         retrieve.run(data, p, name)
     pool.run(data, p)

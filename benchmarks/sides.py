@@ -68,7 +68,7 @@ class Job:
 
 def ours(job: Job) -> dict[str, Any]:
     """Run the stages that the modes need, in one process; returns seconds of each and the peak memory."""
-    from pipeline import embed, export, filter, ingest, params, pool, retrieve, sample
+    from pipeline import embed, export, filter, ingest, params, pool, quota, retrieve, sample
     from transforms.storage import Data
 
     data, seconds = Data(f"{job.output}/data"), Stopwatch(job.started)
@@ -85,9 +85,10 @@ def ours(job: Job) -> dict[str, Any]:
                 "sample": {"kind": "top", "score": "dense", "negatives": NEGATIVES},
             }
         )
-        stages = {
+        stages: dict[str, Callable[[], object]] = {
             "ingest": functools.partial(ingest.run, data, p),
             "embed": functools.partial(embed.run, data, p, "minilm"),
+            "quota": functools.partial(quota.run, data, p),
             "retrieve": functools.partial(retrieve.run, data, p, "dense"),
             "pool": functools.partial(pool.run, data, p),
             "filter": functools.partial(filter.run, data, p),

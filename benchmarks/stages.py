@@ -29,7 +29,7 @@ import faiss
 import numpy as np
 
 from benchmarks import synthetic
-from pipeline import embed, ingest, params, retrieve
+from pipeline import embed, ingest, params, quota, retrieve
 from transforms import encoder, text
 from transforms.storage import Data
 
@@ -149,6 +149,8 @@ def searching(documents: int, queries: int, repeats: int, work: pathlib.Path) ->
         }
     )
     given, asked = (synthetic.vectors(data, f"vectors/one/{dataset}") for dataset in ("documents", "queries"))
+
+    quota.run(data, p)
 
     def stage() -> float:
         started = time.monotonic()

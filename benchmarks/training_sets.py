@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import beir, sides
-from pipeline import calibrate, embed, export, filter, ingest, learn, params, pool, retrieve, sample
+from pipeline import calibrate, embed, export, filter, ingest, learn, params, pool, quota, retrieve, sample
 from transforms import arrays, encoder, randomness, text
 from transforms.storage import Data
 
@@ -89,6 +89,7 @@ def ours(
     learned = False
     for system in SYSTEMS:
         p = job(folder, system, 0, model)
+        quota.run(data, p)
         if pooled is None:
             ingest.run(data, p)
             embed.run(data, p, "minilm")

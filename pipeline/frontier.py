@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -11,9 +10,8 @@ import pyarrow as pa
 
 from pipeline import describing, judging, leak, params, propensity
 from pipeline.sample import choose
-from transforms import arrays, intervals, progress, randomness, rules, schema
+from transforms import arrays, intervals, progress, randomness, rules
 from transforms.distribution import Distribution, distribution_of
-from transforms.relations import QueryBlock
 from transforms.storage import Data
 
 _BLIND = ("naive", "learned", "abs", "shifted", "denoise")  # can judge a query none of whose positives is known
@@ -84,12 +82,12 @@ def measure(
       ``hardness``: sums over all rounds,
       ``resampled_chosen``, ``resampled_leaked``: the same when queries are drawn anew.
     """
-    block = shard.block
-    query_words = randomness.id_words(block.query_ids)
-    words = randomness.mix(query_words[block.positive_query], randomness.id_words(block.positives["document_id"]))
-    known = np.bincount(block.positive_query, minlength=shard.queries)
+    known = np.bincount(shard.block.positive_query, minlength=shard.queries)
     blind = single and all(rule.kind in _BLIND for f in filters for rule in f.rules)
     tested = (known > 0) if blind else (known > 1)
+    shard = judging.limited(data, p, shard, judging.asking_the_same(shard, tested))
+    block, query_words = shard.block, shard.words.query
+    words = randomness.mix(query_words[block.positive_query], shard.words.positive)
     loss, corrected = np.zeros((2, len(filters), shard.queries))
     tally = np.zeros((len(filters), shard.queries, 2), np.int64)
     hardness = np.zeros(len(filters))
@@ -117,7 +115,8 @@ def measure(
             counted = tested[query]
             np.add.at(tally[place], query[counted], np.stack([np.ones_like(leaked), leaked], axis=1)[counted])
             hardness[place] += unaware.candidates.scores[p.sample.score][pair[counted]].sum()
-    resampled = [intervals.resampled(query_words, t, hiding.seed) for t in tally]
+    both = intervals.resampled(query_words, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
+    resampled = both.reshape(len(filters), 2, -1)
     return pa.table(
         {
             "setting": pa.array([f.cut if f.cut is not None else 0.0 for f in filters], pa.float64()),
@@ -138,24 +137,7 @@ def chosen_by(data: Data, p: params.Params, shard: judging.Shard, stack: params.
     """(m,) the candidates of a shard that these rules and the sampler make negatives, one of a query once."""
     verdicts = rules.judge(shard.candidates, stack.rules, shard.queries)
     each = any(rule.positive == "own" for rule in stack.rules)
-    return np.unique(choose(data, shard if each else _once_a_query(shard), verdicts, p.sample).pair)
-
-
-def _once_a_query(shard: judging.Shard) -> judging.Shard:
-    """The shard with one positive in place of each query's, however many it has or none: the mean of them."""
-    candidates, queries = shard.candidates, shard.queries
-    ids = shard.block.queries["query_id"]
-    nothing = pa.array(np.zeros(queries))
-    positives = pa.table([ids, ids, nothing, nothing], names=schema.POSITIVES.names).cast(schema.POSITIVES)
-    means = {
-        name: rules.reference(score.astype(np.float64), candidates.positive_query, queries, "mean")
-        for name, score in candidates.positive_scores.items()
-    }
-    return dataclasses.replace(
-        shard,
-        block=QueryBlock(shard.block.queries, positives),
-        candidates=dataclasses.replace(candidates, positive_query=np.arange(queries), positive_scores=means),
-    )
+    return np.unique(choose(data, shard if each else shard.once_a_query, verdicts, p.sample).pair)
 
 
 def points(parts: Sequence[pa.Table]) -> list[dict[str, Any]]:

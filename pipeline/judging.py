@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import threadpoolctl
 
 from pipeline import describing, params, retrievers
 from pipeline.score import worth_scoring
-from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, text
+from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, selection, text
 from transforms.storage import Data
 
 CUT = "cut.json"
@@ -29,6 +30,30 @@ class Shard:
     def queries(self) -> int:
         """Number of queries."""
         return len(self.block.queries)
+
+    @functools.cached_property
+    def words(self) -> selection.Words:
+        """Hashes of the ids, for whoever draws."""
+        ids = (self.block.query_ids, self.block.positives["document_id"], self.pairs["document_id"])
+        return selection.Words(*map(randomness.id_words, ids))
+
+    @functools.cached_property
+    def once_a_query(self) -> Shard:
+        """The shard with one positive in place of each query's, however many it has or none: the mean of them."""
+        ids = self.block.queries["query_id"]
+        nothing = pa.array(np.zeros(self.queries))
+        positives = pa.table([ids, ids, nothing, nothing], names=schema.POSITIVES.names).cast(schema.POSITIVES)
+        means = {
+            name: rules.reference(score.astype(np.float64), self.candidates.positive_query, self.queries, "mean")
+            for name, score in self.candidates.positive_scores.items()
+        }
+        return dataclasses.replace(
+            self,
+            block=relations.QueryBlock(self.block.queries, positives),
+            candidates=dataclasses.replace(
+                self.candidates, positive_query=np.arange(self.queries), positive_scores=means
+            ),
+        )
 
 
 def judge_of(data: Data, p: params.Params) -> params.Params:
@@ -79,7 +104,17 @@ def clustered(p: params.Params) -> list[str]:
 def sampled(data: Data, p: params.Params, shard: Shard, share: float, seed: int) -> Shard:
     """The shard with the pairs and positives of about a ``share`` of its queries, those that ask the same together."""
     groups = randomness.id_words(shard.block.queries["near_group"])
-    chosen = randomness.uniforms(randomness.mix(seed, groups)) < share
+    return limited(data, p, shard, randomness.uniforms(randomness.mix(seed, groups)) < share)
+
+
+def asking_the_same(shard: Shard, some: np.ndarray) -> np.ndarray:
+    """(q,) bool: ``some`` of the queries, (q,) bool, and those that ask the same as one of them."""
+    (groups,) = arrays.codes(shard.block.queries["near_group"])
+    return np.isin(groups, groups[some])
+
+
+def limited(data: Data, p: params.Params, shard: Shard, chosen: np.ndarray) -> Shard:
+    """The shard with the pairs and positives of the ``chosen`` queries, (q,) bool; the others have none."""
     if chosen.all():
         return shard
     candidates = shard.candidates

@@ -109,10 +109,11 @@ def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity
       data, p, shard: a shard as judged.
       seen: how likely documents were judged, for the estimate that is corrected for it.
     """
+    several = np.bincount(shard.block.positive_query, minlength=shard.queries) > 1
+    shard = judging.limited(data, p, shard, judging.asking_the_same(shard, several))  # nothing is hidden of others
     block = shard.block
-    positive_query = block.positive_query
-    query_words = randomness.id_words(block.query_ids)
-    words = randomness.mix(query_words[positive_query], randomness.id_words(block.positives["document_id"]))
+    positive_query, query_words = block.positive_query, shard.words.query
+    words = randomness.mix(query_words[positive_query], shard.words.positive)
     stacks = {"rules": p.filter.rules, "naive": (params.Rule(kind="naive"),)}
     tallies = {name: np.zeros((shard.queries, 5), np.int64) for name in stacks}
     hardness = {name: Distribution() for name in stacks}

@@ -14,6 +14,7 @@ from pipeline import (
     learn,
     params,
     pool,
+    quota,
     retrieve,
     sample,
     score,
@@ -43,6 +44,7 @@ def run(params_path: str, root: str, reports: str) -> None:
         embed.run(data, p, name)
     for name in p.encoders:
         cluster.run(data, p, name)
+    quota.run(data, p)
     for name in p.retrievers:
         retrieve.run(data, p, name)
     pool.run(data, p)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline import params
 from transforms import lookup
@@ -32,9 +33,10 @@ def encoders(p: params.Params) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def query_block(data: Data, shard: str) -> tuple[QueryBlock, np.ndarray]:
-    """The queries and positives of one shard, and the (q,) row numbers of its queries."""
-    block = QueryBlock(data.read("queries", shard), data.read("positives", shard))
+def query_block(data: Data, *shards: str) -> tuple[QueryBlock, np.ndarray]:
+    """The queries and positives of some shards, one after the other, and the (q,) row numbers of these queries."""
+    tables = [[data.read(dataset, shard) for shard in shards] for dataset in ("queries", "positives")]
+    block = QueryBlock(*(pa.concat_tables(parts).combine_chunks() for parts in tables))
     offsets = lookup.rows(data, "queries", ("query_id",)).offsets
-    first = offsets[data.shards("queries").index(shard)]
-    return block, first + np.arange(len(block.queries))
+    numbers = [data.shards("queries").index(shard) for shard in shards]
+    return block, np.concatenate([np.arange(offsets[number], offsets[number + 1]) for number in numbers])

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline import commandline, judging, params, propensity, retrievers, reusing, runner, weighing
 from pipeline.filter import KEPT
-from transforms import arrays, pooling, randomness, reuse, rules, schema, selection
+from transforms import arrays, pooling, reuse, rules, schema, selection
 from transforms.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -64,10 +64,6 @@ def choose(
 ) -> selection.Chosen:
     """Choose negatives for one shard as judged, without the (n,) ``denied``."""
     document = loaded.pairs["document_row"].to_numpy()
-    ids = (loaded.block.query_ids, loaded.block.positives["document_id"], loaded.pairs["document_id"])
-
-    def words(of: pa.ChunkedArray) -> np.ndarray:
-        return randomness.id_words(of) if settings.draws else np.zeros(len(of), np.uint64)
 
     def similarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         assert settings.diverse is not None
@@ -78,7 +74,7 @@ def choose(
         loaded.candidates,
         verdicts,
         loaded.queries,
-        selection.Words(*map(words, ids)),
+        loaded.words if settings.draws else None,
         similarity,
         denied,
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import params
+from pipeline.quota import Quota
 from transforms import arrays, lookup, relations, rules, topk
 from transforms.storage import Data
 
@@ -71,7 +71,7 @@ def search(
 
 def best_first(data: Data, query: np.ndarray, document: np.ndarray, score: np.ndarray) -> np.ndarray:
     """(n,) indices that sort hits by (query, score descending, document id); ids are read only where scores tie."""
-    order = np.lexsort((-score, query))
+    order = arrays.order_by(query, -score)
     equal = (np.diff(query[order]) == 0) & (np.diff(score[order]) == 0)
     tied = np.flatnonzero(np.r_[False, equal] | np.r_[equal, False])
     if tied.size:
@@ -84,7 +84,7 @@ def best_first(data: Data, query: np.ndarray, document: np.ndarray, score: np.nd
 
 def short_queries(
     data: Data,
-    p: params.Params,
+    quota: Quota,
     name: str,
     retriever: Any,
     block: relations.QueryBlock,
@@ -93,13 +93,10 @@ def short_queries(
     pending: np.ndarray,
     depth: int,
 ) -> np.ndarray:
-    """Queries that reached the depth but not the quota of ``sample``, by the rules that this retriever can judge."""
+    """Queries that reached the depth but not the quota, by the rules that this retriever can judge."""
     place = np.arange(len(hits.query))
     kinds = relations.annotate(block, relations.involved(data, block, hits.document), hits.query, place, place)
     positive_score = retriever.score(rows[block.positive_query], block.positive_row)
-    # A cut that a budget will choose is not known yet.
-    known = p.filter.rules if p.filter.max_false_negatives is None else p.filter.also
-    own = [rule for rule in known if rule.score == name]
     rank = arrays.rank_within(hits.query, [place]) + 1.0
     verdicts = rules.judge(
         rules.Candidates(
@@ -113,17 +110,16 @@ def short_queries(
             positive_query=block.positive_query,
             positive_scores={name: positive_score.astype(np.float32)},
         ),
-        own,
+        quota.rules,
         len(rows),
     )
     kept = verdicts.verdict == -1
     query, positive = hits.query[verdicts.pair[kept]], verdicts.positive[kept]
-    quota = p.sample.hard + p.sample.skip_kept
     if (positive >= 0).any():  # a verdict per positive: the scarcest decides
-        enough = np.bincount(positive, minlength=len(block.positives)) >= quota
+        enough = np.bincount(positive, minlength=len(block.positives)) >= quota.candidates
         satisfied = np.ones(len(rows), bool)
         np.logical_and.at(satisfied, block.positive_query, enough)
     else:
-        satisfied = np.bincount(query, minlength=len(rows)) >= quota
+        satisfied = np.bincount(query, minlength=len(rows)) >= quota.candidates
     full = np.bincount(hits.query, minlength=len(rows)) >= depth
     return pending[~satisfied[pending] & full[pending]]

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import judging, params, pool, retrieve, retrievers
+from pipeline import judging, params, pool, quota, retrieve, retrievers
 from transforms import faiss_index, lexical, lookup, pooling, randomness, schema, text, topk
 from transforms.storage import Data, shard_names
 
@@ -80,6 +80,11 @@ def write_vectors(data, dataset, shard, vectors):
     data.write(f"vectors/e/{dataset}", shard, table, suffix=".arrow")
 
 
+def searched(data, p, name):
+    quota.run(data, p)
+    retrieve.run(data, p, name)
+
+
 def candidates(data, name):
     table = data.read_all(f"candidates/{name}").to_pylist()
     result = {}
@@ -91,7 +96,7 @@ def candidates(data, name):
 @pytest.mark.parametrize("shards", [1, 8])
 def test_exact_search_finds_what_brute_force_finds(tmp_path, shards):
     data, _, ids, vectors, _, asked = make(tmp_path, shards=shards)
-    retrieve.run(data, settings(), "dense")
+    searched(data, settings(), "dense")
     scores = asked.astype(np.float64) @ vectors.astype(np.float64).T
     for q, hits in candidates(data, "dense").items():
         expected = sorted(range(len(ids)), key=lambda i: (-scores[int(q[1:]), i], ids[i]))[:10]
@@ -103,7 +108,7 @@ def test_exact_search_finds_what_brute_force_finds(tmp_path, shards):
 @pytest.mark.parametrize("shards", [1, 8])
 def test_bm25_over_shards_equals_bm25s_over_the_whole(tmp_path, shards):
     data, texts, _, _, query_texts, _ = make(tmp_path, shards=shards)
-    retrieve.run(data, settings(), "bm25")
+    searched(data, settings(), "bm25")
     index = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
     index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
     for q, hits in candidates(data, "bm25").items():
@@ -116,24 +121,24 @@ def test_bm25_over_shards_equals_bm25s_over_the_whole(tmp_path, shards):
 
 def test_another_corpus_in_the_same_process_is_weighed_by_its_own_statistics(tmp_path):
     make(tmp_path, documents=90)
-    retrieve.run(Data(str(tmp_path)), settings(), "bm25")
+    searched(Data(str(tmp_path)), settings(), "bm25")
     data, *_ = make(tmp_path, documents=200)
-    retrieve.run(data, settings(), "bm25")
+    searched(data, settings(), "bm25")
     alone, *_ = make(tmp_path / "alone", documents=200)
-    retrieve.run(alone, settings(), "bm25")
+    searched(alone, settings(), "bm25")
     assert candidates(data, "bm25") == candidates(alone, "bm25")
 
 
 def test_a_corpus_smaller_than_the_depth_is_returned_whole_and_nothing_twice(tmp_path):
     data, _, ids, *_ = make(tmp_path, documents=7, queries=2, shards=4)
-    retrieve.run(data, settings(depth=50), "dense")
+    searched(data, settings(depth=50), "dense")
     for hits in candidates(data, "dense").values():
         assert sorted(d for d, _, _ in hits) == sorted(ids)
 
 
 def test_copies_of_a_text_do_not_fill_the_pool(tmp_path):
     data, *_ = make(tmp_path, documents=60, copies=30)
-    retrieve.run(data, settings(depth=60), "dense")
+    searched(data, settings(depth=60), "dense")
     for hits in candidates(data, "dense").values():
         assert len(hits) == 30
         assert max(d for d, _, _ in hits) < "d0030", "the smallest id stands for its copies"
@@ -145,7 +150,7 @@ def test_ties_are_ordered_by_id(tmp_path):
         rows = len(data.read("documents", shard))
         write_vectors(data, "documents", shard, np.ones((rows, 16), np.float32))
     lookup.forget()
-    retrieve.run(data, settings(depth=40), "dense")
+    searched(data, settings(depth=40), "dense")
     for hits in candidates(data, "dense").values():
         assert [d for d, _, _ in hits] == sorted(d for d, _, _ in hits)
 
@@ -165,9 +170,9 @@ def test_positives_do_not_eat_the_quota(tmp_path):
     known = {}
     for row in positives:
         known.setdefault(row["query_id"], set()).add(row["document_id"])
-    retrieve.run(data, short, "dense")
+    searched(data, short, "dense")
     assert all(len(hits) == 4 for hits in candidates(data, "dense").values())
-    retrieve.run(data, deep, "dense")
+    searched(data, deep, "dense")
     for query, hits in candidates(data, "dense").items():
         assert len([d for d, *_ in hits if d not in known[query]]) >= 3
 
@@ -175,7 +180,7 @@ def test_positives_do_not_eat_the_quota(tmp_path):
 def test_a_ceiling_deepens_the_search_for_those_it_starves(tmp_path):
     data, *_ = make(tmp_path)
     rule = {"kind": "margin", "score": "dense", "margin": 0.0}
-    retrieve.run(data, settings(depth=5, max_depth=200, rule=rule), "dense")
+    searched(data, settings(depth=5, max_depth=200, rule=rule), "dense")
     lengths = {len(hits) for hits in candidates(data, "dense").values()}
     assert max(lengths) > 5, "a random positive ranks low, so its better candidates fall"
     assert min(lengths) >= 5
@@ -188,7 +193,7 @@ def test_an_approximate_index_reports_its_recall(tmp_path):
     data.write("clusters/e/centroids", shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
     shares = []
     for nprobe in (1, 16):
-        retrieve.run(data, settings(index="IVF16,Flat", nprobe=nprobe), "dense")
+        searched(data, settings(index="IVF16,Flat", nprobe=nprobe), "dense")
         recall = data.read_all("indexes/dense/recall")
         shares.append(sum(recall["found"].to_pylist()) / sum(recall["wanted"].to_pylist()))
     assert shares[0] < shares[1] == 1.0
@@ -238,7 +243,7 @@ def test_an_index_never_returns_a_document_without_a_vector(tmp_path):
     lookup.forget()
     without = data.read("documents", shard)["document_id"][0].as_py()
     for index in ("Flat", "IVF4,Flat"):
-        retrieve.run(data, settings(index=index, nprobe=4 if index != "Flat" else None, depth=60), "dense")
+        searched(data, settings(index=index, nprobe=4 if index != "Flat" else None, depth=60), "dense")
         assert {len(hits) for hits in candidates(data, "dense").values()} == {59}
         assert all(without not in [d for d, *_ in hits] for hits in candidates(data, "dense").values())
 
@@ -248,14 +253,14 @@ def test_a_factory_string_that_faiss_does_not_know_is_refused(tmp_path):
     column = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(16, np.float32)), 16)
     data.write("clusters/e/centroids", shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
     with pytest.raises(ValueError, match="must be a FAISS factory string, got Quantum9"):
-        retrieve.run(data, settings(index="Quantum9"), "dense")
+        searched(data, settings(index="Quantum9"), "dense")
 
 
 def test_the_pool_has_every_rank_every_score_and_the_positives(tmp_path):
     data, _, _, vectors, _, asked = make(tmp_path, positives=2)
     p = settings()
     for name in p.retrievers:
-        retrieve.run(data, p, name)
+        searched(data, p, name)
     pool.run(data, p)
     pairs = data.read_all("pairs").to_pylist()
     found = {
@@ -278,7 +283,7 @@ def test_a_sampler_that_compares_documents_knows_the_cosine_to_the_nearest_other
     data, _, _, vectors, *_ = make(tmp_path, positives=2)
     p = settings(kind="simans", simans={"against": "document"})
     for name in p.retrievers:
-        retrieve.run(data, p, name)
+        searched(data, p, name)
     pool.run(data, p)
     loaded = judging.load(data, p, shard_names(1)[0])
     positives = [(r["query_id"], r["document_id"]) for r in data.read_all("positives").to_pylist()]
@@ -313,3 +318,27 @@ def test_merging_keeps_the_best_of_both():
     for q in range(3):
         assert sorted(kept[q].tolist()) == sorted(np.argsort(-both[q])[:10].tolist())
         assert np.allclose(np.sort(scores[q]), np.sort(both[q])[-10:])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_shards_of_queries_are_grouped_whole_and_in_order(tmp_path, workers):
+    data = Data(str(tmp_path))
+    sizes = [0, 1500, 1500, 1500, 5000, 0, 3]
+    for shard, size in zip(shard_names(len(sizes)), sizes, strict=True):
+        data.write("queries", shard, pa.table({"query_id": [""] * size}))
+    groups = retrieve.groups(data, workers).values()
+    assert [shard for group in groups for shard in group] == shard_names(len(sizes))
+    rows = dict(zip(shard_names(len(sizes)), sizes, strict=True))
+    together = [sum(rows[shard] for shard in group) for group in groups]
+    assert together == ([3000, 1500, 5000, 3] if workers == 1 else [0, 1500, 1500, 1500, 5000, 3])
+
+
+def test_a_filter_changes_what_is_searched_only_where_a_search_may_go_deeper():
+    rule = {"kind": "margin", "score": "dense", "margin": 0.1}
+    other = {"kind": "margin", "score": "dense", "margin": 0.2}
+    assert quota.of(settings(rule=rule), "dense") == quota.of(settings(rule=other, negatives=9), "dense")
+    deep = [quota.of(settings(rule=r, max_depth=50), "dense") for r in (rule, other)]
+    assert deep[0].rules[0].margin == 0.1
+    assert deep[0] != deep[1]
+    assert deep[0].candidates == 3
+    assert quota.of(settings(rule=rule, max_depth=50), "bm25") == quota.Quota()

@@ -4,7 +4,7 @@ import json
 import pathlib
 import sys
 
-from pipeline import calibrate, cluster, embed, export, filter, ingest, learn, params, pool, retrieve, sample
+from pipeline import calibrate, cluster, embed, export, filter, ingest, learn, params, pool, quota, retrieve, sample
 from transforms.storage import Data
 
 
@@ -13,6 +13,7 @@ def run(data, p):
     for name in p.encoders:
         embed.run(data, p, name)
         cluster.run(data, p, name)
+    quota.run(data, p)
     for name in p.retrievers:
         retrieve.run(data, p, name)
     pool.run(data, p)

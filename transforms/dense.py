@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Iterator
@@ -9,14 +11,15 @@ from collections.abc import Iterator
 import faiss
 import numpy as np
 
-from transforms import faiss_index, lookup, topk
+from transforms import arrays, faiss_index, lookup, topk
 from transforms.storage import Data
 
 _BLOCK_ROWS = 65536  # documents in one call of FAISS, which collects its best anew in every call
 _PAIRS = 1 << 11  # pairs whose vectors are gathered at once: they fit the processor's cache
 
 # FAISS picks its slow kernel for small batches: a larger block of documents halves the time of exact search.
-faiss.cvar.distance_compute_blas_database_bs = 16384
+faiss.cvar.distance_compute_blas_database_bs = 8192
+faiss.cvar.distance_compute_blas_query_bs = 2048  # their product is held in memory: 64 MiB
 # And where queries x dimensions are fewer than this; its own 128,000 makes 300 queries take seven times as long as 350.
 faiss.cvar.distance_compute_blas_threshold = 1 << 13
 
@@ -59,11 +62,17 @@ class DenseRetriever:
     def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """(n,) float64 inner products of pairs of rows; NaN where either has no vector."""
         result = np.empty(len(queries), np.float64)
-        order = np.argsort(documents, kind="stable")  # neighbours come from one shard
-        for start in range(0, len(queries), _PAIRS):
+        rows = arrays.distinct(queries)
+        asked, place = self._queries.gather(rows), np.searchsorted(rows, queries)
+        order = np.argsort(documents)  # neighbours come from one shard
+
+        def score_block(start: int) -> None:
             here = order[start : start + _PAIRS]
-            asked, given = self._queries.gather(queries[here]), self._documents.gather(documents[here])
-            result[here] = np.einsum("nd,nd->n", asked, given, dtype=np.float64)
+            given = self._documents.gather(documents[here])
+            result[here] = np.einsum("nd,nd->n", asked.take(place[here], axis=0), given, dtype=np.float64)
+
+        with concurrent.futures.ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:
+            collections.deque(threads.map(score_block, range(0, len(queries), _PAIRS)), maxlen=0)
         return result
 
     def similarity(self, documents: np.ndarray, others: np.ndarray) -> np.ndarray:

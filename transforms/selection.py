@@ -87,30 +87,26 @@ def choose(
     candidates: rules.Candidates,
     verdicts: rules.Verdicts,
     queries: int,
-    words: Words,
+    words: Words | None,
     similarity: Similarity,
     denied: np.ndarray | None = None,
 ) -> Chosen:
     """Choose each positive's negatives among the kept candidates.
 
     Args:
-      settings: how.   candidates, verdicts: as judged.   queries: q.   words: hashes of the ids.
+      settings: how.   candidates, verdicts: as judged.   queries: q.   words: hashes of the ids, if anything is drawn.
       similarity: of candidates, for ``diverse: mmr``.
       denied: (n,) bool, candidates to choose as if the filter had dropped them; None: none.
     """
     pair, positive = _kept(candidates, verdicts, queries)
     kept = np.bincount(positive, minlength=len(candidates.positive_query))
     score, level = _scores(settings, candidates, pair, positive, words)
-    rows = Rows(
-        pair,
-        positive,
-        candidates.tie[pair],
-        sampling.noise_words(
+    noise = np.zeros(len(pair), np.uint64)
+    if words is not None:
+        noise = sampling.noise_words(
             settings.seed, words.query[candidates.query[pair]], words.positive[positive], words.document[pair]
-        ),
-        score,
-        level,
-    )
+        )
+    rows = Rows(pair, positive, candidates.tie[pair], noise, score, level)
     unknown = np.isnan(rows.score)
     refused = np.zeros(len(pair), bool) if denied is None else denied[pair] & ~unknown
     rows = rows.take(~unknown & ~refused)
@@ -153,7 +149,7 @@ def _kept(candidates: rules.Candidates, verdicts: rules.Verdicts, queries: int) 
 
 
 def _scores(
-    settings: params.Sample, candidates: rules.Candidates, pair: np.ndarray, positive: np.ndarray, words: Words
+    settings: params.Sample, candidates: rules.Candidates, pair: np.ndarray, positive: np.ndarray, words: Words | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(m,) score of each row and (m,) of its positive; NaN where there is none."""
     names = [settings.score] if settings.ensemble is None else list(settings.ensemble.scores)
@@ -161,8 +157,10 @@ def _scores(
     levels = np.array([candidates.positive_scores[name][positive] for name in names], np.float64)
     if settings.ensemble is not None and settings.ensemble.kind == "intra":
         return np.where(np.isnan(scores).all(axis=0), np.nan, 0.0), levels[0]  # each score has its own order
-    drawn = randomness.uniforms(randomness.mix(settings.seed, words.query[candidates.positive_query], words.positive))
-    which = (drawn * len(names)).astype(np.int64)[positive]
+    which = np.zeros(len(pair), np.int64)
+    if words is not None:
+        own = randomness.mix(settings.seed, words.query[candidates.positive_query], words.positive)
+        which = (randomness.uniforms(own) * len(names)).astype(np.int64)[positive]
     every = np.arange(len(pair))
     score = scores[which, every]
     if settings.price is not None:  # what could not be judged costs nothing

@@ -1,0 +1,48 @@
+"""quota: params -> quotas.   Usage: python -m pipeline.quota [--data data]
+
+What each retriever must find for a query before its search may end. A stage of its own, so that a change of ``filter``
+or ``sample`` searches again only where it changes this.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+
+from pipeline import commandline, params
+from pipeline.sections import Section
+from transforms.storage import Data, staged
+
+
+class Quota(Section):
+    """So many candidates must pass the rules that the retriever's own scores can judge."""
+
+    rules: tuple[params.Rule, ...] = ()
+    candidates: int = 0
+
+
+def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> None:
+    """Write the quota of each retriever; nothing here needs Beam, so ``flags`` are not read."""
+    with data.staging("quotas"):
+        for name in p.retrievers:
+            data.write_text(posixpath.join(staged("quotas"), f"{name}.json"), of(p, name).model_dump_json() + "\n")
+        data.publish("quotas")
+
+
+def of(p: params.Params, name: str) -> Quota:
+    """The quota of a retriever; none where it never searches deeper than ``depth``."""
+    if p.retrievers[name].max_depth is None:
+        return Quota()
+    # A cut that a budget will choose is not known yet.
+    known = p.filter.rules if p.filter.max_false_negatives is None else p.filter.also
+    rules = [rule.model_dump(include=set(params.Rule.model_fields)) for rule in known if rule.score == name]
+    return Quota.model_validate({"rules": rules, "candidates": p.sample.hard + p.sample.skip_kept})
+
+
+def read(data: Data, name: str) -> Quota:
+    """The quota of a retriever, as written."""
+    return Quota.model_validate(data.read_json(f"quotas/{name}.json"))
+
+
+if __name__ == "__main__":
+    commandline.main("quota", run)
