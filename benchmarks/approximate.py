@@ -23,7 +23,7 @@ from pipeline import params
 from transforms.storage import Data
 
 DIMENSIONS, OF_TOPIC, DEPTH, NPROBE = 128, 500, 100, 4
-STAGES = ("cluster one", "retrieve flat", "retrieve ivf")
+STAGES = ("cluster one", "quota", "retrieve flat", "retrieve ivf")
 
 
 def main() -> None:

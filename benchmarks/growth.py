@@ -98,8 +98,8 @@ def job(folder: pathlib.Path, documents: int) -> dict[str, Any]:
 
 
 STAGES = (
-    "ingest", "embed static", "cluster static", "retrieve flat", "retrieve ivf", "retrieve bm25", "pool", "learn",
-    "calibrate", "filter", "sample", "export", "audit",
+    "ingest", "embed static", "cluster static", "quota", "retrieve flat", "retrieve ivf", "retrieve bm25", "pool",
+    "learn", "calibrate", "filter", "sample", "export", "audit",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import threadpoolctl
 
 from pipeline import describing, params, retrievers
 from pipeline.score import worth_scoring
-from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, selection, text
+from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, text
 from transforms.storage import Data
 
 CUT = "cut.json"
@@ -32,10 +32,10 @@ class Shard:
         return len(self.block.queries)
 
     @functools.cached_property
-    def words(self) -> selection.Words:
+    def words(self) -> randomness.Words:
         """Hashes of the ids, for whoever draws."""
         ids = (self.block.query_ids, self.block.positives["document_id"], self.pairs["document_id"])
-        return selection.Words(*map(randomness.id_words, ids))
+        return randomness.Words(*map(randomness.id_words, ids))
 
     @functools.cached_property
     def once_a_query(self) -> Shard:

@@ -46,9 +46,9 @@ def test_an_approximate_index_is_held_against_exact_search(printed):
 
 
 def test_growth_measures_time_and_memory_of_every_stage(printed, monkeypatch):
-    monkeypatch.setattr(growth, "STAGES", growth.STAGES[:5])
+    monkeypatch.setattr(growth, "STAGES", growth.STAGES[:6])
     found = printed(growth, "--documents", 500, "--queries", 20)
-    assert all(size["500"]["anonymous_mib"] > 50 for size in found["stages"].values())
+    assert all(size["500"]["anonymous_mib"] > 20 for size in found["stages"].values())
     assert list(found["stages"]) == list(growth.STAGES)
     assert 0.5 < found["recall"]["500"] <= 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -16,6 +15,7 @@ from transforms.storage import Data
 
 _BLOCK_ROWS = 65536  # documents in one call of FAISS, which collects its best anew in every call
 _PAIRS = 1 << 11  # pairs whose vectors are gathered at once: they fit the processor's cache
+_SHARED = 64  # so many of these blocks are worth several threads
 
 # FAISS picks its slow kernel for small batches: a larger block of documents halves the time of exact search.
 faiss.cvar.distance_compute_blas_database_bs = 8192
@@ -71,8 +71,14 @@ class DenseRetriever:
             given = self._documents.gather(documents[here])
             result[here] = np.einsum("nd,nd->n", asked.take(place[here], axis=0), given, dtype=np.float64)
 
+        starts = range(0, len(queries), _PAIRS)
+        if len(starts) < _SHARED:
+            for start in starts:
+                score_block(start)
+            return result
         with concurrent.futures.ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:
-            collections.deque(threads.map(score_block, range(0, len(queries), _PAIRS)), maxlen=0)
+            for _ in threads.map(score_block, starts):
+                pass
         return result
 
     def similarity(self, documents: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """Hashes of ids, from which every random choice is made: (q,), (p,) and (n,) uint64."""
+
+    query: np.ndarray
+    positive: np.ndarray
+    document: np.ndarray
 
 
 def id_words(ids: pa.ChunkedArray | pa.Array) -> np.ndarray:

@@ -52,15 +52,6 @@ class Chosen:
 
 
 @dataclasses.dataclass(frozen=True)
-class Words:
-    """Hashes of ids, from which every random choice is made: (q,), (p,) and (n,) uint64."""
-
-    query: np.ndarray
-    positive: np.ndarray
-    document: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
 class Rows:
     """What may be chosen: m rows of (positive, kept candidate).
 
@@ -87,7 +78,7 @@ def choose(
     candidates: rules.Candidates,
     verdicts: rules.Verdicts,
     queries: int,
-    words: Words | None,
+    words: randomness.Words | None,
     similarity: Similarity,
     denied: np.ndarray | None = None,
 ) -> Chosen:
@@ -149,7 +140,11 @@ def _kept(candidates: rules.Candidates, verdicts: rules.Verdicts, queries: int) 
 
 
 def _scores(
-    settings: params.Sample, candidates: rules.Candidates, pair: np.ndarray, positive: np.ndarray, words: Words | None
+    settings: params.Sample,
+    candidates: rules.Candidates,
+    pair: np.ndarray,
+    positive: np.ndarray,
+    words: randomness.Words | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(m,) score of each row and (m,) of its positive; NaN where there is none."""
     names = [settings.score] if settings.ensemble is None else list(settings.ensemble.scores)
