@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -27,7 +28,9 @@ def _reported(command: Callable[[], None]) -> typer.Exit:
     except KeyboardInterrupt:
         print("gangue: interrupted before anything began", file=sys.stderr)  # noqa: T201
         return typer.Exit(130)
-    return typer.Exit(commandline.report_errors(command))
+    code = commandline.report_errors(command)
+    gc.freeze()  # Python would look for garbage in all that was loaded before it ends
+    return typer.Exit(code)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import signal
 import sys
@@ -25,6 +26,8 @@ def main(
 
     ``choices`` lists the names of a stage that runs once per encoder, retriever or scorer.
     """
+    gc.freeze()  # what is loaded stays; neither a collection nor the end of the process goes through it again
+    gc.enable()
     # Workers import the stage by its name; what is of ``__main__`` here is of another ``__main__`` there.
     module = importlib.import_module(f"pipeline.{stage}")
     run_stage = getattr(module, run_stage.__name__)
@@ -43,7 +46,9 @@ def main(
         run_stage(Data(arguments.data), settings, *([arguments.name] if choices else []), flags=flags)
         check_unchanged(arguments.params, settings)
 
-    sys.exit(report_errors(command))
+    code = report_errors(command)
+    gc.freeze()  # Python would look for garbage in all of it before it ends: half a second
+    sys.exit(code)
 
 
 def check_unchanged(path: str, settings: params.Params) -> None:

@@ -26,6 +26,7 @@ class Rows:
         self._shards = data.shards(dataset)
         self.offsets = np.concatenate([[0], np.cumsum(data.rows(dataset))]).astype(np.int64)
         self._cache: collections.OrderedDict[int, pa.Table] = collections.OrderedDict()
+        self._cached_bytes = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -39,8 +40,9 @@ class Rows:
                 return self._cache[number]
             table = self._data.read(self._dataset, self._shards[number], self._columns)
             self._cache[number] = table
-            while len(self._cache) > 1 and sum(t.nbytes for t in self._cache.values()) > CACHE_BYTES:
-                self._cache.popitem(last=False)
+            self._cached_bytes += table.nbytes
+            while len(self._cache) > 1 and self._cached_bytes > CACHE_BYTES:
+                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
             return table
 
     def take(self, rows: np.ndarray) -> pa.Table:
