@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
 from pipeline import commandline, params, runner
 from transforms import encoder, text, trust, vector_store
@@ -42,7 +43,13 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
     texts = text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
     prompt = settings.document_prompt if dataset == "documents" else settings.query_prompt
     folder = encoder.locate(settings.model, settings.revision)  # where this worker has it
-    model = encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code)
+
+    def model() -> encoder.Encoder:  # loading takes seconds: only where a text is new
+        return encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code)
+
+    def encode(missing: Sequence[str]) -> np.ndarray:
+        return model().encode(missing, prompt=prompt, normalise=settings.normalise, tokens=settings.tokens_per_batch)
+
     output = f"vectors/{name}/{dataset}"
     files = data.files(output)
     counts, _ = vector_store.complete(
@@ -51,8 +58,8 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
         shard,
         texts.to_pylist(),
         fingerprint(folder, settings, prompt),
-        model.dimensions,
-        functools.partial(model.encode, prompt=prompt, normalise=settings.normalise, tokens=settings.tokens_per_batch),
+        lambda: model().dimensions,
+        encode,
         # Documents are sharded by their text, so an old vector can only be in a shard of the same range.
         vector_store.overlapping(shard, files) if dataset == "documents" else files,
     )

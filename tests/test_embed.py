@@ -67,6 +67,12 @@ def test_a_text_is_embedded_once(data, model):
     assert (again["encoded"], again["reused"]) == (0, 41)
 
 
+def test_no_model_is_loaded_where_no_text_is_new(data, model, monkeypatch):
+    run(data, model=model)
+    monkeypatch.setattr(encoder, "load", lambda *_: pytest.fail("it takes seconds"))
+    assert run(data, model=model)["encoded"] == 0
+
+
 def test_vectors_are_those_of_the_model_in_the_order_of_the_rows(data, model):
     run(data, model=model)
     vectors = lookup.Vectors(data, "vectors/tiny/documents")

@@ -38,7 +38,7 @@ def complete(
     shard: str,
     texts: Sequence[str],
     fingerprint: str,
-    dimensions: int,
+    dimensions: Callable[[], int],
     encode: Callable[[Sequence[str]], np.ndarray],
     earlier: Sequence[str],
 ) -> tuple[Counts, np.ndarray]:
@@ -48,8 +48,8 @@ def complete(
       data, dataset, shard: where to write.
       texts: (n,) the texts, in row order.
       fingerprint: of model and settings; a file with another one is never read.
-      dimensions: d.
-      encode: m texts to (m, d) float32.
+      dimensions: d; called only where no vector is known.
+      encode: m texts to (m, d) float32; called only where some is missing.
       earlier: file names of the dataset that may hold vectors already.
 
     Returns:
@@ -57,20 +57,24 @@ def complete(
     """
     hashes = text.hashes(texts)
     unique, first, inverse = np.unique(text.hash_words(hashes), axis=0, return_index=True, return_inverse=True)
-    vectors = np.full((len(unique), dimensions), np.nan, np.float32)
+    vectors: np.ndarray | None = None
     missing = np.ones(len(unique), bool)
     for name in earlier:
-        known = _read(data, dataset, name, fingerprint)
-        if known is not None and missing.any():
+        known = _read(data, dataset, name, fingerprint) if missing.any() else None
+        if known is not None:
+            if vectors is None:
+                vectors = np.full((len(unique), known[1].shape[1]), np.nan, np.float32)
             _fill(vectors, missing, unique, *known)
     todo = np.flatnonzero(missing)
+    if vectors is None:
+        vectors = np.full((len(unique), dimensions()), np.nan, np.float32)
     if todo.size:
         vectors[todo] = encode([texts[first[i]] for i in todo])
     finite = np.asarray(np.isfinite(vectors).all(axis=1))[inverse]
     rows = vectors[inverse]
     flat = pa.array(rows.reshape(-1), pa.float32())
-    column = pa.FixedSizeListArray.from_arrays(flat, dimensions, mask=pa.array(~finite))
-    table = pa.table([hashes, column], schema=schema.vectors(dimensions))
+    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(~finite))
+    table = pa.table([hashes, column], schema=schema.vectors(vectors.shape[1]))
     data.write(dataset, shard, table.replace_schema_metadata({schema.FINGERPRINT: fingerprint}), suffix=".arrow")
     counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
     counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
