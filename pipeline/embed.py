@@ -45,7 +45,14 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
     folder = encoder.locate(settings.model, settings.revision)  # where this worker has it
 
     def model() -> encoder.Encoder:  # loading takes seconds: only where a text is new
-        return encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code)
+        return encoder.load(
+            folder,
+            settings.max_length,
+            settings.dtype,
+            settings.trust_remote_code,
+            settings.backend,
+            settings.model_file,
+        )
 
     def encode(missing: Sequence[str]) -> np.ndarray:
         return model().encode(missing, prompt=prompt, normalise=settings.normalise, tokens=settings.tokens_per_batch)
@@ -75,6 +82,7 @@ def fingerprint(folder: str, settings: params.Encoder, prompt: str) -> str:
         max_length=settings.max_length,
         dtype=settings.dtype,
         normalise=settings.normalise,
+        **({} if settings.backend == "torch" else {"backend": settings.backend, "model_file": settings.model_file}),
         **trust.settings(settings.trust_remote_code),
     )
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import commandline, params, quota, retrievers, runner
 from pipeline.indexing import index_documents
 from pipeline.searching import Hits, search, short_queries
 from transforms import arrays, dense, lookup, relations, schema
 from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, staged
+from transforms.storage import Data, shard_names, staged
 
 RECALL = pa.schema([("query_id", pa.string()), ("wanted", pa.int32()), ("found", pa.int32())])
 _QUERIES = 4096  # searched at once at most: their hits take some MiB, and a pass over the documents is shared by them
@@ -33,7 +35,9 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         indexed = index_documents(root, data, p, name)
         work = functools.partial(retrieve_shards, data=data, p=p, name=name)
         firsts = root | beam.Create(list(groups(data, p.beam.workers)))
-        return firsts | "Search" >> ForEachShard(work, after=indexed)
+        searched = firsts | "Search" >> ForEachShard(work, after=indexed)
+        measure = functools.partial(measure_recall, data=data, p=p, name=name)
+        return root | "Recall" >> beam.Create(["recall"]) | "Measure" >> ForEachShard(measure, after=searched)
 
     rows = sum(data.rows("queries"))
     with data.staging(f"indexes/{name}/faiss", f"indexes/{name}/frequencies"):
@@ -74,18 +78,11 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
         schema=schema.CANDIDATES,
     )
     sizes = dict(zip(data.shards("queries"), data.rows("queries"), strict=True))
-    first_query = np.cumsum([0, *(sizes[shard] for shard in shards)])
-    first_row = np.searchsorted(found.query, first_query)
-    output, recall = staged(f"candidates/{name}"), staged(f"indexes/{name}/recall")
-    measured = 0
+    first_row = np.searchsorted(found.query, np.cumsum([0, *(sizes[shard] for shard in shards)]))
+    output = staged(f"candidates/{name}")
     for number, shard in enumerate(shards):
         start, stop = first_row[number : number + 2]
         data.write(output, shard, table.slice(start, stop - start), compression="lz4")
-        queries = np.arange(first_query[number], first_query[number + 1])
-        some = queries[: _MEASURED if shard in data.shards("queries")[:_SHARDS] else 0]
-        missed = measure_recall(data, p, name, block, rows, found, some)
-        data.write(recall, shard, missed)
-        measured += len(missed)
     searched = len(arrays.distinct(found.query))
     return Counts(
         {
@@ -94,7 +91,6 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
             "out:found_nothing": len(rows) - searched,
             "candidates": len(table),
             f"rows:{output}": len(table),
-            f"rows:{recall}": measured,
         }
     )
 
@@ -117,29 +113,31 @@ def find(data: Data, p: params.Params, name: str, block: relations.QueryBlock, r
     return Hits(found.query[order], found.document[order], found.score[order])
 
 
-def measure_recall(
-    data: Data,
-    p: params.Params,
-    name: str,
-    block: relations.QueryBlock,
-    rows: np.ndarray,
-    found: Hits,
-    some: np.ndarray,
-) -> pa.Table:
-    """How many of the exact best ``depth`` an approximate index found for ``some`` queries; empty for exact search.
+def measure_recall(_: str, data: Data, p: params.Params, name: str) -> Counts:
+    """Write how many of the exact best ``depth`` an approximate index found for some queries; none for exact search.
 
-    A shard is a random sample of the queries, for it is chosen by a hash, and each costs a pass over all documents: so
-    not all of them are measured.
+    A shard is a random sample of the queries, for it is chosen by a hash; exact search of all would take as long as the
+    index saves.
     """
     settings = p.retrievers[name]
-    if not isinstance(settings, params.Dense) or settings.index == "Flat" or not some.size:
-        return RECALL.empty_table()
-    exact = search(data, dense.DenseRetriever(data, settings.encoder), rows, some, settings.depth)
-    wanted = np.bincount(exact.query, minlength=len(rows))[some]
-    width = np.int64(len(lookup.representatives(data)))
-    hit = np.isin(exact.query * width + exact.document, found.query * width + found.document)
-    got = np.bincount(exact.query[hit], minlength=len(rows))[some]
-    return pa.table([block.query_ids.take(pa.array(some)), wanted, got], schema=RECALL)
+    measured = RECALL.empty_table()
+    if isinstance(settings, params.Dense) and settings.index != "Flat":
+        shards = data.shards("queries")[:_SHARDS]
+        block, rows = retrievers.query_block(data, *shards)
+        first = np.cumsum([0, *data.rows("queries")[:_SHARDS]])
+        some = np.concatenate([np.arange(a, b)[:_MEASURED] for a, b in itertools.pairwise(first)])
+        exact = search(data, dense.DenseRetriever(data, settings.encoder), rows, some, settings.depth)
+        columns = ["query_id", "document_row"]
+        found = pa.concat_tables(data.read(staged(f"candidates/{name}"), shard, columns) for shard in shards)
+        asked = pc.index_in(found["query_id"], block.query_ids.combine_chunks()).to_numpy()
+        width = np.int64(len(lookup.representatives(data)))
+        keys = asked.astype(np.int64) * width + found["document_row"].to_numpy()
+        hit = np.isin(exact.query * width + exact.document, keys)
+        wanted, got = (np.bincount(query, minlength=len(rows))[some] for query in (exact.query, exact.query[hit]))
+        measured = pa.table([block.query_ids.take(pa.array(some)), wanted, got], schema=RECALL)
+    recall = staged(f"indexes/{name}/recall")
+    data.write(recall, shard_names(1)[0], measured)
+    return Counts({f"rows:{recall}": len(measured)})
 
 
 if __name__ == "__main__":

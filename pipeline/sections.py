@@ -93,8 +93,18 @@ class Encoder(Section):
     document_prompt: str = ""
     normalise: bool = True
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    model_file: str | None = None  # onnx, openvino: which file of the model; null: its own choice, or a conversion
     tokens_per_batch: Positive = 2048
     trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _of_backend(self) -> Encoder:
+        if self.backend != "torch" and self.dtype != "float32":
+            raise ValueError(f"dtype belongs to backend torch, got {self.dtype}; for {self.backend} name a model_file")
+        if self.backend == "torch" and self.model_file is not None:
+            raise ValueError(f"model_file belongs to backend onnx or openvino, got {self.model_file} and torch")
+        return self
 
 
 class Cluster(Section):

@@ -1,12 +1,13 @@
 """Vectors: never made twice, never taken from another model, never non-finite."""
 
+import importlib.util
 import os
 import shutil
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from models import WORDS, static_encoder
+from models import WORDS, cross_encoder, static_encoder
 
 from pipeline import embed, params
 from transforms import arrays, encoder, lookup, schema, text
@@ -117,6 +118,31 @@ def test_a_changed_weight_makes_all_vectors_anew(data, model):
     before = data.read_all("vectors/tiny/documents")
     assert run(data, model=model)["encoded"] == 41
     assert data.read_all("vectors/tiny/documents")["vector"] != before["vector"], "the same process sees the change"
+
+
+def test_another_backend_gives_the_same_vectors_or_says_what_it_lacks(tmp_path):
+    data, model = Data(str(tmp_path / "data")), cross_encoder(tmp_path / "model")
+    write_texts(data, texts_of(9))
+    if importlib.util.find_spec("optimum") is None:
+        with pytest.raises(ValueError, match=r"backend: onnx must be installed: pip install .*leave backend out"):
+            run(data, model=model, backend="onnx")
+        return
+    run(data, model=model)
+    expected = lookup.Vectors(data, "vectors/tiny/documents").all()
+    assert run(data, model=model, backend="onnx")["encoded"] == 10
+    assert np.abs(lookup.Vectors(data, "vectors/tiny/documents").all() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backend": "onnx", "dtype": "bfloat16"}, "dtype belongs to backend torch, got bfloat16"),
+        ({"model_file": "onnx/model.onnx"}, "model_file belongs to backend onnx or openvino, got onnx/model.onnx"),
+    ],
+)
+def test_what_a_backend_does_not_read_is_an_error(change, message):
+    with pytest.raises(ValueError, match=message):
+        settings(model="m", **change)
 
 
 @pytest.mark.parametrize(

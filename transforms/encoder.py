@@ -12,11 +12,13 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from transforms import disk, progress, trust
+
+Backend = Literal["torch", "onnx", "openvino"]
 
 _LOCK = threading.Lock()
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -119,15 +121,27 @@ def batches(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
 class Encoder:
     """A loaded sentence-transformers model.  On a GPU where there is one."""
 
-    def __init__(self, folder: str, max_length: int | None, dtype: str, trust_remote_code: bool) -> None:
+    def __init__(
+        self,
+        folder: str,
+        max_length: int | None,
+        dtype: str,
+        trust_remote_code: bool,
+        backend: Backend,
+        model_file: str | None,
+    ) -> None:
         import torch
         from sentence_transformers import SentenceTransformer
 
         hush()
         keep_freed_memory()
         arguments = {} if dtype == "float32" else {"dtype": getattr(torch, dtype)}
-        with trust.opening(folder):
-            self.model = SentenceTransformer(folder, model_kwargs=arguments, **trust.loading(trust_remote_code))
+        if model_file is not None:
+            arguments["file_name"] = model_file
+        with trust.opening(folder), _installed(backend):
+            self.model = SentenceTransformer(
+                folder, backend=backend, model_kwargs=arguments, **trust.loading(trust_remote_code)
+            )
         if max_length is not None:
             try:
                 self.model.max_seq_length = max_length
@@ -189,15 +203,43 @@ def hush() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
+@contextlib.contextmanager
+def _installed(backend: Backend) -> Iterator[None]:
+    """Say plainly which packages a backend lacks; they are optional, and want versions of transformers of their own."""
+    try:
+        yield
+    except Exception as error:
+        if "requires installing" not in str(error):
+            raise
+        raise ValueError(
+            f"encoders.*.backend: {backend} must be installed: pip install 'sentence-transformers[{backend}]'."
+            " Do so, or leave backend out"
+        ) from None
+
+
 @functools.lru_cache(maxsize=4)
-def _load(folder: str, max_length: int | None, dtype: str, trust_remote_code: bool) -> Encoder:
-    return Encoder(folder, max_length, dtype, trust_remote_code)
+def _load(
+    folder: str,
+    max_length: int | None,
+    dtype: str,
+    trust_remote_code: bool,
+    backend: Backend,
+    model_file: str | None,
+) -> Encoder:
+    return Encoder(folder, max_length, dtype, trust_remote_code, backend, model_file)
 
 
-def load(folder: str, max_length: int | None, dtype: str = "float32", trust_remote_code: bool = False) -> Encoder:
+def load(
+    folder: str,
+    max_length: int | None,
+    dtype: str = "float32",
+    trust_remote_code: bool = False,
+    backend: Backend = "torch",
+    model_file: str | None = None,
+) -> Encoder:
     """The encoder, loaded once per process, until ``forget``."""
     with _LOCK:
-        return _load(folder, max_length, dtype, trust_remote_code)
+        return _load(folder, max_length, dtype, trust_remote_code, backend, model_file)
 
 
 def forget() -> None:

@@ -1,0 +1,100 @@
+"""What another backend does to embedding: its time, and which neighbours it changes.
+
+Usage: python -m benchmarks.backends --data FOLDER [--texts 400] [--repeats 3] [--output]
+
+Needs ``pip install 'sentence-transformers[onnx]'``. all-MiniLM-L6-v2 is converted to ONNX and quantised to int8 by
+sentence-transformers, then texts of a BEIR folder are embedded with torch, ONNX and ONNX in int8, in turn. One JSON
+object: median seconds, their ratio to torch's, how many of the ten nearest texts stay the same, how far cosines move.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
+
+from benchmarks.stages import LENGTH, MODEL
+from transforms import encoder
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+TOKENS, QUANTISED = 2048, "avx512_vnni"
+NEAREST = 10
+
+
+def texts_of(folder: pathlib.Path, count: int) -> list[str]:
+    """The first documents of a BEIR folder."""
+    with open(folder / "corpus.jsonl", encoding="utf-8") as file:
+        rows = [json.loads(line) for line, _ in zip(file, range(count), strict=False)]
+    return [f"{row.get('title', '')} {row['text']}".strip() for row in rows]
+
+
+def converted(folder: pathlib.Path) -> str:
+    """A copy of the model with files for ONNX, in float32 and in int8."""
+    model = SentenceTransformer(encoder.locate(MODEL), backend="onnx", model_kwargs={"export": True})
+    model.save_pretrained(str(folder))
+    export_dynamic_quantized_onnx_model(model, QUANTISED, str(folder))
+    return str(folder)
+
+
+def compared(texts: list[str], folder: str, repeats: int) -> dict[str, Any]:
+    """Time and neighbours with each backend."""
+    load = functools.partial(encoder.load, folder, LENGTH)
+    models = {
+        "torch": load(),
+        "onnx": load(backend="onnx", model_file="onnx/model.onnx"),
+        "onnx int8": load(backend="onnx", model_file=f"onnx/model_qint8_{QUANTISED}.onnx"),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    vectors = {}
+    for _ in range(repeats):
+        for name, model in models.items():
+            started = time.monotonic()
+            vectors[name] = model.encode(texts, prompt="", normalise=True, tokens=TOKENS)
+            seconds[name].append(time.monotonic() - started)
+    cosines = {name: found @ found.T for name, found in vectors.items()}
+    near = {name: np.argsort(-cosine, axis=1)[:, 1 : NEAREST + 1] for name, cosine in cosines.items()}
+    median = {name: statistics.median(each) for name, each in seconds.items()}
+
+    def shared(name: str) -> float:
+        pairs = zip(near[name], near["torch"], strict=True)
+        return float(np.mean([len(set(one) & set(other)) / NEAREST for one, other in pairs]))
+
+    return {
+        name: {
+            "seconds": round(median[name], 2),
+            "ratio": round(median[name] / median["torch"], 2),
+            "top_10_shared": round(shared(name), 4),
+            "cosine_off_by": float(f"{np.abs(cosines[name] - cosines['torch']).max():.2g}"),
+        }
+        for name in models
+    }
+
+
+def main() -> None:
+    """Convert, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="BEIR folder")
+    parser.add_argument("--texts", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", action="store_true", help="also write benchmarks/results/backends.json")
+    asked = parser.parse_args()
+    texts = texts_of(asked.data, asked.texts)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = compared(texts, converted(pathlib.Path(scratch)), asked.repeats)
+    result = {"data": asked.data.name, "texts": len(texts), "tokens": LENGTH, "backends": found}
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    if asked.output:
+        (RESULTS / "backends.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
