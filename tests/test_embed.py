@@ -124,12 +124,12 @@ def test_another_backend_gives_the_same_vectors_or_says_what_it_lacks(tmp_path):
     data, model = Data(str(tmp_path / "data")), cross_encoder(tmp_path / "model")
     write_texts(data, texts_of(9))
     if importlib.util.find_spec("optimum") is None:
-        with pytest.raises(ValueError, match=r"backend: onnx must be installed: pip install .*leave backend out"):
-            run(data, model=model, backend="onnx")
+        with pytest.raises(ValueError, match=r"backend: openvino must be installed: pip install .*leave backend out"):
+            run(data, model=model, backend="openvino")
         return
     run(data, model=model)
     expected = lookup.Vectors(data, "vectors/tiny/documents").all()
-    assert run(data, model=model, backend="onnx")["encoded"] == 10
+    assert run(data, model=model, backend="openvino")["encoded"] == 10
     assert np.abs(lookup.Vectors(data, "vectors/tiny/documents").all() - expected).max() < 1e-5
 
 
