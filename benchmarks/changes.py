@@ -1,6 +1,6 @@
 """What a change costs: nothing, a filter, one percent of new documents and queries.
 
-Usage: python -m benchmarks.changes --data FOLDER [--work DIR] [--output NAME]
+Usage: python -m benchmarks.changes --data FOLDER [--max-length TOKENS] [--work DIR] [--output NAME]
 
 A clone of the project mines a BEIR folder, without every hundredth document and query, by ``dvc repro``. Then it runs
 again with nothing to do; again with another ``max_false_negatives``; again with what was left out. One JSON object:
@@ -33,8 +33,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 LEFT_OUT = 100  # every so manieth
 
 
-def project(folder: pathlib.Path, source: pathlib.Path) -> None:
-    """A clone of the project whose params mine the source with the default's encoder, retrievers and filter."""
+def project(folder: pathlib.Path, source: pathlib.Path, max_length: int | None) -> None:
+    """A clone of the project whose params mine the source with the default's encoder, retrievers and filter.
+
+    ``max_length``: tokens of a text that are embedded; None: as many as in the default job.
+    """
     for name in ("pipeline", "transforms"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
@@ -44,6 +47,8 @@ def project(folder: pathlib.Path, source: pathlib.Path) -> None:
         shutil.copy(path, folder / path.relative_to(ROOT))
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values |= {"source": {"kind": "beir", "path": source.name}, "scorers": {}}
+    if max_length is not None:
+        values["encoders"]["minilm"]["max_length"] = max_length
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
 
 
@@ -95,11 +100,11 @@ def compared(one: pa.Table, other: pa.Table) -> dict[str, Any]:
     return {"rows_equal": True, "floats_apart": float(f"{max(map(np.nanmax, apart)):.2g}")}
 
 
-def measure(data: pathlib.Path, work: pathlib.Path) -> dict[str, Any]:
+def measure(data: pathlib.Path, work: pathlib.Path, max_length: int | None) -> dict[str, Any]:
     """All runs."""
     source = work / "source"
     write_source(data, source, whole=False)
-    project(work, source)
+    project(work, source, max_length)
     shell(work, "git init -q . && git config user.email a@b.c && git config user.name n && dvc init -q && git add -A")
     runs: dict[str, Any] = {}
 
@@ -139,12 +144,14 @@ def main() -> None:
     """Measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="BEIR folder")
+    parser.add_argument("--max-length", type=int, help="tokens of a text that are embedded, where not the default's")
     parser.add_argument("--work", type=pathlib.Path, help="keep the clone here")
     parser.add_argument("--output", help="NAME: also write benchmarks/results/changes_NAME.json")
     arguments = parser.parse_args()
     work = arguments.work or pathlib.Path(tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
-    result = {"data": arguments.data.name} | measure(arguments.data, work)
+    result = {"data": arguments.data.name, "max_length": arguments.max_length}
+    result |= measure(arguments.data, work, arguments.max_length)
     print(json.dumps(result, indent=1))
     if arguments.output:
         (RESULTS / f"changes_{arguments.output}.json").write_text(json.dumps(result, indent=1) + "\n")

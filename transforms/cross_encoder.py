@@ -33,10 +33,9 @@ class CrossEncoder:
     """A loaded sentence-transformers ``CrossEncoder``.  On a GPU where there is one."""
 
     def __init__(self, folder: str, max_length: int, trust_remote_code: bool) -> None:
+        encoder.load_libraries()
         import sentence_transformers
 
-        encoder.hush()
-        encoder.keep_freed_memory()
         with trust.opening(folder):
             self.model = sentence_transformers.CrossEncoder(
                 folder, num_labels=1, max_length=max_length, **trust.loading(trust_remote_code)
@@ -104,14 +103,13 @@ def teach(
       output: folder to write.
       trust_remote_code: whether the encoder may bring code of its own.
     """
+    encoder.load_libraries()
     import datasets
     import transformers
     from safetensors import SafetensorError
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments, losses
 
     transformers.set_seed(seed)
-    encoder.hush()
-    encoder.keep_freed_memory()
     with trust.opening(folder):
         model = _untaught(folder, layers, max_length, trust_remote_code)
     data = datasets.Dataset.from_dict(
