@@ -9,6 +9,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 
+import pydantic
+
 from pipeline import commandline, params
 from pipeline.sections import Section
 from transforms.storage import Data, staged
@@ -40,8 +42,19 @@ def of(p: params.Params, name: str) -> Quota:
 
 
 def read(data: Data, name: str) -> Quota:
-    """The quota of a retriever, as written."""
-    return Quota.model_validate(data.read_json(f"quotas/{name}.json"))
+    """The quota of a retriever, as written.
+
+    Raises:
+      FileNotFoundError: there is none.   ValueError: it is not one.
+    """
+    path = f"quotas/{name}.json"
+    try:
+        return Quota.model_validate(data.read_json(path))
+    except pydantic.ValidationError as error:
+        raise ValueError(
+            f"{data.path(path)}: must be as the stage quota writes it, {error.errors()[0]['msg'].lower()}."
+            " Rebuild it: dvc repro --force quota"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -342,3 +342,13 @@ def test_a_filter_changes_what_is_searched_only_where_a_search_may_go_deeper():
     assert deep[0] != deep[1]
     assert deep[0].candidates == 3
     assert quota.of(settings(rule=rule, max_depth=50), "bm25") == quota.Quota()
+
+
+def test_a_quota_that_is_missing_or_is_none_is_an_error_with_a_cure(tmp_path):
+    data = Data(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"quotas/dense.json: must exist, found none. Build it: dvc repro"):
+        quota.read(data, "dense")
+    for content in ('{"candidates": "many"}', '{"candidate": 3}', "[]", "{"):
+        data.write_text("quotas/dense.json", content)
+        with pytest.raises(ValueError, match=r"quotas/dense.json: must be .*Rebuild it: dvc repro --force"):
+            quota.read(data, "dense")
