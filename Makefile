@@ -8,6 +8,8 @@ export TOKENIZERS_PARALLELISM := false
 .PHONY: mine test soak bench install lint format lock
 
 mine: install
+	@# killed while it wrote this note of its own, DVC cannot read it
+	@find .dvc -path .dvc/tmp/rwlock -empty -delete
 	@$(BIN)/dvc repro
 	@$(BIN)/gangue summary
 

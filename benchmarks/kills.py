@@ -15,6 +15,8 @@ same command is given again until it ends: under ``gangue mine`` and under ``dvc
   exit_codes         how the killed attempts ended (-9: by the signal)
   last_lines         what they said last, where the signal can be caught
   stuck              attempts that ended by themselves with an error: what they said
+  dvc_locks_mended   how often DVC died while it wrote its own note of who reads what, .dvc/tmp/rwlock, which it cannot
+                     read when empty; it is removed then, as ``make mine`` does
 """
 
 from __future__ import annotations
@@ -137,6 +139,14 @@ class Project:
     def scratch(self) -> pathlib.Path:
         """Where it keeps temporary files."""
         return self.folder.parent / "tmp"
+
+    def mend_lock(self) -> bool:
+        """Remove DVC's note of who reads what, if DVC left it empty; whether it had."""
+        lock = self.folder / ".dvc" / "tmp" / "rwlock"
+        empty = lock.is_file() and not lock.stat().st_size
+        if empty:
+            lock.unlink()
+        return empty
 
     def clean(self) -> None:
         """As if nothing had ever run."""
@@ -270,6 +280,10 @@ def disturb(job: Project, way: str, kills: int, how: signal.Signals, seed: int) 
                 job.clean()
                 before = {}
                 attempt = struck(job, way, after, rng.uniform(0, seconds), how)
+        while attempt.killed_in is None and job.mend_lock():
+            attempts += 1
+            found["locks_mended"].append(attempt.last)
+            attempt = job.run(way) if turn is None else struck(job, way, after, rng.uniform(0, seconds), how)
         attempts += 1
         found["half_shards"] += half_shards(job)
         found["repeated"].append(repeated(before, whole, attempt))
@@ -298,6 +312,7 @@ def disturb(job: Project, way: str, kills: int, how: signal.Signals, seed: int) 
         "exit_codes": dict(collections.Counter(map(str, found["exit_codes"]))),
         "last_lines": dict(collections.Counter(found["last_lines"])) if how != signal.SIGKILL else {},
         "stuck": found["stuck"],
+        "dvc_locks_mended": len(found["locks_mended"]),
     }
 
 
