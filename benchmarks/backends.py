@@ -18,15 +18,13 @@ import tempfile
 import time
 from typing import Any
 
-import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from benchmarks.stages import LENGTH, MODEL
+from benchmarks.stages import LENGTH, MODEL, agreement
 from transforms import encoder
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 TOKENS, FILE = 2048, "openvino/openvino_model.xml"
-NEAREST = 10
 
 
 def texts_of(folder: pathlib.Path, count: int) -> list[str]:
@@ -59,20 +57,13 @@ def compared(texts: list[str], scratch: pathlib.Path, repeats: int) -> dict[str,
             started = time.monotonic()
             vectors[name] = model.encode(texts, prompt="", normalise=True, tokens=TOKENS)
             seconds[name].append(time.monotonic() - started)
-    cosines = {name: found @ found.T for name, found in vectors.items()}
-    near = {name: np.argsort(-cosine, axis=1)[:, 1 : NEAREST + 1] for name, cosine in cosines.items()}
     median = {name: statistics.median(each) for name, each in seconds.items()}
-
-    def shared(name: str) -> float:
-        pairs = zip(near[name], near["torch"], strict=True)
-        return float(np.mean([len(set(one) & set(other)) / NEAREST for one, other in pairs]))
 
     return {
         name: {
             "seconds": round(median[name], 2),
             "ratio": round(median[name] / median["torch"], 2),
-            "top_10_shared": round(shared(name), 4),
-            "cosine_off_by": float(f"{np.abs(cosines[name] - cosines['torch']).max():.2g}"),
+            **agreement(vectors[name], vectors["torch"]),
         }
         for name in models
     }

@@ -75,10 +75,7 @@ def prepare(folder: pathlib.Path, work: pathlib.Path, queries: int) -> tuple[Dat
 def split(data: Data, p: params.Params, whole: judging.Shard, seed: int) -> dict[str, Any]:
     """Hide, teach, calibrate, mine and count once: name -> (share that came back, hardness, negatives per query)."""
     block = whole.block
-    words = randomness.mix(
-        randomness.id_words(block.query_ids)[block.positive_query], randomness.id_words(block.positives["document_id"])
-    )
-    hidden = leak.hidden_positives(block.positive_query, words, 0.5, randomness.mix(seed, 77))
+    hidden = leak.hidden_positives(block.positive_query, whole.positive_words, 0.5, randomness.mix(seed, 77))
     tested = np.bincount(block.positive_query[hidden], minlength=whole.queries) > 0
     data.write_text(f"relevance/{describing.MODEL}", json.dumps({"usable": False}))
     unaware = judging.hide(data, p, whole, hidden)

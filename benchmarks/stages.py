@@ -105,15 +105,19 @@ def embedding(folder: pathlib.Path | None, texts: int, repeats: int, work: pathl
     )
     encoder.forget()
     types = in_turn({dtype: functools.partial(as_type, dtype) for dtype in ("bfloat16", "float32")}, repeats)
-    cosines = [found[dtype] @ found[dtype].T for dtype in ("bfloat16", "float32")]
+    types |= {"texts": len(found["float32"])} | agreement(found["bfloat16"], found["float32"])
+    return result | {"bfloat16": types}
+
+
+def agreement(vectors: np.ndarray, exact: np.ndarray) -> dict[str, float]:
+    """How many of the ten nearest of each text stay the same, and how far cosines move."""
+    cosines = [found @ found.T for found in (vectors, exact)]
     near = [np.argsort(-cosine, axis=1)[:, 1:11] for cosine in cosines]
     shared = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(*near, strict=True)])
-    types |= {
-        "texts": len(found["float32"]),
+    return {
         "top_10_shared": round(float(shared), 4),
-        "cosine_off_by": round(float(np.abs(cosines[0] - cosines[1]).max()), 4),
+        "cosine_off_by": float(f"{np.abs(cosines[0] - cosines[1]).max():.2g}"),
     }
-    return result | {"bfloat16": types}
 
 
 def beir_folder(folder: pathlib.Path, target: pathlib.Path, texts: int) -> None:

@@ -86,8 +86,7 @@ def measure(
     blind = single and all(rule.kind in _BLIND for f in filters for rule in f.rules)
     tested = (known > 0) if blind else (known > 1)
     shard = judging.limited(data, p, shard, judging.asking_the_same(shard, tested))
-    block, query_words = shard.block, shard.words.query
-    words = randomness.mix(query_words[block.positive_query], shard.words.positive)
+    block, words = shard.block, shard.positive_words
     loss, corrected = np.zeros((2, len(filters), shard.queries))
     tally = np.zeros((len(filters), shard.queries, 2), np.int64)
     hardness = np.zeros(len(filters))
@@ -115,7 +114,7 @@ def measure(
             counted = tested[query]
             np.add.at(tally[place], query[counted], np.stack([np.ones_like(leaked), leaked], axis=1)[counted])
             hardness[place] += unaware.candidates.scores[p.sample.score][pair[counted]].sum()
-    both = intervals.resampled(query_words, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
+    both = intervals.resampled(shard.words.query, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
     resampled = both.reshape(len(filters), 2, -1)
     return pa.table(
         {

@@ -37,6 +37,11 @@ class Shard:
         ids = (self.block.query_ids, self.block.positives["document_id"], self.pairs["document_id"])
         return randomness.Words(*map(randomness.id_words, ids))
 
+    @property
+    def positive_words(self) -> np.ndarray:
+        """(p,) uint64 hash of each (query, positive), which decides whether it is hidden."""
+        return randomness.mix(self.words.query[self.block.positive_query], self.words.positive)
+
     @functools.cached_property
     def once_a_query(self) -> Shard:
         """The shard with one positive in place of each query's, however many it has or none: the mean of them."""

@@ -112,8 +112,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity
     several = np.bincount(shard.block.positive_query, minlength=shard.queries) > 1
     shard = judging.limited(data, p, shard, judging.asking_the_same(shard, several))  # nothing is hidden of others
     block = shard.block
-    positive_query, query_words = block.positive_query, shard.words.query
-    words = randomness.mix(query_words[positive_query], shard.words.positive)
+    positive_query, words = block.positive_query, shard.positive_words
     stacks = {"rules": p.filter.rules, "naive": (params.Rule(kind="naive"),)}
     tallies = {name: np.zeros((shard.queries, 5), np.int64) for name in stacks}
     hardness = {name: Distribution() for name in stacks}
@@ -143,7 +142,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity
             np.add.at(supplied[name], supplier, np.stack([np.ones_like(supplier), leaked[hard]], axis=1))
 
     def summed(name: str) -> Stack:
-        resampled = intervals.resampled(query_words, tallies[name][:, :3], p.audit.seed)
+        resampled = intervals.resampled(shard.words.query, tallies[name][:, :3], p.audit.seed)
         chosen, leaked, corrected, hard, hard_leaked = (int(total) for total in tallies[name].sum(axis=0))
         of_each = [collections.Counter(dict(zip(p.retrievers, n, strict=True))) for n in supplied[name].T.tolist()]
         drawn = resampled.astype(np.int64).tolist()

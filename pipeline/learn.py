@@ -72,11 +72,8 @@ def examples(data: Data, p: params.Params, loaded: judging.Shard, share: float =
       ``features``, ``positive``, ``weight``: how many pairs the row stands for, ``fold`` of its query.
     """
     candidates = loaded.candidates
-    query_words, document_words = (
-        randomness.id_words(column) for column in (loaded.block.query_ids, loaded.pairs["document_id"])
-    )
-    words = randomness.mix(p.learn.seed, query_words[candidates.query], document_words)
-    asked = randomness.uniforms(randomness.mix(p.learn.seed, query_words)) < share
+    words = randomness.mix(p.learn.seed, loaded.words.query[candidates.query], loaded.words.document)
+    asked = randomness.uniforms(randomness.mix(p.learn.seed, loaded.words.query)) < share
     free = ~np.any(list(candidates.relations.values()), axis=0) & candidates.retrieved
     positive = candidates.relations["positive"] & candidates.retrieved
     wanted = p.learn.candidates * np.maximum(np.bincount(candidates.query[positive], minlength=loaded.queries), 1)

@@ -10,7 +10,6 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import commandline, params, retrievers, runner
 from pipeline.searching import search
@@ -38,7 +37,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     block, query_rows = retrievers.query_block(data, shard)
     found = {name: data.read(f"candidates/{name}", shard, _FOUND) for name in p.retrievers}
     width = np.int64(len(lookup.representatives(data)))
-    keys = {name: _keys(block, table, width) for name, table in found.items()}
+    keys = {name: block.keys(table, width) for name, table in found.items()}
     drawn = _draw(data, p, block, width)
     positive_keys = block.positive_query * width + block.positive_row
     near = _next_cluster(data, p, block, query_rows, width)
@@ -86,11 +85,6 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
             "pairs": len(table),
         }
     )
-
-
-def _keys(block: relations.QueryBlock, table: pa.Table, width: np.int64) -> np.ndarray:
-    query = pc.index_in(table["query_id"], block.query_ids.combine_chunks()).to_numpy().astype(np.int64)
-    return query * width + table["document_row"].to_numpy()
 
 
 def _draw(data: Data, p: params.Params, block: relations.QueryBlock, width: np.int64) -> np.ndarray:

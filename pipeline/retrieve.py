@@ -10,7 +10,6 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import commandline, params, quota, retrievers, runner
 from pipeline.indexing import index_documents
@@ -50,7 +49,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
 def groups(data: Data, workers: int) -> dict[str, list[str]]:
     """First shard -> shards of queries that are searched at once, in one pass over the documents; some per worker."""
-    rows = data.rows("queries")
+    rows = np.diff(_offsets(data))
     most = min(_QUERIES, sum(rows) // (4 * workers) if workers > 1 else _QUERIES)
     result: dict[str, list[str]] = {}
     first, room = "", -1
@@ -60,6 +59,11 @@ def groups(data: Data, workers: int) -> dict[str, list[str]]:
         result.setdefault(first, []).append(shard)
         room -= count
     return result
+
+
+def _offsets(data: Data) -> np.ndarray:
+    """(shards + 1,) row of the first query of each shard; the footers are read once in a process."""
+    return lookup.rows(data, "queries", ("query_id",)).offsets
 
 
 def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Counts:
@@ -77,8 +81,9 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
         ],
         schema=schema.CANDIDATES,
     )
-    sizes = dict(zip(data.shards("queries"), data.rows("queries"), strict=True))
-    first_row = np.searchsorted(found.query, np.cumsum([0, *(sizes[shard] for shard in shards)]))
+    place = data.shards("queries").index(first)
+    first_query = _offsets(data)[place : place + len(shards) + 1]
+    first_row = np.searchsorted(found.query, first_query - first_query[0])
     output = staged(f"candidates/{name}")
     for number, shard in enumerate(shards):
         start, stop = first_row[number : number + 2]
@@ -124,15 +129,13 @@ def measure_recall(_: str, data: Data, p: params.Params, name: str) -> Counts:
     if isinstance(settings, params.Dense) and settings.index != "Flat":
         shards = data.shards("queries")[:_SHARDS]
         block, rows = retrievers.query_block(data, *shards)
-        first = np.cumsum([0, *data.rows("queries")[:_SHARDS]])
-        some = np.concatenate([np.arange(a, b)[:_MEASURED] for a, b in itertools.pairwise(first)])
+        shard_rows = itertools.pairwise(_offsets(data)[: len(shards) + 1])
+        some = np.concatenate([np.arange(start, stop)[:_MEASURED] for start, stop in shard_rows])
         exact = search(data, dense.DenseRetriever(data, settings.encoder), rows, some, settings.depth)
         columns = ["query_id", "document_row"]
         found = pa.concat_tables(data.read(staged(f"candidates/{name}"), shard, columns) for shard in shards)
-        asked = pc.index_in(found["query_id"], block.query_ids.combine_chunks()).to_numpy()
         width = np.int64(len(lookup.representatives(data)))
-        keys = asked.astype(np.int64) * width + found["document_row"].to_numpy()
-        hit = np.isin(exact.query * width + exact.document, keys)
+        hit = np.isin(exact.query * width + exact.document, block.keys(found, width))
         wanted, got = (np.bincount(query, minlength=len(rows))[some] for query in (exact.query, exact.query[hit]))
         measured = pa.table([block.query_ids.take(pa.array(some)), wanted, got], schema=RECALL)
     recall = staged(f"indexes/{name}/recall")

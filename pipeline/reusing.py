@@ -57,11 +57,7 @@ def write_proposals(
     """
     pair = np.unique(pair)
     query = loaded.candidates.query[pair]
-    noise = randomness.mix(
-        p.sample.seed,
-        randomness.id_words(loaded.block.query_ids)[query],
-        randomness.id_words(loaded.pairs["document_id"])[pair],
-    )
+    noise = randomness.mix(p.sample.seed, loaded.words.query[query], loaded.words.document[pair])
     table = pa.table([rows[query], loaded.pairs["document_row"].to_numpy()[pair], noise], schema=_PROPOSALS)
     data.write(staged(PROPOSALS), shard, table, suffix=".arrow")
 

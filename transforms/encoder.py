@@ -220,16 +220,7 @@ def _installed(backend: Backend) -> Iterator[None]:
         ) from None
 
 
-@functools.lru_cache(maxsize=4)
-def _load(
-    folder: str,
-    max_length: int | None,
-    dtype: str,
-    trust_remote_code: bool,
-    backend: Backend,
-    model_file: str | None,
-) -> Encoder:
-    return Encoder(folder, max_length, dtype, trust_remote_code, backend, model_file)
+_load = functools.lru_cache(maxsize=4)(Encoder)
 
 
 def load(

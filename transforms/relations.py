@@ -27,10 +27,18 @@ class QueryBlock:
         """(q,) ids."""
         return self.queries["query_id"]
 
+    def numbers(self, ids: pa.ChunkedArray) -> np.ndarray:
+        """(n,) int64 number of the query that each id is of."""
+        return pc.index_in(ids, self.query_ids.combine_chunks()).to_numpy().astype(np.int64)
+
+    def keys(self, table: pa.Table, width: np.int64) -> np.ndarray:
+        """(n,) one number for each (``query_id``, ``document_row``); ``width``: how many documents there are."""
+        return self.numbers(table["query_id"]) * width + table["document_row"].to_numpy()
+
     @property
     def positive_query(self) -> np.ndarray:
         """(p,) number of each positive's query, ascending."""
-        return pc.index_in(self.positives["query_id"], self.query_ids.combine_chunks()).to_numpy().astype(np.int64)
+        return self.numbers(self.positives["query_id"])
 
     @property
     def positive_row(self) -> np.ndarray:
