@@ -15,7 +15,7 @@ import apache_beam as beam
 import numpy as np
 
 from pipeline import commandline, frontier, judging, params, propensity, runner
-from transforms import risk
+from transforms import lookup, risk
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -55,7 +55,7 @@ def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[pa
     measured = frontier.measure(data, p, frontier.load(data, p, shard), filters, p.calibrate, seen=seen)
     output = staged("calibration")
     data.write(output, shard, measured)
-    queries = sum(data.rows("queries")[i] for i, name in enumerate(data.shards("queries")) if name == shard)
+    queries = len(lookup.query_rows(data).of(shard))
     tested = int(measured["queries"][0].as_py())
     counts = {"in": queries, "out:tested": tested, "out:not_tested": queries - tested}
     return Counts({**counts, f"rows:{output}": len(measured)})

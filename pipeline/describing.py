@@ -101,7 +101,7 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
     for name, rank in candidates.ranks.items():
         columns[f"{name}_found"] = np.isfinite(rank).astype(np.float64)
     rows, place = np.unique(np.concatenate([document, block.positive_row]), return_inverse=True)
-    first = lookup.rows(data, "queries", ("query_id",)).offsets[data.shards("queries").index(shard.name)]
+    query_rows = lookup.query_rows(data).of(shard.name)
     encoders = retrievers.encoders(p)
     for encoder in encoders:
         strength = candidates.scores[next(n for n, r in p.retrievers.items() if getattr(r, "encoder", "") == encoder)]
@@ -114,7 +114,7 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
                 strength[free],
                 candidates.positive_query,
                 place[len(document) :],
-                _unit(lookup.vectors(data, f"vectors/{encoder}/queries").gather(first + np.arange(shard.queries))),
+                _unit(lookup.vectors(data, f"vectors/{encoder}/queries").gather(query_rows)),
                 _unit(lookup.vectors(data, f"vectors/{encoder}/documents").gather(rows)),
             )
         for feature, values in near.items():
@@ -132,12 +132,12 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
             left_out,
             candidates.positive_query,
             place[len(document) :],
-            retriever.query_tokens(first + np.arange(shard.queries)),
+            retriever.query_tokens(query_rows),
             retriever.tokens(rows),
         )
         columns |= {f"{feature}_{name}": values for feature, values in shared.items()}
     # Each query's own labels are as this shard knows them, those of the others as they are, in whatever shard.
-    own_labels = features.Labels.of(first + block.positive_query, block.positive_row)
+    own_labels = features.Labels.of(query_rows[block.positive_query], block.positive_row)
     labels = features.Labels.of(*lookup.labels(data))
     for encoder in encoders[:1]:
         vectors = lookup.unit_vectors(data, f"vectors/{encoder}/queries")
@@ -145,7 +145,7 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
         gone = np.full(len(query), -1)
         gone[left_out >= 0] = block.positive_row[left_out[left_out >= 0]]
         shared = features.shared_labels(
-            first + query, document, gone, own_labels, labels, vectors, len(vectors), documents
+            query_rows[query], document, gone, own_labels, labels, vectors, len(vectors), documents
         )
         columns |= {f"{feature}_{encoder}": values for feature, values in shared.items()}
     known = np.bincount(candidates.positive_query, minlength=shard.queries)[query]

@@ -58,7 +58,6 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
         return model().encode(missing, prompt=prompt, normalise=settings.normalise, tokens=settings.tokens_per_batch)
 
     output = f"vectors/{name}/{dataset}"
-    files = data.files(output)
     counts, _ = vector_store.complete(
         data,
         output,
@@ -67,8 +66,7 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
         fingerprint(folder, settings, prompt),
         lambda: model().dimensions,
         encode,
-        # Documents are sharded by their text, so an old vector can only be in a shard of the same range.
-        vector_store.overlapping(shard, files) if dataset == "documents" else files,
+        vector_store.overlapping(shard, data.files(output)),
     )
     return counts
 

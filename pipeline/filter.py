@@ -49,7 +49,7 @@ def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
         schema=schema.VERDICTS,
     ).replace_schema_metadata({RULES: json.dumps(verdicts.names)})
     output = staged("verdicts")
-    data.write(output, shard, table, compression="lz4")
+    data.write(output, shard, table, read_once=True)
     counts = Counts({f"out:{name}": int((verdicts.verdict == i).sum()) for i, name in enumerate(verdicts.names)})
     counts[f"out:{KEPT}"] = int((verdicts.verdict == -1).sum())
     counts["in"] = judged(loaded, p)

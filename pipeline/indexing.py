@@ -62,9 +62,7 @@ def _tokens(data: Data, p: params.Params, name: str, shard: str) -> list[list[st
 
 def count_tokens(shard: str, data: Data, p: params.Params, name: str) -> Counts:
     """Document frequencies of one shard; copies of a text count once."""
-    number = data.shards("documents").index(shard)
-    offsets = lookup.rows(data, "documents", ("document_id",)).offsets
-    first = lookup.representatives(data)[offsets[number] : offsets[number + 1]]
+    first = lookup.representatives(data)[lookup.rows(data, "documents", ("document_id",)).of(shard)]
     tokens = [words for words, counts in zip(_tokens(data, p, name, shard), first, strict=True) if counts]
     frequencies = lexical.document_frequencies(tokens)
     words = sorted(frequencies)

@@ -41,20 +41,26 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     drawn = _draw(data, p, block, width)
     positive_keys = block.positive_query * width + block.positive_row
     near = _next_cluster(data, p, block, query_rows, width)
-    by_row = arrays.distinct(np.concatenate([positive_keys, drawn, near, *keys.values()]))
+    parts = [positive_keys, drawn, near, *keys.values()]
+    by_row, place = np.unique(np.concatenate(parts), return_inverse=True)
     query, document = np.divmod(by_row, width)
     involved = relations.involved(data, block, document)
     ids = involved.documents["document_id"]
     tie = arrays.ascending(ids)[involved.at]
     by_id = np.argsort(query * len(ids) + tie)
-    key, query, document, tie = (of[by_id] for of in (by_row, query, document, tie))
+    query, document, tie = (of[by_id] for of in (query, document, tie))
     involved = dataclasses.replace(involved, at=involved.at[by_id])
 
-    place = np.empty(len(key), np.int64)
-    place[by_id] = np.arange(len(key))
-    places = {name: place[np.searchsorted(by_row, some)] for name, some in keys.items()}
-    ranks = {n: pooling.scatter(len(key), places[n], found[n]["rank"].to_numpy()) for n in p.retrievers}
-    scores = {n: pooling.scatter(len(key), places[n], found[n]["score"].to_numpy()) for n in p.retrievers}
+    moved = np.empty(len(by_row), np.int64)
+    moved[by_id] = np.arange(len(by_row))
+    _, drawn_at, near_at, *found_at = np.split(moved[place], np.cumsum([len(part) for part in parts])[:-1])
+    ranks, scores = (
+        {
+            name: pooling.scatter(len(by_row), at, table[column].to_numpy())
+            for (name, table), at in zip(found.items(), found_at, strict=True)
+        }
+        for column in ("rank", "score")
+    )
     for name, score in scores.items():
         missing = np.flatnonzero(np.isnan(ranks[name]))
         retriever = retrievers.open_retriever(data, p, name)
@@ -66,15 +72,14 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
             ids.take(pa.array(involved.at)),
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
-            pa.array(arrays.among(key, drawn)),
-            pa.array(arrays.among(key, near)),
+            *(pa.array(np.bincount(at, minlength=len(by_row)) > 0) for at in (drawn_at, near_at)),
             *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
             *(pooling.null_floats(score) for score in scores.values()),
         ],
         schema=schema.pairs(p.retrievers),
     )
     output = staged("pairs")
-    data.write(output, shard, table, compression="lz4")
+    data.write(output, shard, table, read_once=True)
     rows_in = len(block.positives) + len(drawn) + len(near) + sum(map(len, found.values()))
     return Counts(
         {

@@ -49,7 +49,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
 def groups(data: Data, workers: int) -> dict[str, list[str]]:
     """First shard -> shards of queries that are searched at once, in one pass over the documents; some per worker."""
-    rows = np.diff(_offsets(data))
+    rows = np.diff(lookup.query_rows(data).offsets)
     most = min(_QUERIES, sum(rows) // (4 * workers) if workers > 1 else _QUERIES)
     result: dict[str, list[str]] = {}
     first, room = "", -1
@@ -59,11 +59,6 @@ def groups(data: Data, workers: int) -> dict[str, list[str]]:
         result.setdefault(first, []).append(shard)
         room -= count
     return result
-
-
-def _offsets(data: Data) -> np.ndarray:
-    """(shards + 1,) row of the first query of each shard; the footers are read once in a process."""
-    return lookup.rows(data, "queries", ("query_id",)).offsets
 
 
 def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Counts:
@@ -81,13 +76,11 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
         ],
         schema=schema.CANDIDATES,
     )
-    place = data.shards("queries").index(first)
-    first_query = _offsets(data)[place : place + len(shards) + 1]
-    first_row = np.searchsorted(found.query, first_query - first_query[0])
     output = staged(f"candidates/{name}")
-    for number, shard in enumerate(shards):
-        start, stop = first_row[number : number + 2]
-        data.write(output, shard, table.slice(start, stop - start), compression="lz4")
+    first_query = np.cumsum([0, *(len(lookup.query_rows(data).of(shard)) for shard in shards)])
+    first_row = np.searchsorted(found.query, first_query)
+    for shard, (start, stop) in zip(shards, itertools.pairwise(first_row), strict=True):
+        data.write(output, shard, table.slice(start, stop - start), read_once=True)
     searched = len(arrays.distinct(found.query))
     return Counts(
         {
@@ -129,8 +122,7 @@ def measure_recall(_: str, data: Data, p: params.Params, name: str) -> Counts:
     if isinstance(settings, params.Dense) and settings.index != "Flat":
         shards = data.shards("queries")[:_SHARDS]
         block, rows = retrievers.query_block(data, *shards)
-        shard_rows = itertools.pairwise(_offsets(data)[: len(shards) + 1])
-        some = np.concatenate([np.arange(start, stop)[:_MEASURED] for start, stop in shard_rows])
+        some = np.concatenate([lookup.query_rows(data).of(shard)[:_MEASURED] for shard in shards])
         exact = search(data, dense.DenseRetriever(data, settings.encoder), rows, some, settings.depth)
         columns = ["query_id", "document_row"]
         found = pa.concat_tables(data.read(staged(f"candidates/{name}"), shard, columns) for shard in shards)

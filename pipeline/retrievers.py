@@ -37,6 +37,4 @@ def query_block(data: Data, *shards: str) -> tuple[QueryBlock, np.ndarray]:
     """The queries and positives of some shards, one after the other, and the (q,) row numbers of these queries."""
     tables = [[data.read(dataset, shard) for shard in shards] for dataset in ("queries", "positives")]
     block = QueryBlock(*(pa.concat_tables(parts).combine_chunks() for parts in tables))
-    offsets = lookup.rows(data, "queries", ("query_id",)).offsets
-    numbers = [data.shards("queries").index(shard) for shard in shards]
-    return block, np.concatenate([np.arange(offsets[number], offsets[number + 1]) for number in numbers])
+    return block, np.concatenate([lookup.query_rows(data).of(shard) for shard in shards])

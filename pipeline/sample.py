@@ -189,10 +189,9 @@ def _shortfalls(
     # Verdicts that hold for all positives count for each of them.
     kinds = len(verdicts.names) + 1
     own = verdicts.positive >= 0
-    by_positive = np.zeros((len(positives), kinds), np.int64)
-    np.add.at(by_positive, (verdicts.positive[own], verdicts.verdict[own]), 1)
-    by_query = np.zeros((loaded.queries, kinds), np.int64)
-    np.add.at(by_query, (loaded.candidates.query[verdicts.pair[~own]], verdicts.verdict[~own]), 1)
+    verdict = verdicts.verdict % kinds  # kept is the last
+    by_positive = arrays.tally(verdicts.positive[own], verdict[own], (len(positives), kinds))
+    by_query = arrays.tally(loaded.candidates.query[verdicts.pair[~own]], verdict[~own], (loaded.queries, kinds))
     tally = by_positive[short] + by_query[loaded.candidates.positive_query[short]]
     tally[:, verdicts.names.index("positive")] = 0
     fallen = tally[:, :-1]

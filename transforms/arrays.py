@@ -131,6 +131,15 @@ def among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
 
 
+def tally(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Table of ``shape``: how often each (row, column) occurs.
+
+    >>> tally(np.array([1, 1, 0]), np.array([2, 2, 0]), (2, 3)).tolist()
+    [[1, 0, 0], [0, 0, 2]]
+    """
+    return np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
+
+
 def offsets_of(groups: np.ndarray, count: int) -> np.ndarray:
     """(count + 1,) offsets of sorted group numbers.
 

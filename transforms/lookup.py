@@ -24,6 +24,7 @@ class Rows:
     def __init__(self, data: Data, dataset: str, columns: Sequence[str]) -> None:
         self._data, self._dataset, self._columns = data, dataset, list(columns)
         self._shards = data.shards(dataset)
+        self._number = {shard: number for number, shard in enumerate(self._shards)}
         self.offsets = np.concatenate([[0], np.cumsum(data.rows(dataset))]).astype(np.int64)
         self._cache: collections.OrderedDict[int, pa.Table] = collections.OrderedDict()
         self._cached_bytes = 0
@@ -31,6 +32,11 @@ class Rows:
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
+
+    def of(self, shard: str) -> np.ndarray:
+        """(n,) row numbers of one shard."""
+        number = self._number[shard]
+        return np.arange(*self.offsets[number : number + 2])
 
     def shard(self, number: int) -> pa.Table:
         """One shard, from the cache where it is there."""
@@ -127,6 +133,11 @@ def rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:
     return Rows(data, dataset, columns)
 
 
+def query_rows(data: Data) -> Rows:
+    """Which rows the queries of each shard are, and their ids."""
+    return rows(data, "queries", ("query_id",))
+
+
 @functools.lru_cache(maxsize=16)
 def vectors(data: Data, dataset: str) -> Vectors:
     """Vectors shared by the work of one process, until ``forget``."""
@@ -164,7 +175,7 @@ def unit_vectors(data: Data, dataset: str) -> np.ndarray:
 def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """(p,) query rows and (p,) document rows of all known positives; sixteen bytes a positive."""
     query, document = [], []
-    for shard, first in zip(data.shards("positives"), rows(data, "queries", ("query_id",)).offsets, strict=False):
+    for shard, first in zip(data.shards("positives"), query_rows(data).offsets, strict=False):
         ids = data.read("queries", shard, ["query_id"])["query_id"].combine_chunks()
         positives = data.read("positives", shard, ["query_id", "document_row"])
         query.append(first + pc.index_in(positives["query_id"], ids).to_numpy().astype(np.int64))

@@ -76,9 +76,10 @@ class Involved:
 
 def involved(data: Data, block: QueryBlock, document_row: np.ndarray) -> Involved:
     """Look up the documents that ``annotate`` needs for pairs with these (n,) documents."""
-    rows = arrays.distinct(np.concatenate([document_row, block.positive_row, block.siblings()[1]]))
+    every = np.concatenate([document_row, block.positive_row, block.siblings()[1]])
+    rows, place = np.unique(every, return_inverse=True)
     documents = lookup.rows(data, "documents", ("document_id", "text_hash", "near_group")).take(rows)
-    return Involved(rows, documents, np.searchsorted(rows, document_row))
+    return Involved(rows, documents, place[: len(document_row)])
 
 
 def annotate(

@@ -100,7 +100,9 @@ def choose(
     rows = Rows(pair, positive, candidates.tie[pair], noise, score, level)
     unknown = np.isnan(rows.score)
     refused = np.zeros(len(pair), bool) if denied is None else denied[pair] & ~unknown
-    rows = rows.take(~unknown & ~refused)
+    usable = ~unknown & ~refused
+    if not usable.all():
+        rows = rows.take(usable)
     times, flat, widened = _hard(settings, candidates, rows, similarity)
     kind = np.where(times > 0, KINDS.index(HARD), -1)
     nearness = np.nan_to_num(candidates.scores[settings.score][rows.pair].astype(np.float64), nan=-np.inf)

@@ -131,12 +131,12 @@ class Data:
             raise disk.damaged(path, error) from error
 
     def write(
-        self, dataset: str, shard: str, table: pa.Table, *, suffix: str = ".parquet", compression: str = "zstd"
+        self, dataset: str, shard: str, table: pa.Table, *, suffix: str = ".parquet", read_once: bool = False
     ) -> None:
         """Write one shard, all or nothing; ``dataset`` may be ``staged(dataset)``.
 
         Args:
-          compression: of Parquet; ``lz4`` where the next stage reads once what is large.
+          read_once: it is large and the next stage's only: written faster, as lz4 and without statistics.
 
         Raises:
           OSError: the disk is full or may not be written; names the file, and the cure.
@@ -147,11 +147,11 @@ class Data:
             filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
             if self.local:
                 with disk.whole(path) as file:
-                    _serialise(table, file, suffix, compression)
+                    _serialise(table, file, suffix, read_once)
                     checksums.seal(file)
                 return
             memory = io.BytesIO()
-            _serialise(table, memory, suffix, compression)
+            _serialise(table, memory, suffix, read_once)
             filesystem.pipe_file(path, checksums.sealed(memory.getvalue()))
 
     def write_text(self, path: str, content: str) -> None:
@@ -266,14 +266,15 @@ def _rows(source: Any, name: str) -> int:
     return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
 
 
-def _serialise(table: pa.Table, file: Any, suffix: str, compression: str) -> None:
+def _serialise(table: pa.Table, file: Any, suffix: str, read_once: bool) -> None:
     table = table.combine_chunks()  # the layout of the file follows the chunks
     rows = max(1, table.num_rows)
     if suffix == ".parquet":
         # One row group per shard: a block is a row group. A dictionary is tried only where values come again: twice
         # as fast, and smaller. Page checksums are for other programs that read it.
         repeated = [f.name for f in table.schema if f.type == pa.string() and f.name not in _HARDLY_REPEATED]
-        settings = {"compression": compression, "use_dictionary": repeated or False, "write_page_checksum": True}
+        settings: dict[str, Any] = {"use_dictionary": repeated or False, "write_page_checksum": True}
+        settings |= {"compression": "lz4" if read_once else "zstd", "write_statistics": not read_once}
         with pq.ParquetWriter(file, table.schema, **settings) as writer:
             writer.write_table(table, row_group_size=rows)
             writer.add_key_value_metadata(checksums.PAIR)
