@@ -43,22 +43,22 @@ class CrossEncoder:
 
     def score(self, queries: Sequence[str], documents: Sequence[str], *, tokens: int) -> np.ndarray:
         """(n,) float32 scores of n pairs, in their order, on the model's own scale (``CrossEncoder.predict``)."""
-        encoded = self.model.tokenizer(
-            list(queries),
-            list(documents),
-            truncation=True,
-            max_length=self.model.max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
-        lengths = np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
         scores = np.empty(len(queries), np.float32)
-        for batch in encoder.batches(lengths, tokens):
+        for batch in encoder.batches(self.lengths(queries, documents), tokens):
             scores[batch] = self.model.predict(
                 [(queries[i], documents[i]) for i in batch], batch_size=len(batch), show_progress_bar=False
             )
             progress.advance(len(batch))
         return scores
+
+    def lengths(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """(n,) int64 tokens of each pair, as the model reads it; a text of many pairs is tokenised once."""
+        tokenizer, limit = self.model.tokenizer, self.model.max_length
+        result = np.full(len(queries), tokenizer.num_special_tokens_to_add(pair=True), np.int64)
+        for texts in (queries, documents):
+            place, different = pd.factorize(np.asarray(texts, dtype=object))
+            result += encoder.token_counts(tokenizer, different.tolist(), limit, special=False)[place]
+        return np.minimum(result, limit)
 
 
 @functools.lru_cache(maxsize=4)

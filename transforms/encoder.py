@@ -119,6 +119,24 @@ def batches(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
         start += size
 
 
+def token_counts(tokenizer: Any, texts: Sequence[str], limit: int, *, special: bool = True) -> np.ndarray:
+    """(n,) tokens of each text, ``limit`` at most; ``special``: with those that a text begins and ends with.
+
+    Some texts at a time: what a tokenizer returns is two hundred bytes a token.
+    """
+    counts: list[int] = []
+    for start in range(0, len(texts), _TOKENISED):
+        encoded = tokenizer(
+            list(texts[start : start + _TOKENISED]),
+            truncation=True,
+            max_length=limit,
+            add_special_tokens=special,
+            return_attention_mask=False,
+        )
+        counts += map(len, encoded["input_ids"])
+    return np.array(counts, np.int64)
+
+
 class Encoder:
     """A loaded sentence-transformers model.  On a GPU where there is one."""
 
@@ -174,16 +192,7 @@ class Encoder:
         limit = self.model.max_seq_length
         if limit is None or not np.isfinite(limit) or not callable(self.model.tokenizer):
             return np.ones(len(texts), np.int64)  # a static model: length does not matter to it
-        lengths: list[int] = []
-        for start in range(0, len(texts), _TOKENISED):
-            encoded = self.model.tokenizer(
-                [prompt + text for text in texts[start : start + _TOKENISED]],
-                truncation=True,
-                max_length=limit,
-                return_attention_mask=False,
-            )
-            lengths += map(len, encoded["input_ids"])
-        return np.array(lengths, np.int64)
+        return token_counts(self.model.tokenizer, [prompt + text for text in texts], limit)
 
 
 def load_libraries() -> None:
