@@ -66,6 +66,8 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
         fingerprint(folder, settings, prompt),
         lambda: model().dimensions,
         encode,
+        # A document is in a shard by its text. A query is by the name of its near-duplicates: where a new one renames
+        # them, they are embedded again. To look into every file for them would take the square of their number.
         vector_store.overlapping(shard, data.files(output)),
     )
     return counts
