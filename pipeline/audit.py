@@ -87,7 +87,7 @@ def audit_shard(
     """Check and measure one shard."""
     triplets, negatives = data.read("triplets", shard), data.read("negatives", shard)
     verdicts, shortfalls = data.read("verdicts", shard), data.read("shortfalls", shard)
-    first = data.read("triplets", data.shards("triplets")[0], ["query_id"])
+    first = lookup.rows(data, "triplets", ("query_id",)).shard(0)
     lineage.check_recipe(_footer(triplets), _footer(first), p, rows)
     invariants.check_triplets(data, p, shard, triplets, negatives)
     invariants.check_relations(data, shard, triplets, negatives)

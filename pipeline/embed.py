@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -26,9 +26,10 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     if settings.trust_remote_code:
         trust.announce(f"embed@{name}", settings.model)
     shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]
+    cuts = {dataset: vector_store.cuts(data, f"vectors/{name}/{dataset}") for dataset in TEXTS}
 
     def build(root: beam.Pipeline) -> Any:
-        work = functools.partial(embed_shard, data=data, name=name, settings=settings)
+        work = functools.partial(embed_shard, data=data, name=name, settings=settings, cuts=cuts)
         return root | beam.Create(shards) | ForEachShard(work, hints=p.beam.hints)
 
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
@@ -36,8 +37,10 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     return runner.run(f"embed@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
 
 
-def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.Encoder) -> Counts:
-    """Embed one shard of documents or of queries."""
+def embed_shard(
+    place: tuple[str, str], data: Data, name: str, settings: params.Encoder, cuts: Mapping[str, frozenset[int]]
+) -> Counts:
+    """Embed one shard of documents or of queries; ``cuts``: into how many shards each dataset's vectors were cut."""
     dataset, shard = place
     block = data.read(dataset, shard, TEXTS[dataset])
     texts = text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
@@ -68,7 +71,7 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
         encode,
         # A document is in a shard by its text. A query is by the name of its near-duplicates: where a new one renames
         # them, they are embedded again. To look into every file for them would take the square of their number.
-        vector_store.overlapping(shard, data.files(output)),
+        vector_store.overlapping(shard, cuts[dataset]),
     )
     return counts
 

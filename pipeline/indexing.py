@@ -93,18 +93,19 @@ def gather_vocabulary(_: str, data: Data, name: str) -> Counts:
 
 
 @functools.lru_cache(maxsize=1)
-def _statistics(data: Data, name: str) -> tuple[dict[str, int], np.ndarray, int, float]:
+def _statistics(data: Data, name: str) -> tuple[np.ndarray, int, float]:
+    """(v,) documents that hold each token, how many there are, and their mean length in tokens."""
     table = data.read(staged(f"indexes/{name}/vocabulary"), shard_names(1)[0])
     documents, tokens = (int(table.schema.metadata[key]) for key in (lexical.DOCUMENTS, lexical.TOKENS))
-    vocabulary = {word: number for number, word in enumerate(table["token"].to_pylist())}
-    return vocabulary, table["documents"].to_numpy(), documents, tokens / max(1, documents)
+    return table["documents"].to_numpy(), documents, tokens / max(1, documents)
 
 
 def weigh_tokens(shard: str, data: Data, p: params.Params, name: str) -> Counts:
     """BM25 weights of one shard's documents."""
     settings = p.retrievers[name]
     assert isinstance(settings, params.Bm25)
-    vocabulary, frequencies, documents, mean_length = _statistics(data, name)
+    vocabulary = lookup.vocabulary(data, staged(f"indexes/{name}/vocabulary"))
+    frequencies, documents, mean_length = _statistics(data, name)
     tokens = _tokens(data, p, name, shard)
     known = [[word for word in words if word in vocabulary] for words in tokens]
     table = lexical.weigh(known, vocabulary, frequencies, documents, mean_length, settings.k1, settings.b)

@@ -25,7 +25,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         trust.announce(f"score@{name}", p.scorers[name].model or f"models/{name}")
 
     def build(root: beam.Pipeline) -> Any:
-        work = functools.partial(score_shard, data=data, p=p, name=name)
+        cuts = vector_store.cuts(data, f"scores/{name}")
+        work = functools.partial(score_shard, data=data, p=p, name=name, cuts=cuts)
         return root | beam.Create(data.shards("queries")) | ForEachShard(work, hints=p.beam.hints)
 
     rows = sum(int(worth_scoring(data.read("pairs", s), p.scorers[name].depth).sum()) for s in data.shards("pairs"))
@@ -41,8 +42,8 @@ def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:
     return pairs["positive"].to_numpy() | (near & ~copies)
 
 
-def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
-    """Score the pairs of one shard of queries."""
+def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: frozenset[int]) -> Counts:
+    """Score the pairs of one shard of queries; ``cuts``: into how many shards there are scores already."""
     settings = p.scorers[name]
     queries = data.read("queries", shard, ["query_id", "text", "near_group"])
     pairs = data.read("pairs", shard)
@@ -57,7 +58,8 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
     document_hash = text.hashes(texts).take(pa.array(document))
 
     fingerprint, folders = _models(data, settings, name)
-    scores = _known(data, f"scores/{name}", shard, fingerprint, query_hash, document_hash)
+    earlier = vector_store.overlapping(shard, cuts)
+    scores = _known(data, f"scores/{name}", earlier, fingerprint, query_hash, document_hash)
     missing = np.isnan(scores)
     fold = cross_encoder.fold_of(queries["near_group"].to_pylist())[query] if len(folders) > 1 else query * 0
     for number, folder in enumerate(folders):
@@ -110,19 +112,19 @@ def _taught(data: Data, path: str) -> str:
 
 
 def _known(
-    data: Data, dataset: str, shard: str, fingerprint: str, query_hash: pa.Array, document_hash: pa.Array
+    data: Data, dataset: str, earlier: Sequence[str], fingerprint: str, query_hash: pa.Array, document_hash: pa.Array
 ) -> np.ndarray:
-    """(n,) scores that these models gave these texts before, NaN where they did not."""
-    earlier = [
+    """(n,) scores that these models gave these texts in one of the ``earlier`` shards; NaN where they did not."""
+    tables = [
         table
-        for name in vector_store.overlapping(shard, data.files(dataset))
+        for name in earlier
         if (table := _readable(data, dataset, name)) is not None
         and (table.schema.metadata or {}).get(schema.FINGERPRINT) == fingerprint.encode()
     ]
     scores = np.full(len(query_hash), np.nan, np.float32)
-    if not earlier:
+    if not tables:
         return scores
-    old = pa.concat_tables(earlier)
+    old = pa.concat_tables(tables)
     one, other = (
         arrays.codes(query_hash, old["query_hash"]),
         arrays.codes(document_hash, old["document_hash"]),
@@ -138,8 +140,8 @@ def _known(
 
 def _readable(data: Data, dataset: str, name: str) -> pa.Table | None:
     try:
-        return data.read(dataset, name.partition(".")[0])
-    except ValueError:  # a damaged shard is made anew
+        return data.read(dataset, name)
+    except (ValueError, FileNotFoundError):  # a damaged shard is made anew
         return None
 
 

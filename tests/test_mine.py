@@ -1,5 +1,6 @@
 """The whole job: one command, the same bytes every time, and every stage on its own gives them too."""
 
+import collections
 import json
 import os
 import pathlib
@@ -45,6 +46,24 @@ def test_a_job_leaves_triplets_views_and_a_report_and_nothing_temporary(job):
     assert json.loads((job / "reports" / "metrics.json").read_text())
     hidden = [path for path in (job / "data").rglob(".*")]
     assert hidden == []
+
+
+def test_no_dataset_is_listed_once_a_shard(tmp_path, monkeypatch):
+    """That, or reading all of it, would take time with the square of the shards."""
+    listed = collections.Counter()
+    files = Data.files
+
+    def watched(self, dataset):
+        listed[folder] += 1
+        return files(self, dataset)
+
+    monkeypatch.setattr(Data, "files", watched)
+    values = jobs.write(tmp_path, model=str(tmp_path / "cross_encoder"))
+    for folder, documents, queries in (("few shards", 32, 8), ("many shards", 8, 2)):
+        values["ingest"] = {"documents_per_shard": documents, "queries_per_shard": queries}
+        (tmp_path / "params.yaml").write_text(json.dumps(values))
+        assert mine(tmp_path, data=folder).exit_code == 0
+    assert listed["few shards"] == listed["many shards"]
 
 
 def test_a_second_run_embeds_and_scores_nothing_and_writes_the_same_bytes(job):

@@ -150,7 +150,7 @@ class LexicalRetriever:
     @functools.cached_property
     def _root_idf(self) -> np.ndarray:
         """(v,) root of each token's log inverse document frequency."""
-        table = self.data.read_all(self.vocabulary)
+        table = self.data.read_all(self.vocabulary, ["documents"])
         documents = int(table.schema.metadata[DOCUMENTS])
         return np.sqrt(np.log1p(documents / (1.0 + table["documents"].to_numpy())))
 
@@ -166,10 +166,9 @@ class LexicalRetriever:
         matrix.sum_duplicates()
         return matrix
 
-    @functools.cached_property
+    @property
     def _vocabulary(self) -> dict[str, int]:
-        words = self.data.read_all(self.vocabulary, ["token"])["token"].to_pylist()
-        return {word: number for number, word in enumerate(words)}
+        return lookup.vocabulary(self.data, self.vocabulary)
 
     def _blocks(self, vocabulary: int) -> Iterator[tuple[int, scipy.sparse.csr_matrix]]:
         """First row and weights of the documents, many shards at a time."""

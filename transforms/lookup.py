@@ -195,6 +195,13 @@ def usage(data: Data, retrievers: tuple[str, ...]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
+def vocabulary(data: Data, dataset: str) -> dict[str, int]:
+    """Token -> its number, of a lexical index; a process holds it once, however many shards it works on."""
+    tokens = data.read_all(dataset, ["token"])["token"].to_pylist()
+    return {token: number for number, token in enumerate(tokens)}
+
+
+@functools.lru_cache(maxsize=4)
 def local_copy(data: Data, path: str) -> str:
     """A file of the datasets on this machine's disk, copied at most once."""
     return data.local_copy(path)
@@ -203,6 +210,7 @@ def local_copy(data: Data, path: str) -> str:
 def forget() -> None:
     """Drop what is at hand: the datasets may have changed."""
     local_copy.cache_clear()
+    vocabulary.cache_clear()
     clusters.cache_clear()
     labels.cache_clear()
     unit_vectors.cache_clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,24 +12,24 @@ from transforms.shards import Counts
 from transforms.storage import Data
 
 
-def overlapping(shard: str, files: Sequence[str]) -> list[str]:
-    """The files whose range of hashes meets the shard's, whatever count they were cut for.
+def cuts(data: Data, dataset: str) -> frozenset[int]:
+    """Into how many shards the files of a dataset were cut, by whatever runs left them."""
+    return frozenset(int(name.partition(".")[0].rsplit("-", 1)[1]) for name in data.files(dataset))
 
-    >>> overlapping("part-00001-of-00004", ["part-00000-of-00002.arrow", "part-00001-of-00002.arrow"])
-    ['part-00000-of-00002.arrow']
+
+def overlapping(shard: str, cuts: Iterable[int]) -> list[str]:
+    """The shards, by any of the ``cuts`` and by its own, whose range of hashes meets the shard's; some may be missing.
+
+    >>> overlapping("part-00001-of-00003", {2})
+    ['part-00000-of-00002', 'part-00001-of-00002', 'part-00001-of-00003']
     """
-    number, count = _place(shard)
+    _, number, _, count = shard.split("-")
+    first, shards = int(number), int(count)
     return [
-        name
-        for name in files
-        if _place(name)[0] * count < (number + 1) * _place(name)[1]
-        and number * _place(name)[1] < (_place(name)[0] + 1) * count
+        f"part-{place:05d}-of-{cut:05d}"
+        for cut in sorted({*cuts, shards})
+        for place in range(first * cut // shards, -(-(first + 1) * cut // shards))
     ]
-
-
-def _place(name: str) -> tuple[int, int]:
-    parts = name.partition(".")[0].split("-")
-    return int(parts[1]), int(parts[3])
 
 
 def complete(
@@ -50,7 +50,7 @@ def complete(
       fingerprint: of model and settings; a file with another one is never read.
       dimensions: d; called only where no vector is known.
       encode: m texts to (m, d) float32; called only where some is missing.
-      earlier: file names of the dataset that may hold vectors already.
+      earlier: shards of the dataset that may hold vectors already, if they are there.
 
     Returns:
       Counts of this shard, and (n,) whether each row has a finite vector; a row without has a null.
@@ -82,9 +82,9 @@ def complete(
 
 
 def _read(data: Data, dataset: str, name: str, fingerprint: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Hash words and vectors of a file, or None where it is of another model, or damaged: then it is made anew."""
+    """Hash words and vectors of a shard; None where it is missing, damaged or of another model: to be made anew."""
     try:
-        table = data.read(dataset, name.partition(".")[0])
+        table = data.read(dataset, name)
     except (ValueError, FileNotFoundError):
         return None
     if (table.schema.metadata or {}).get(schema.FINGERPRINT) != fingerprint.encode() or not len(table):
