@@ -74,7 +74,7 @@ def run(
     data: Data,
     settings: params.Beam,
     *,
-    rows: int,
+    rows: int | None,
     writes: Sequence[str] = (),
     in_place: Mapping[str, Sequence[str]] = {},
     flags: Sequence[str] = (),
@@ -86,7 +86,7 @@ def run(
       build: lays the stage's transforms on a pipeline.
       data: where its datasets are.
       settings: the ``beam`` section.
-      rows: how many rows there are to do, for the progress bar.
+      rows: how many rows there are to do, for the progress bar; None: nobody knows.
       writes: datasets it stages, which are published when all is well and thrown away when not.
       in_place: dataset -> its shards, for those it writes where they stay, since what an earlier or a killed run
         left there is worth keeping; any other shard there is removed.
@@ -118,7 +118,7 @@ def run(
     return counts
 
 
-def _execute(stage: str, build: Build, settings: params.Beam, rows: int, flags: Sequence[str]) -> Counts:
+def _execute(stage: str, build: Build, settings: params.Beam, rows: int | None, flags: Sequence[str]) -> Counts:
     """Run the pipeline and return its counters."""
     if settings.runner == "DataflowRunner":  # its log says where the job is to be seen
         logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -29,9 +29,16 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         work = functools.partial(score_shard, data=data, p=p, name=name, cuts=cuts)
         return root | beam.Create(data.shards("queries")) | ForEachShard(work, hints=p.beam.hints)
 
-    rows = sum(int(worth_scoring(data.read("pairs", s), p.scorers[name].depth).sum()) for s in data.shards("pairs"))
+    rows = _to_score(data, p, name) if data.local else None  # for the progress only: not worth a download
     in_place = {f"scores/{name}": data.shards("queries")}
     return runner.run(f"score@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
+
+
+def _to_score(data: Data, p: params.Params, name: str) -> int:
+    """How many pairs are worth scoring."""
+    columns = [*(f"rank_{retriever}" for retriever in p.retrievers), *schema.RELATIONS, "random", "next_cluster"]
+    pairs = (data.read("pairs", shard, columns) for shard in data.shards("pairs"))
+    return sum(int(worth_scoring(table, p.scorers[name].depth).sum()) for table in pairs)
 
 
 def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:
