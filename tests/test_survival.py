@@ -252,9 +252,8 @@ def test_other_programs_can_check_the_pages_of_a_shard(tmp_path):
 def write_vectors(data, dataset, fingerprint, rows=30):
     texts = [f"text {i}" for i in range(rows)]
     made = lambda some: np.ones((len(some), 4), np.float32)  # noqa: E731
-    return vector_store.complete(
-        data, dataset, shard_names(1)[0], texts, fingerprint, lambda: 4, made, data.files(dataset)
-    )[0]
+    (shard,) = shard_names(1)
+    return vector_store.complete(data, dataset, shard, texts, fingerprint, lambda: 4, made, [shard])[0]
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-200], lambda b: b"", lambda b: b[:99] + bytes([b[99] ^ 1]) + b[100:]])
