@@ -100,7 +100,7 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
         columns[f"{name}_gap"] = distance / deviation
     for name, rank in candidates.ranks.items():
         columns[f"{name}_found"] = np.isfinite(rank).astype(np.float64)
-    rows, place = np.unique(np.concatenate([document, block.positive_row]), return_inverse=True)
+    rows, (place, positive_place) = arrays.places(document, block.positive_row)
     query_rows = lookup.query_rows(data).of(shard.name)
     encoders = retrievers.encoders(p)
     for encoder in encoders:
@@ -108,12 +108,12 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
         with threadpoolctl.threadpool_limits(1, "blas"):  # small matrices; and no bit depends on the threads
             near = features.neighbourhood(
                 query[free],
-                place[: len(document)][free],
+                place[free],
                 left_out[free],
                 itself(shard)[free],
                 strength[free],
                 candidates.positive_query,
-                place[len(document) :],
+                positive_place,
                 _unit(lookup.vectors(data, f"vectors/{encoder}/queries").gather(query_rows)),
                 _unit(lookup.vectors(data, f"vectors/{encoder}/documents").gather(rows)),
             )
@@ -128,10 +128,10 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
         assert isinstance(retriever, LexicalRetriever)
         shared = features.shared_words(
             query,
-            place[: len(document)],
+            place,
             left_out,
             candidates.positive_query,
-            place[len(document) :],
+            positive_place,
             retriever.query_tokens(query_rows),
             retriever.tokens(rows),
         )

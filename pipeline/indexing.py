@@ -95,7 +95,7 @@ def gather_vocabulary(_: str, data: Data, name: str) -> Counts:
 @functools.lru_cache(maxsize=1)
 def _statistics(data: Data, name: str) -> tuple[np.ndarray, int, float]:
     """(v,) documents that hold each token, how many there are, and their mean length in tokens."""
-    table = data.read(staged(f"indexes/{name}/vocabulary"), shard_names(1)[0])
+    table = data.read(staged(f"indexes/{name}/vocabulary"), shard_names(1)[0], ["documents"])
     documents, tokens = (int(table.schema.metadata[key]) for key in (lexical.DOCUMENTS, lexical.TOKENS))
     return table["documents"].to_numpy(), documents, tokens / max(1, documents)
 

@@ -41,8 +41,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     drawn = _draw(data, p, block, width)
     positive_keys = block.positive_query * width + block.positive_row
     near = _next_cluster(data, p, block, query_rows, width)
-    parts = [positive_keys, drawn, near, *keys.values()]
-    by_row, place = np.unique(np.concatenate(parts), return_inverse=True)
+    by_row, (_, drawn_at, near_at, *found_at) = arrays.places(positive_keys, drawn, near, *keys.values())
     query, document = np.divmod(by_row, width)
     involved = relations.involved(data, block, document)
     ids = involved.documents["document_id"]
@@ -53,10 +52,9 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
 
     moved = np.empty(len(by_row), np.int64)
     moved[by_id] = np.arange(len(by_row))
-    _, drawn_at, near_at, *found_at = np.split(moved[place], np.cumsum([len(part) for part in parts])[:-1])
     ranks, scores = (
         {
-            name: pooling.scatter(len(by_row), at, table[column].to_numpy())
+            name: pooling.scatter(len(by_row), moved[at], table[column].to_numpy())
             for (name, table), at in zip(found.items(), found_at, strict=True)
         }
         for column in ("rank", "score")
@@ -72,7 +70,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
             ids.take(pa.array(involved.at)),
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
-            *(pa.array(np.bincount(at, minlength=len(by_row)) > 0) for at in (drawn_at, near_at)),
+            *(pa.array(np.bincount(moved[at], minlength=len(by_row)) > 0) for at in (drawn_at, near_at)),
             *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
             *(pooling.null_floats(score) for score in scores.values()),
         ],

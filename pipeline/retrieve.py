@@ -49,11 +49,12 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
 def groups(data: Data, workers: int) -> dict[str, list[str]]:
     """First shard -> shards of queries that are searched at once, in one pass over the documents; some per worker."""
-    rows = np.diff(lookup.query_rows(data).offsets)
+    queries = lookup.query_rows(data)
+    rows = np.diff(queries.offsets)
     most = min(_QUERIES, sum(rows) // (4 * workers) if workers > 1 else _QUERIES)
     result: dict[str, list[str]] = {}
     first, room = "", -1
-    for shard, count in zip(data.shards("queries"), rows, strict=True):
+    for shard, count in zip(queries.shards, rows, strict=True):
         if count > room:
             first, room = shard, most
         result.setdefault(first, []).append(shard)

@@ -23,9 +23,9 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     _models.cache_clear()
     if p.scorers[name].trust_remote_code:
         trust.announce(f"score@{name}", p.scorers[name].model or f"models/{name}")
+    cuts = vector_store.cuts(data, f"scores/{name}")
 
     def build(root: beam.Pipeline) -> Any:
-        cuts = vector_store.cuts(data, f"scores/{name}")
         work = functools.partial(score_shard, data=data, p=p, name=name, cuts=cuts)
         return root | beam.Create(data.shards("queries")) | ForEachShard(work, hints=p.beam.hints)
 
@@ -122,12 +122,8 @@ def _known(
     data: Data, dataset: str, earlier: Sequence[str], fingerprint: str, query_hash: pa.Array, document_hash: pa.Array
 ) -> np.ndarray:
     """(n,) scores that these models gave these texts in one of the ``earlier`` shards; NaN where they did not."""
-    tables = [
-        table
-        for name in earlier
-        if (table := _readable(data, dataset, name)) is not None
-        and (table.schema.metadata or {}).get(schema.FINGERPRINT) == fingerprint.encode()
-    ]
+    found = (vector_store.of_model(data, dataset, shard, fingerprint) for shard in earlier)
+    tables = [table for table in found if table is not None]
     scores = np.full(len(query_hash), np.nan, np.float32)
     if not tables:
         return scores
@@ -139,17 +135,10 @@ def _known(
     width = np.int64(len(query_hash) + len(old) + 1)
     key, old_key = one[0] * width + other[0], one[1] * width + other[1]
     unique, first = np.unique(old_key, return_index=True)
-    place = np.minimum(np.searchsorted(unique, key), max(len(unique) - 1, 0))
-    found = unique[place] == key if len(unique) else np.zeros(len(key), bool)
-    scores[found] = arrays.floats(old, "score")[first[place[found]]]
+    place = np.minimum(np.searchsorted(unique, key), len(unique) - 1)
+    same = unique[place] == key
+    scores[same] = arrays.floats(old, "score")[first[place[same]]]
     return scores
-
-
-def _readable(data: Data, dataset: str, name: str) -> pa.Table | None:
-    try:
-        return data.read(dataset, name)
-    except (ValueError, FileNotFoundError):  # a damaged shard is made anew
-        return None
 
 
 if __name__ == "__main__":

@@ -119,6 +119,17 @@ def distinct(values: np.ndarray) -> np.ndarray:
     return ordered[np.r_[True, ordered[1:] != ordered[:-1]]] if len(ordered) else ordered
 
 
+def places(*parts: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """(u,) the different integers of all parts, ascending, and of each part the place of its values among them.
+
+    >>> found, at = places(np.array([7, 2]), np.array([7, 9]))
+    >>> found.tolist(), [place.tolist() for place in at]
+    ([2, 7, 9], [[1, 0], [1, 2]])
+    """
+    found, place = np.unique(np.concatenate(parts), return_inverse=True)
+    return found, np.split(place, np.cumsum([len(part) for part in parts])[:-1])
+
+
 def among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """(n,) whether each integer is one of the few that are known; numpy's ``isin`` sorts the many as well.
 

@@ -23,8 +23,8 @@ class Rows:
 
     def __init__(self, data: Data, dataset: str, columns: Sequence[str]) -> None:
         self._data, self._dataset, self._columns = data, dataset, list(columns)
-        self._shards = data.shards(dataset)
-        self._number = {shard: number for number, shard in enumerate(self._shards)}
+        self.shards = data.shards(dataset)
+        self._number = {shard: number for number, shard in enumerate(self.shards)}
         self.offsets = np.concatenate([[0], np.cumsum(data.rows(dataset))]).astype(np.int64)
         self._cache: collections.OrderedDict[int, pa.Table] = collections.OrderedDict()
         self._cached_bytes = 0
@@ -44,7 +44,7 @@ class Rows:
             if number in self._cache:
                 self._cache.move_to_end(number)
                 return self._cache[number]
-            table = self._data.read(self._dataset, self._shards[number], self._columns)
+            table = self._data.read(self._dataset, self.shards[number], self._columns)
             self._cache[number] = table
             self._cached_bytes += table.nbytes
             while len(self._cache) > 1 and self._cached_bytes > CACHE_BYTES:
@@ -175,10 +175,10 @@ def unit_vectors(data: Data, dataset: str) -> np.ndarray:
 def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """(p,) query rows and (p,) document rows of all known positives; sixteen bytes a positive."""
     query, document = [], []
-    for shard, first in zip(data.shards("positives"), query_rows(data).offsets, strict=False):
+    for shard in query_rows(data).shards:
         ids = data.read("queries", shard, ["query_id"])["query_id"].combine_chunks()
         positives = data.read("positives", shard, ["query_id", "document_row"])
-        query.append(first + pc.index_in(positives["query_id"], ids).to_numpy().astype(np.int64))
+        query.append(query_rows(data).of(shard)[pc.index_in(positives["query_id"], ids).to_numpy()])
         document.append(positives["document_row"].to_numpy())
     return np.concatenate(query), np.concatenate(document)
 

@@ -64,22 +64,25 @@ class Involved:
     """The documents that decide what pairs are: theirs, every positive and every sibling's positive.
 
     Attributes:
-      rows: (u,) ascending document rows.
-      documents: id, ``text_hash`` and ``near_group`` of each.
+      documents: u rows, id, ``text_hash`` and ``near_group``, by ascending document row.
       at: (n,) place of each pair's document among them.
+      positive: (p,) place of each positive.
+      sibling_query, sibling: (s,) query number and place of each sibling's positive.
     """
 
-    rows: np.ndarray
     documents: pa.Table
     at: np.ndarray
+    positive: np.ndarray
+    sibling_query: np.ndarray
+    sibling: np.ndarray
 
 
 def involved(data: Data, block: QueryBlock, document_row: np.ndarray) -> Involved:
     """Look up the documents that ``annotate`` needs for pairs with these (n,) documents."""
-    every = np.concatenate([document_row, block.positive_row, block.siblings()[1]])
-    rows, place = np.unique(every, return_inverse=True)
+    sibling_query, sibling_row = block.siblings()
+    rows, (at, positive, sibling) = arrays.places(document_row, block.positive_row, sibling_row)
     documents = lookup.rows(data, "documents", ("document_id", "text_hash", "near_group")).take(rows)
-    return Involved(rows, documents, place[: len(document_row)])
+    return Involved(documents, at, positive, sibling_query, sibling)
 
 
 def annotate(
@@ -94,11 +97,8 @@ def annotate(
     Returns:
       Relation -> (n,) bool, see ``schema.RELATIONS``.
     """
-    documents, rows, pair = found.documents, found.rows, found.at
+    documents, pair, positive = found.documents, found.at, found.positive
     groups = near_groups(documents["document_id"], documents["near_group"])
-    sibling_query, sibling_row = block.siblings()
-
-    positive, sibling = np.searchsorted(rows, block.positive_row), np.searchsorted(rows, sibling_row)
     positive_query = block.positive_query
     answers, asked = documents["text_hash"].take(pa.array(positive)), block.queries["text_hash"]
     texts, own = arrays.places_among([documents["text_hash"], asked], [answers, asked])
@@ -107,7 +107,7 @@ def annotate(
         "same_text": _among(query, texts[pair], positive_query, texts[positive]),
         "near_duplicate": _among(query, groups[pair], positive_query, groups[positive]),
         "own_text": texts[pair] == own[query],
-        "sibling_positive": _among(query, groups[pair], sibling_query, groups[sibling]),
+        "sibling_positive": _among(query, groups[pair], found.sibling_query, groups[found.sibling]),
     }
     # A positive goes first, so that none is called a copy of a candidate.
     order = np.where(relations["positive"], -1, order)

@@ -36,7 +36,22 @@ def shard_names(count: int) -> list[str]:
     >>> shard_names(2)
     ['part-00000-of-00002', 'part-00001-of-00002']
     """
-    return [f"part-{number:05d}-of-{count:05d}" for number in range(count)]
+    return [shard_name(number, count) for number in range(count)]
+
+
+def shard_name(number: int, count: int) -> str:
+    """Name of one of ``count`` shards."""
+    return f"part-{number:05d}-of-{count:05d}"
+
+
+def place_of(shard: str) -> tuple[int, int]:
+    """Number of a shard, and of how many: the inverse of ``shard_name``.
+
+    >>> place_of("part-00001-of-00003")
+    (1, 3)
+    """
+    _, number, _, count = shard.split("-")
+    return int(number), int(count)
 
 
 @dataclasses.dataclass(frozen=True)

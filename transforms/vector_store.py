@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -9,12 +10,12 @@ import pyarrow as pa
 
 from transforms import arrays, schema, text
 from transforms.shards import Counts
-from transforms.storage import Data
+from transforms.storage import Data, place_of, shard_name
 
 
 def cuts(data: Data, dataset: str) -> frozenset[int]:
     """Into how many shards the files of a dataset were cut, by whatever runs left them."""
-    return frozenset(int(name.partition(".")[0].rsplit("-", 1)[1]) for name in data.files(dataset))
+    return frozenset(place_of(posixpath.splitext(name)[0])[1] for name in data.files(dataset))
 
 
 def overlapping(shard: str, cuts: Iterable[int]) -> list[str]:
@@ -23,12 +24,11 @@ def overlapping(shard: str, cuts: Iterable[int]) -> list[str]:
     >>> overlapping("part-00001-of-00003", {2})
     ['part-00000-of-00002', 'part-00001-of-00002', 'part-00001-of-00003']
     """
-    _, number, _, count = shard.split("-")
-    first, shards = int(number), int(count)
+    place, shards = place_of(shard)
     return [
-        f"part-{place:05d}-of-{cut:05d}"
+        shard_name(number, cut)
         for cut in sorted({*cuts, shards})
-        for place in range(first * cut // shards, -(-(first + 1) * cut // shards))
+        for number in range(place * cut // shards, -(-(place + 1) * cut // shards))
     ]
 
 
@@ -60,11 +60,12 @@ def complete(
     vectors: np.ndarray | None = None
     missing = np.ones(len(unique), bool)
     for name in earlier:
-        known = _read(data, dataset, name, fingerprint) if missing.any() else None
-        if known is not None:
+        table = of_model(data, dataset, name, fingerprint) if missing.any() else None
+        if table is not None:
+            present, known = arrays.present(table), arrays.matrix(table)
             if vectors is None:
-                vectors = np.full((len(unique), known[1].shape[1]), np.nan, np.float32)
-            _fill(vectors, missing, unique, *known)
+                vectors = np.full((len(unique), known.shape[1]), np.nan, np.float32)
+            _fill(vectors, missing, unique, text.hash_words(table["content_hash"])[present], known[present])
     todo = np.flatnonzero(missing)
     if vectors is None:
         vectors = np.full((len(unique), dimensions()), np.nan, np.float32)
@@ -81,16 +82,14 @@ def complete(
     return counts, finite
 
 
-def _read(data: Data, dataset: str, name: str, fingerprint: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Hash words and vectors of a shard; None where it is missing, damaged or of another model: to be made anew."""
+def of_model(data: Data, dataset: str, shard: str, fingerprint: str) -> pa.Table | None:
+    """An earlier shard; None where it is missing, damaged, empty or of another model: to be made anew."""
     try:
-        table = data.read(dataset, name)
+        table = data.read(dataset, shard)
     except (ValueError, FileNotFoundError):
         return None
-    if (table.schema.metadata or {}).get(schema.FINGERPRINT) != fingerprint.encode() or not len(table):
-        return None
-    present = arrays.present(table)
-    return text.hash_words(table["content_hash"])[present], arrays.matrix(table)[present]
+    same = (table.schema.metadata or {}).get(schema.FINGERPRINT) == fingerprint.encode()
+    return table if same and len(table) else None
 
 
 def _fill(vectors: np.ndarray, missing: np.ndarray, wanted: np.ndarray, words: np.ndarray, known: np.ndarray) -> None:
