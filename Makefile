@@ -3,7 +3,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
-export TOKENIZERS_PARALLELISM := false
 
 .PHONY: mine test soak bench install lint format lock
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks import synthetic
 from pipeline import embed, ingest, params, quota, retrieve
-from transforms import encoder, text
+from transforms import batching, encoder, text
 from transforms.storage import Data
 
 PACKAGES = ["argparse.py", "heapq.py", "json", "random.py", "shutil.py", "statistics.py", "textwrap.py"]
@@ -75,7 +75,7 @@ def embedding(folder: pathlib.Path | None, texts: int, repeats: int, work: pathl
     folder_of_model = encoder.locate(MODEL)
     model = encoder.load(folder_of_model, LENGTH)
     lengths = np.minimum(LENGTH, [len(ids) for ids in model.model.tokenizer(given)["input_ids"]])
-    batch = max(1, round(p.encoders["minilm"].tokens_per_batch / float(np.mean(lengths))))
+    batch = max(1, round(batching.budget(model.model, None, encoder.TOKENS) / float(np.mean(lengths))))
 
     def stage() -> float:
         shutil.rmtree(work / "data" / "vectors", ignore_errors=True)
@@ -95,9 +95,7 @@ def embedding(folder: pathlib.Path | None, texts: int, repeats: int, work: pathl
     def as_type(dtype: str) -> float:
         fast = encoder.load(folder_of_model, LENGTH, dtype)
         started = time.monotonic()
-        found[dtype] = fast.encode(
-            given[:TYPED], prompt="", normalise=True, tokens=p.encoders["minilm"].tokens_per_batch
-        )
+        found[dtype] = fast.encode(given[:TYPED], prompt="", normalise=True)
         return time.monotonic() - started
 
     result = {"texts": len(given), "tokens": int(np.sum(lengths)), "batch": batch} | in_turn(

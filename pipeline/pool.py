@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline import commandline, params, retrievers, runner
 from pipeline.searching import search
-from transforms import arrays, clustering, lookup, pooling, randomness, relations, schema
+from transforms import arrays, clustering, drawing, lookup, pooling, randomness, relations, schema
 from transforms.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -92,7 +92,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
 
 def _draw(data: Data, p: params.Params, block: relations.QueryBlock, width: np.int64) -> np.ndarray:
     words = randomness.id_words(block.query_ids)
-    drawn = pooling.draw_documents(words, p.pool.random, lookup.representatives(data), p.pool.seed)
+    drawn = drawing.draw(words, p.pool.random, drawing.cells_of(data), p.pool.seed)
     key = np.arange(len(words))[:, None] * width + drawn
     return np.setdiff1d(key[drawn >= 0], block.positive_query * width + block.positive_row)
 

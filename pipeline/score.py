@@ -72,7 +72,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
     for number, folder in enumerate(folders):
         todo = np.flatnonzero(missing & (fold == number))
         if todo.size:
-            model = cross_encoder.load(folder, settings.max_length, settings.trust_remote_code)
+            model = cross_encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code)
             asked, given = [query_texts[i] for i in query[todo]], [texts[i] for i in document[todo]]
             scores[todo] = model.score(asked, given, tokens=settings.tokens_per_batch)
     finite = np.isfinite(scores)
@@ -106,7 +106,8 @@ def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[
         folders = [encoder.locate(settings.model, settings.revision)]
     else:
         folders = [_taught(data, f"models/{name}/fold-{fold}") for fold in range(cross_encoder.FOLDS)]
-    shaping = {"max_length": settings.max_length, **trust.settings(settings.trust_remote_code)}
+    dtype = {} if settings.dtype == "float32" else {"dtype": settings.dtype}
+    shaping = {"max_length": settings.max_length, **dtype, **trust.settings(settings.trust_remote_code)}
     prints = [encoder.fingerprint(folder, **shaping) for folder in folders]
     return "+".join(prints), tuple(folders)
 

@@ -83,6 +83,9 @@ class Ingest(Section):
     near_duplicate: Annotated[float, Field(gt=0, le=1)] | None = 0.85  # Jaccard of word trigrams; null: off
 
 
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+
 class Encoder(Section):
     """A sentence-transformers model and how it is run."""
 
@@ -92,10 +95,10 @@ class Encoder(Section):
     query_prompt: str = ""
     document_prompt: str = ""
     normalise: bool = True
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     backend: Literal["torch", "onnx", "openvino"] = "torch"
     model_file: str | None = None  # onnx, openvino: which file of the model; null: its own choice, or a conversion
-    tokens_per_batch: Positive = 2048
+    tokens_per_batch: Positive | None = None  # padding included; null: 2,048, on a GPU 65,536
     trust_remote_code: bool = False
 
     @model_validator(mode="after")
@@ -177,7 +180,8 @@ class Scorer(Section):
     teach: Teach | None = None
     depth: Positive = 20  # pairs to score: those that some retriever ranks this high, random ones, positives
     max_length: Positive = 128
-    tokens_per_batch: Positive = 4096
+    dtype: Dtype = "float32"
+    tokens_per_batch: Positive | None = None  # null: 4,096, on a GPU 65,536
     trust_remote_code: bool = False
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import commandline, params, runner
-from transforms import arrays, cross_encoder, encoder, lookup, pooling, randomness, schema, text, trust
+from transforms import arrays, cross_encoder, drawing, encoder, lookup, randomness, schema, text, trust
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -127,7 +127,7 @@ def _easy(
     positives = np.bincount(of_pair[pairs["positive"].to_numpy()], minlength=len(queries))
     most = settings.random * int(positives.max(initial=0))
     words = randomness.id_words(queries["query_id"])
-    drawn = pooling.draw_documents(words, most, lookup.representatives(data), settings.seed)
+    drawn = drawing.draw(words, most, drawing.cells_of(data), settings.seed)
     query, turn = np.nonzero((drawn >= 0) & (np.arange(most) < settings.random * positives[:, None]) & others[:, None])
     row = drawn[query, turn]
     width = np.int64(len(lookup.representatives(data)))

@@ -203,15 +203,6 @@ def test_a_vector_that_is_not_finite_is_counted_and_never_used(data, model, monk
     assert np.isnan(vectors.gather(np.array([row]))).all()
 
 
-def test_batches_stay_within_their_tokens_and_hold_every_text():
-    lengths = np.random.default_rng(1).integers(1, 50, 200)
-    seen = []
-    for batch in encoder.batches(lengths, 100):
-        assert len(batch) == 1 or len(batch) * lengths[batch].max() <= 100
-        seen.extend(batch.tolist())
-    assert sorted(seen) == list(range(200))
-
-
 @pytest.mark.parametrize(
     ("model", "message"),
     [("package:no_such_package/model", "package no_such_package must be installed"), ("./nowhere", "must be a folder")],

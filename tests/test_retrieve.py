@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import judging, params, pool, quota, retrieve, retrievers
-from transforms import faiss_index, lexical, lookup, pooling, randomness, schema, text, topk
+from transforms import drawing, faiss_index, lexical, lookup, randomness, schema, text, topk
 from transforms.storage import Data, shard_names
 
 RNG = np.random.default_rng(5)
@@ -293,21 +293,48 @@ def test_a_sampler_that_compares_documents_knows_the_cosine_to_the_nearest_other
         assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_random_documents_come_uniformly_from_the_whole_corpus():
-    words = randomness.mix(np.arange(20_000, dtype=np.uint64))
-    allowed = np.ones(50, bool)
-    allowed[7] = False
-    drawn = pooling.draw_documents(words, 3, allowed, seed=1)
-    counts = np.bincount(drawn.reshape(-1), minlength=50)
-    assert counts[7] == 0
-    expected = drawn.size / 49
-    assert ((np.delete(counts, 7) - expected) ** 2 / expected).sum() < 100  # 48 degrees of freedom: p about 1e-5
-    assert all(len(set(row)) == 3 for row in drawn[:500].tolist())
+def drawn_of(count, corpus, queries=20_000, seed=1):
+    words = randomness.mix(np.arange(queries, dtype=np.uint64))
+    rows = np.arange(corpus) * 2 + 1
+    of_documents = randomness.mix(99, np.arange(corpus, dtype=np.uint64))
+    return drawing.draw(words, count, drawing.lay_out(of_documents, rows), seed)
 
 
-def test_a_corpus_smaller_than_the_draw_is_drawn_whole():
-    drawn = pooling.draw_documents(randomness.mix(np.arange(5, dtype=np.uint64)), 4, np.array([True, True, False]), 1)
-    assert all(sorted(set(row) - {-1}) == [0, 1] for row in drawn.tolist())
+@pytest.mark.parametrize(("corpus", "count"), [(49, 3), (5, 2), (1000, 40)])
+def test_random_documents_come_uniformly_from_the_whole_corpus(corpus, count):
+    drawn = drawn_of(count, corpus)
+    assert (drawn % 2 == 1).all()
+    counts = np.bincount(drawn.reshape(-1) // 2, minlength=corpus)
+    expected = drawn.size / corpus
+    freedom = corpus - 1
+    assert ((counts - expected) ** 2 / expected).sum() < freedom + 5 * np.sqrt(2 * freedom)
+    assert all(len(set(row)) == count for row in drawn[:500].tolist())
+
+
+@pytest.mark.parametrize(("corpus", "count"), [(2, 4), (1, 1), (60, 60), (300, 299)])
+def test_a_corpus_no_larger_than_the_draw_is_drawn_whole(corpus, count):
+    for row in drawn_of(count, corpus, queries=20).tolist():
+        found = set(row) - {-1}
+        assert len(found) == min(corpus, count) == sum(r >= 0 for r in row)
+
+
+def test_nothing_is_drawn_where_nothing_is_asked_for():
+    assert drawn_of(0, 10, queries=3).shape == (3, 0)
+    assert drawn_of(2, 10, queries=0).shape == (0, 2)
+
+
+def test_a_hundredth_more_documents_change_a_few_hundredths_of_the_draws():
+    few, more = drawn_of(4, 1000, queries=5000), drawn_of(4, 1010, queries=5000)
+    same = np.mean([len(set(one) & set(other)) for one, other in zip(few.tolist(), more.tolist(), strict=True)]) / 4
+    new = (few[..., None] != more[:, None]).all(axis=1) & (more > 2000)
+    assert 0.95 < same < 1
+    assert new.sum() > 0
+
+
+def test_a_cell_may_be_as_full_as_it_likes():
+    words = np.sort(randomness.mix(np.arange(64, dtype=np.uint64)) >> np.uint64(40))  # all in the first cell
+    drawn = drawing.draw(np.arange(2000, dtype=np.uint64), 2, drawing.lay_out(words, np.arange(64)), 1)
+    assert np.bincount(drawn.reshape(-1), minlength=64).min() > 30
 
 
 def test_merging_keeps_the_best_of_both():

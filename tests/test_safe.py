@@ -346,7 +346,7 @@ def vectors(folder, trust=False):
 
 def scores(folder, trust=False):
     cross_encoders.forget()
-    return cross_encoders.load(str(folder), 32, trust).score(["ab", "ba"], ["cab", "dab"], tokens=64)
+    return cross_encoders.load(str(folder), 32, trust_remote_code=trust).score(["ab", "ba"], ["cab", "dab"], tokens=64)
 
 
 @pytest.mark.parametrize(

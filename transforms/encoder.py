@@ -12,18 +12,18 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from transforms import disk, progress, trust
+from transforms import batching, disk, progress, trust
 
 Backend = Literal["torch", "onnx", "openvino"]
 
 _LOCK = threading.Lock()
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_TOKENISED = 256  # texts whose tokens are held at once: only their lengths are kept
+TOKENS = 2048  # of a batch on a processor
 _IRRELEVANT = (".md", ".gitattributes", ".lock", ".txt.orig")
 
 
@@ -99,44 +99,6 @@ def _files(folder: str) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(directory, name), folder)
 
 
-def batches(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
-    """Cut texts into batches of like length whose padded size stays within a budget.
-
-    Args:
-      lengths: (n,) tokens of each text.   tokens: budget of a batch, padding included; one text always fits.
-
-    Yields:
-      Indices of each batch, longest texts first.
-
-    >>> [b.tolist() for b in batches(np.array([3, 9, 4, 4]), 12)]
-    [[1], [2, 3, 0]]
-    """
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, tokens // max(1, int(lengths[order[start]])))
-        yield order[start : start + size]
-        start += size
-
-
-def token_counts(tokenizer: Any, texts: Sequence[str], limit: int, *, special: bool = True) -> np.ndarray:
-    """(n,) tokens of each text, ``limit`` at most; ``special``: with those that a text begins and ends with.
-
-    Some texts at a time: what a tokenizer returns is two hundred bytes a token.
-    """
-    counts: list[int] = []
-    for start in range(0, len(texts), _TOKENISED):
-        encoded = tokenizer(
-            list(texts[start : start + _TOKENISED]),
-            truncation=True,
-            max_length=limit,
-            add_special_tokens=special,
-            return_attention_mask=False,
-        )
-        counts += map(len, encoded["input_ids"])
-    return np.array(counts, np.int64)
-
-
 class Encoder:
     """A loaded sentence-transformers model.  On a GPU where there is one."""
 
@@ -153,7 +115,8 @@ class Encoder:
         import torch
         from sentence_transformers import SentenceTransformer
 
-        arguments = {} if dtype == "float32" else {"dtype": getattr(torch, dtype)}
+        # always named: transformers would take the type that the weights are stored in
+        arguments = {"dtype": getattr(torch, dtype)} if backend == "torch" else {}
         if model_file is not None:
             arguments["file_name"] = model_file
         with trust.opening(folder), _installed(backend):
@@ -168,31 +131,43 @@ class Encoder:
                     f"model {folder}: max_length must not be set for a static model, which reads texts of any length,"
                     f" got {max_length}. Remove encoders.*.max_length"
                 ) from None
+        self.model.eval()
         self.dimensions = int(self.model.get_embedding_dimension() or self.model.encode(["x"]).shape[1])
 
-    def encode(self, texts: Sequence[str], *, prompt: str, normalise: bool, tokens: int) -> np.ndarray:
+    def encode(self, texts: Sequence[str], *, prompt: str, normalise: bool, tokens: int | None = None) -> np.ndarray:
         """(n, d) float32 vectors of texts, in their order.
 
         Low bits depend on which texts share a batch; batches depend on the texts given and the token budget only.
+
+        Args:
+          prompt: goes before each text.   normalise: whether to length one.
+          tokens: of a batch, padding included; None: 2,048, on a GPU 65,536.
         """
+        import torch
+
+        vectors = self._outputs(list(texts), prompt or None, batching.budget(self.model, tokens, TOKENS))
+        return torch.nn.functional.normalize(torch.from_numpy(vectors)).numpy() if normalise else vectors
+
+    def _outputs(self, texts: list[str], prompt: str | None, tokens: int) -> np.ndarray:
+        """The vectors as the model makes them."""
+        lengths = np.ones(len(texts), np.int64)  # to a static model length does not matter
+        limit, tokenizer = self.model.max_seq_length, self.model.tokenizer
+        if texts and limit is not None and np.isfinite(limit) and callable(tokenizer):
+            read = batching.Texts(tokenizer, [(prompt or "") + text for text in texts], limit)
+            found = batching.outputs(self.model, texts, read, tokens, self._vectors, prompt)
+            if found is not None:
+                return found
+            lengths = read.lengths
         vectors = np.empty((len(texts), self.dimensions), np.float32)
-        for batch in batches(self._lengths(texts, prompt), tokens):
+        for batch in batching.batches(lengths, tokens):
             vectors[batch] = self.model.encode(
-                [texts[i] for i in batch],
-                prompt=prompt or None,
-                batch_size=len(batch),
-                normalize_embeddings=normalise,
-                show_progress_bar=False,
-                convert_to_numpy=True,
+                [texts[i] for i in batch], prompt=prompt, batch_size=len(batch), show_progress_bar=False
             )
             progress.advance(len(batch))
         return vectors
 
-    def _lengths(self, texts: Sequence[str], prompt: str) -> np.ndarray:
-        limit = self.model.max_seq_length
-        if limit is None or not np.isfinite(limit) or not callable(self.model.tokenizer):
-            return np.ones(len(texts), np.int64)  # a static model: length does not matter to it
-        return token_counts(self.model.tokenizer, [prompt + text for text in texts], limit)
+    def _vectors(self, found: Mapping[str, Any]) -> Any:
+        return found["sentence_embedding"][:, : self.dimensions]
 
 
 def load_libraries() -> None:

@@ -6,7 +6,8 @@ import collections
 import functools
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ import pyarrow.compute as pc
 
 from transforms import arrays, schema, text
 from transforms.storage import Data
+
+Result = TypeVar("Result")
 
 CACHE_BYTES = 16 << 20  # decoded shards kept at hand by each lookup: a stage has several
 
@@ -207,6 +210,16 @@ def local_copy(data: Data, path: str) -> str:
     return data.local_copy(path)
 
 
+def derived(data: Data, make: Callable[[Data], Result]) -> Result:
+    """What ``make`` works out from whole datasets: once in a process, until ``forget``."""
+    return cast(Result, _derived(data, make))
+
+
+@functools.lru_cache(maxsize=4)
+def _derived(data: Data, make: Callable[[Data], Any]) -> Any:
+    return make(data)
+
+
 def forget() -> None:
     """Drop what is at hand: the datasets may have changed."""
     local_copy.cache_clear()
@@ -215,6 +228,7 @@ def forget() -> None:
     labels.cache_clear()
     unit_vectors.cache_clear()
     usage.cache_clear()
+    _derived.cache_clear()
     representatives.cache_clear()
     rows.cache_clear()
     vectors.cache_clear()

@@ -7,30 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from transforms import arrays, randomness
+from transforms import arrays
 
 NO_RANK = 1 << 30
 _PAIRS = 1 << 13  # pairs whose vectors are gathered at once: they fit the processor's cache
-
-
-def draw_documents(query_words: np.ndarray, count: int, allowed: np.ndarray, seed: int) -> np.ndarray:
-    """(q, count) distinct document rows drawn uniformly from those allowed; -1 where the corpus is too small.
-
-    Args:
-      query_words: (q,) uint64 hash of each query's id.   allowed: (documents,) bool.
-    """
-    rows = np.flatnonzero(allowed)
-    tries = np.arange(2 * count + 8, dtype=np.uint64)
-    words = randomness.mix(seed, query_words[:, None], tries[None, :])
-    drawn = rows[(randomness.uniforms(words) * len(rows)).astype(np.int64)]
-    query, turn = np.divmod(np.arange(drawn.size), drawn.shape[1])
-    key = query * np.int64(len(allowed)) + drawn.reshape(-1)
-    first = np.sort(np.unique(key, return_index=True)[1])
-    place = arrays.rank_within(query[first], [turn[first]])
-    result = np.full((len(query_words), count), -1, np.int64)
-    keep = place < count
-    result[query[first][keep], place[keep]] = drawn.reshape(-1)[first][keep]
-    return result
 
 
 def best_rank(ranks: Mapping[str, np.ndarray]) -> np.ndarray:
