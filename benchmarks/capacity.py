@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.capacity [--data BEIR_FOLDER] [--output benchmarks/results/capacity.json]
 
 The default job of ``params.yaml`` is mined from the folder; its files are weighed and its stages timed, on one core.
-Without a folder the plans are worked out again from what the result says was measured.
+Without a folder the plans are worked out again from what the result says was measured. The rates of a GPU are those
+of ``benchmarks.gpu``, 96 tokens a text or a pair.
 What follows from these is marked ``measured``, what was typed in ``assumed``. Rows are multiplied, never fitted: a
 stage that does not grow as its formula says is a mistake here, and the formulas are short enough to be read.
 """
@@ -32,6 +33,7 @@ from pipeline import mine, params, retrievers, runner
 from transforms import encoder, lookup, text
 from transforms.storage import Data
 
+RESULTS = pathlib.Path(__file__).parent / "results"
 SIZES = {10**7: (10**6, 4096), 10**8: (10**7, 16384), 10**9: (10**7, 65536)}  # documents: queries, queries per shard
 DOCUMENTS_PER_SHARD = 16384
 MEMORY = 56 * 2**30  # what a process can hold on a machine of 64 GB
@@ -39,9 +41,8 @@ MEMORY = 56 * 2**30  # what a process can hold on a machine of 64 GB
 FIXED = ("models", "calibration", "audit", "clusters/minilm/centroids", ".")  # of one size in jobs of any
 
 ASSUMED = {
-    # Not measured: there is no GPU and no cloud here. Change these and run it again.
-    "gpu_texts_per_second": 2000.0,  # all-MiniLM-L6, 96 tokens, one T4; a CPU core's rate is measured
-    "gpu_dollars_per_hour": 0.35,  # one T4
+    # Not measured: there is no cloud here. Change these and run it again.
+    "gpu_machine_dollars_per_hour": 11.1,  # a3-highgpu-1g, its H100 and 26 vCPUs, list price
     "vcpu_dollars_per_hour": 0.056,  # Dataflow batch worker, us-central1, list price
     "ram_dollars_per_gb_hour": 0.003557,
     "shuffle_dollars_per_gb": 0.011,
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", type=pathlib.Path, help="a BEIR folder to measure on")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results/capacity.json"))
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS / "capacity.json")
     arguments = parser.parse_args()
     if arguments.data is None:
         earlier = json.loads(arguments.output.read_text())
@@ -66,6 +67,12 @@ def main() -> None:
         faiss.omp_set_num_threads(1)
         with threadpoolctl.threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
             corpus, measured = arguments.data.name, measure(arguments.data, arguments.split, folder)
+    gpu = json.loads((RESULTS / "gpu.json").read_text())
+    short = gpu["bfloat16, 96 tokens"]
+    measured["gpu"] = {"device": gpu["device"]} | {
+        f"{inputs}_per_second": short[stage]["per_second"]["stage"]
+        for stage, inputs in (("embed", "texts"), ("score", "pairs"))
+    }
     result = planned(corpus, measured)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))
@@ -214,13 +221,15 @@ def plan(measured: dict[str, Any], documents: int) -> dict[str, Any]:
     }
     reread = {stage: shards["queries"] * documents * size for stage, size in names.items()}
     read_hours = sum(reread.values()) / ASSUMED["read_bytes_per_second"] / 3600
-    gpu = measured["texts_per_second"] / ASSUMED["gpu_texts_per_second"]
-    gpu_hours = {stage: hours * gpu for stage, hours in model_hours.items()}
+    gpu_hours = {
+        "embed": (documents + queries) / measured["gpu"]["texts_per_second"] / 3600,
+        "score": rows["scored"] * by_query / measured["gpu"]["pairs_per_second"] / 3600,
+    }
     hour = ASSUMED["vcpu_dollars_per_hour"] + ASSUMED["ram_gb_per_vcpu"] * ASSUMED["ram_dollars_per_gb_hour"]
     shuffled = 2 * passes * measured["name_bytes"]
     dollars = {
         "cpu": (sum(cpu_hours.values()) + read_hours) * hour,
-        "gpu": sum(gpu_hours.values()) * (ASSUMED["gpu_dollars_per_hour"] + 4 * hour),
+        "gpu": sum(gpu_hours.values()) * ASSUMED["gpu_machine_dollars_per_hour"],
         "shuffle": shuffled / 1e9 * ASSUMED["shuffle_dollars_per_gb"],
         "storage_month": sum(grown.values()) / 1e9 * ASSUMED["storage_dollars_per_gb_month"],
     }
@@ -235,7 +244,7 @@ def plan(measured: dict[str, Any], documents: int) -> dict[str, Any]:
         "reread": {stage: round(size) for stage, size in reread.items()},
         "cpu_hours": {stage: round(hours, 1) for stage, hours in cpu_hours.items()} | {"reading": round(read_hours, 1)},
         "embed_and_score_on_cpu_hours": round(sum(model_hours.values()), 1),
-        "gpu_hours": {stage: round(hours, 1) for stage, hours in gpu_hours.items()},
+        "gpu_hours": {stage: round(hours, 2) for stage, hours in gpu_hours.items()},
         "dollars": {name: round(cost, 2) for name, cost in dollars.items()},
         "dollars_per_million_documents": round(sum(dollars.values()) / documents * 1e6, 2),
         "beyond": [limit["what"] for limit in limits(measured) if limit["documents"] < documents],
@@ -258,6 +267,7 @@ def limits(measured: dict[str, Any]) -> list[dict[str, Any]]:
     held = {
         "all document vectors in memory, where datasets are remote (retrieve Flat, pool, cluster, learn)": vector,
         "a hash of every document's signature in the one plan (ingest.near_duplicate)": 8,
+        "where every document lies for random draws (pool, teach)": 10,
         "cluster of every document (cluster rules)": 4,
         "whether a document is the first of its text (retrieve, pool)": 1,
     }
@@ -288,7 +298,7 @@ def table(result: dict[str, Any]) -> str:
         "vCPU hours: all others": lambda p: (
             f"{sum(h for s, h in p['cpu_hours'].items() if s not in ('retrieve', 'reading')):,.0f}"
         ),
-        "GPU hours (assumed rate)": lambda p: f"{sum(p['gpu_hours'].values()):,.0f}",
+        "GPU hours (H100)": lambda p: f"{sum(p['gpu_hours'].values()):,.0f}",
         "or vCPU hours without a GPU": lambda p: f"{p['embed_and_score_on_cpu_hours']:,.0f}",
         "cost": lambda p: f"${sum(p['dollars'].values()):,.0f}",
         "cost per million documents": lambda p: f"${p['dollars_per_million_documents']:,.2f}",

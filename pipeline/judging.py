@@ -10,7 +10,6 @@ import pyarrow as pa
 import threadpoolctl
 
 from pipeline import describing, params, retrievers
-from pipeline.score import worth_scoring
 from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, text
 from transforms.storage import Data
 
@@ -165,7 +164,7 @@ def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shar
     for relation, column in named.items():
         pairs = pairs.set_column(pairs.column_names.index(relation), relation, column)
     for name in p.scorers:
-        scores[name][~worth_scoring(pairs, p.scorers[name].depth)] = np.nan
+        scores[name][~pooling.worth_scoring(pairs, p.scorers[name].depth)] = np.nan
     learned = scores.pop(rules.P_FALSE, None)
     unaware = _shard(data, p, shard.name, block, pairs, query, kinds, scores, compared=learned is None)
     if learned is None:

@@ -38,15 +38,7 @@ def _to_score(data: Data, p: params.Params, name: str) -> int:
     """How many pairs are worth scoring."""
     columns = [*(f"rank_{retriever}" for retriever in p.retrievers), *schema.RELATIONS, "random", "next_cluster"]
     pairs = (data.read("pairs", shard, columns) for shard in data.shards("pairs"))
-    return sum(int(worth_scoring(table, p.scorers[name].depth).sum()) for table in pairs)
-
-
-def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:
-    """(n,) bool: positives, what was drawn, and what some retriever ranks within the depth, but no known copies."""
-    ranks = {n: arrays.floats(pairs, n) for n in pairs.column_names if n.startswith("rank_")}
-    copies = np.any([pairs[relation].to_numpy() for relation in schema.RELATIONS if relation != "positive"], axis=0)
-    near = (pooling.best_rank(ranks) <= depth) | pairs["random"].to_numpy() | pairs["next_cluster"].to_numpy()
-    return pairs["positive"].to_numpy() | (near & ~copies)
+    return sum(int(pooling.worth_scoring(table, p.scorers[name].depth).sum()) for table in pairs)
 
 
 def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: frozenset[int]) -> Counts:
@@ -54,7 +46,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
     settings = p.scorers[name]
     queries = data.read("queries", shard, ["query_id", "text", "near_group"])
     pairs = data.read("pairs", shard)
-    worth = worth_scoring(pairs, settings.depth)
+    worth = pooling.worth_scoring(pairs, settings.depth)
     pairs = pairs.filter(pa.array(worth)).select(["query_id", "document_id", "document_row"])
     _, query = arrays.codes(queries["query_id"], pairs["query_id"])
     rows, document = np.unique(pairs["document_row"].to_numpy(), return_inverse=True)

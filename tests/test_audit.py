@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import audit, evidence, export, judging, leak, lineage, params, sample
 from pipeline import filter as filtering
-from transforms import arrays, lookup, randomness, relations, schema, text
+from transforms import arrays, lookup, pooling, randomness, relations, schema, text
 from transforms.storage import Data, shard_names
 
 HOSTILE = "<script>alert('x')</script>&\"<b>"
@@ -89,7 +89,7 @@ def make_pairs(data, p, rng, shard):
         schema=schema.pairs(p.retrievers),
     )
     data.write("pairs", shard, table)
-    worth = table.filter(pa.array(judging.worth_scoring(table, 12)))
+    worth = table.filter(pa.array(pooling.worth_scoring(table, 12)))
     noise = pa.array(rng.random(len(worth)), pa.float32())
     blank = text.hashes([""] * len(worth))
     scored = pa.table([worth["query_id"], worth["document_id"], blank, blank, noise], schema=schema.SCORES)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from transforms import arrays
+from transforms import arrays, schema
 
 NO_RANK = 1 << 30
 _PAIRS = 1 << 13  # pairs whose vectors are gathered at once: they fit the processor's cache
@@ -20,6 +20,14 @@ def best_rank(ranks: Mapping[str, np.ndarray]) -> np.ndarray:
     [1, 1073741824]
     """
     return np.min([np.nan_to_num(rank, nan=NO_RANK) for rank in ranks.values()], axis=0).astype(np.int64)
+
+
+def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:
+    """(n,) bool: positives, what was drawn, and what some retriever ranks within the depth, but no known copies."""
+    ranks = {n: arrays.floats(pairs, n) for n in pairs.column_names if n.startswith("rank_")}
+    copies = np.any([pairs[relation].to_numpy() for relation in schema.RELATIONS if relation != "positive"], axis=0)
+    near = (best_rank(ranks) <= depth) | pairs["random"].to_numpy() | pairs["next_cluster"].to_numpy()
+    return pairs["positive"].to_numpy() | (near & ~copies)
 
 
 def scatter(count: int, places: np.ndarray, values: np.ndarray) -> np.ndarray:
