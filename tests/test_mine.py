@@ -198,6 +198,17 @@ def test_a_deeper_scorer_scores_only_what_is_new(job):
     score.run(data, p, "taught")
 
 
+def test_a_score_of_another_type_is_another_score(job):
+    data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
+    exact = {(r["query_id"], r["document_id"]): r["score"] for r in data.read_all("scores/taught").to_pylist()}
+    coarse = {"taught": p.scorers["taught"].model_copy(update={"dtype": "bfloat16"})}
+    counts = score.run(data, p.model_copy(update={"scorers": coarse}), "taught")
+    assert counts["predicted"] == len(exact)
+    rows = data.read_all("scores/taught").to_pylist()
+    assert 0 < max(abs(row["score"] - exact[row["query_id"], row["document_id"]]) for row in rows) < 0.05
+    score.run(data, p, "taught")
+
+
 def test_a_given_cross_encoder_is_used_without_teaching(tmp_path):
     jobs.write(tmp_path)
     jobs.write(tmp_path, model=str(tmp_path / "cross_encoder"))

@@ -202,24 +202,27 @@ def outputs(
     expected = dict(model.preprocess([inputs[i] for i in some], prompt=prompt))
     given = {name: value for name, value in expected.items() if isinstance(value, torch.Tensor)}
     ours = read.features(some)
-    if any(name not in ours or not np.array_equal(value.numpy(), ours[name]) for name, value in given.items()):
+    if not given or any(n not in ours or not np.array_equal(value.numpy(), ours[n]) for n, value in given.items()):
         return None
 
     def on_device(array: np.ndarray) -> Any:
         tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(model.device, non_blocking=True) if model.device.type == "cuda" else tensor
+        if model.device.type == "cuda":
+            return tensor.pin_memory().to(model.device, non_blocking=True)
+        return tensor.to(model.device)
 
-    found, places = [], []
+    result = None
     with torch.inference_mode(), _fitting(tokens):
         for batch in batches(read.lengths, tokens):  # a GPU works on one while the next is put together
             features = read.features(batch)
-            found.append(output(model(expected | {name: on_device(features[name]) for name in given})))
-            places.append(batch)
+            rows = output(model(expected | {name: on_device(features[name]) for name in given})).float()
+            if result is None:
+                result = torch.empty((len(inputs), *rows.shape[1:]), device=model.device)
+            # Kept apart until the end, small outputs between what batches free make the heap grow by gigabytes.
+            result[on_device(batch)] = rows
             progress.advance(len(batch))
-        rows = torch.cat(found).float().cpu().numpy()
-    result = np.empty_like(rows)
-    result[np.concatenate(places)] = rows
-    return result
+        assert result is not None
+        return np.asarray(result.cpu().numpy())
 
 
 @contextlib.contextmanager
