@@ -9,14 +9,12 @@ judge: positives that nobody labelled.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.linalg  # here, not where it is used: a limit on the threads of a BLAS holds for what is loaded
+import scipy.sparse
 
 from transforms import arrays
-
-if TYPE_CHECKING:  # scipy takes a tenth of a command's start, and few commands describe pairs
-    import scipy.sparse
 
 _CROWD = 20  # best candidates of a query that a document is compared with
 _RIDGE = 0.3  # of the ridge regression within a query
@@ -175,8 +173,6 @@ def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, par
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
     """Inverse of a symmetric positive definite matrix, by Cholesky: a third of the work of any other's."""
-    import scipy.linalg
-
     factor, invert = scipy.linalg.get_lapack_funcs(("potrf", "potri"), (matrix,))
     upper, _ = factor(matrix)
     inverse, _ = invert(upper)  # its upper half
@@ -248,8 +244,6 @@ def shared_labels(
       ``answers``: (n,) log(1 + such queries).
       ``shared``: (n,) log(1 + those of them that share another positive with the query than the one left out).
     """
-    import scipy.sparse
-
     n = len(query)
     nearest, answers, shared = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
     known, mine = (

@@ -6,16 +6,15 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+import bm25s
 import numpy as np
 import pyarrow as pa
+import scipy.sparse
+from bm25s import scoring
 
 from transforms import lookup, topk
 from transforms.storage import Data
-
-if TYPE_CHECKING:  # bm25s and scipy take a tenth of a command's start, and most commands search nothing
-    import scipy.sparse
 
 WEIGHTS = pa.schema([("token", pa.list_(pa.int32())), ("weight", pa.list_(pa.float32()))])
 VOCABULARY = pa.schema([("token", pa.string()), ("documents", pa.int64())])
@@ -28,8 +27,6 @@ _PAIRS = 1 << 15
 
 def tokenise(texts: Sequence[str], stopwords: str | None) -> list[list[str]]:
     """Tokens of each text: bm25s's lower-cased words of two letters and more, without stop words."""
-    import bm25s
-
     return bm25s.tokenize(list(texts), stopwords=stopwords or [], return_ids=False, show_progress=False)
 
 
@@ -64,8 +61,6 @@ def weigh(
     Returns:
       n rows of ``WEIGHTS``, tokens ascending.  A document's score is the sum over the query's tokens.
     """
-    from bm25s import scoring
-
     numbers = [[vocabulary[word] for word in words] for words in tokens]
     idf = np.zeros(len(frequencies), np.float32)
     used = np.unique(np.fromiter((n for row in numbers for n in row), np.int64))
@@ -161,8 +156,6 @@ class LexicalRetriever:
 
     def _counts(self, queries: np.ndarray) -> scipy.sparse.csr_matrix:
         """(q, v) how often each token of the vocabulary occurs in each query."""
-        import scipy.sparse
-
         texts = lookup.rows(self.data, "queries", ("text",)).take(queries)["text"].to_pylist()
         vocabulary = self._vocabulary
         tokens = [[vocabulary[w] for w in words if w in vocabulary] for words in tokenise(texts, self.stopwords)]
@@ -193,8 +186,6 @@ class LexicalRetriever:
 
 def _sparse(table: pa.Table, vocabulary: int) -> scipy.sparse.csr_matrix:
     """(n, v) float64 matrix of rows of ``WEIGHTS``."""
-    import scipy.sparse
-
     tokens, weights = (table[name].combine_chunks() for name in WEIGHTS.names)
     if isinstance(tokens, pa.ChunkedArray):
         tokens, weights = (pa.concat_arrays(c.chunks) for c in (tokens, weights))
