@@ -63,7 +63,7 @@ def same(read, expected):
     return all(np.array_equal(read[name], value) for name, value in given.items())
 
 
-@pytest.mark.parametrize("max_length", [6, 7, 16])
+@pytest.mark.parametrize("max_length", [5, 6, 7, 16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_of_pairs_is_what_the_cross_encoder_makes_of_it(folder, kind, max_length):
     KINDS[kind](folder)

@@ -318,6 +318,14 @@ def test_a_corpus_no_larger_than_the_draw_is_drawn_whole(corpus, count):
         assert len(found) == min(corpus, count) == sum(r >= 0 for r in row)
 
 
+def test_of_documents_with_the_same_text_only_the_first_is_drawn(tmp_path):
+    data = Data(str(tmp_path))
+    for shard, texts in zip(shard_names(2), (["a", "b", "b"], ["c", "c", "d"]), strict=True):
+        data.write("documents", shard, pa.table({"text_hash": text.hashes(texts)}))
+    drawn = drawing.draw(np.arange(50, dtype=np.uint64), 4, drawing.cells_of(data), 1)
+    assert {tuple(sorted(row)) for row in drawn.tolist()} == {(0, 1, 3, 5)}
+
+
 def test_nothing_is_drawn_where_nothing_is_asked_for():
     assert drawn_of(0, 10, queries=3).shape == (3, 0)
     assert drawn_of(2, 10, queries=0).shape == (0, 2)

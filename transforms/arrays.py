@@ -95,9 +95,16 @@ def ragged(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     [[0, 1, 1], [2, 0, 1]]
     """
     sizes = np.diff(offsets)[rows]
-    position = np.repeat(np.arange(len(rows)), sizes)
-    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return position, offsets[rows][position] + within
+    return np.repeat(np.arange(len(rows)), sizes), runs(offsets[rows], sizes)
+
+
+def runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(sum of lengths,) the numbers from each start on, as many as its length, one after the other.
+
+    >>> runs(np.array([7, 2]), np.array([2, 3])).tolist()
+    [7, 8, 2, 3, 4]
+    """
+    return np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
 
 
 def numbered(groups: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transforms import progress
+from transforms import arrays, progress
 
 _TOKENISED = 256  # texts at once: what a tokenizer returns is two hundred bytes a token
 _COMPARED = 8  # inputs of each call, from the shortest to the longest
@@ -65,7 +65,7 @@ class Texts:
     def features(self, batch: np.ndarray) -> Features:
         """What a model reads of some of the texts: (b, longest) int64 each."""
         lengths = self.lengths[batch]
-        ids = self._tokens.ids[_gathered(self._tokens.offsets[batch], lengths)]
+        ids = self._tokens.ids[arrays.runs(self._tokens.offsets[batch], lengths)]
         return _padded(self._tokenizer, lengths, ids, np.zeros_like(ids))
 
 
@@ -98,7 +98,7 @@ class Pairs:
         starts = np.stack(
             [0 * one, self._starts[0][batch], before * one, self._starts[1][batch], (before + between) * one], axis=1
         )
-        ids = self._pool[_gathered(starts.reshape(-1), lengths.reshape(-1))]
+        ids = self._pool[arrays.runs(starts.reshape(-1), lengths.reshape(-1))]
         types = np.repeat(np.tile(self._types, len(batch)), lengths.reshape(-1))
         return _padded(self._tokenizer, self.lengths[batch], ids, types)
 
@@ -128,12 +128,6 @@ def _around(tokenizer: Any) -> tuple[np.ndarray, tuple[int, int, int], np.ndarra
             return np.array(around, np.int32), (at, then - ends[0], len(whole) - ends[1]), np.array(of_parts, np.int64)
     special = tokenizer.num_special_tokens_to_add(pair=True)  # a template of its own: right in number only
     return np.zeros(special, np.int32), (special, 0, 0), np.zeros(5, np.int64)
-
-
-def _gathered(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Numbers from each start on, as many as its length, one after the other."""
-    ends = np.cumsum(lengths)
-    return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
 def _padded(tokenizer: Any, lengths: np.ndarray, ids: np.ndarray, types: np.ndarray) -> Features:
@@ -170,6 +164,16 @@ def batches(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
         size = max(1, tokens // max(1, int(lengths[order[start]])))
         yield order[start : start + size]
         start += size
+
+
+def filled(
+    result: np.ndarray, inputs: Sequence[Any], lengths: np.ndarray, tokens: int, call: Callable[[list[Any]], Any]
+) -> np.ndarray:
+    """``result``, (n, ...), with what ``call`` returns for each batch of the n inputs."""
+    for batch in batches(lengths, tokens):
+        result[batch] = call([inputs[i] for i in batch])
+        progress.advance(len(batch))
+    return result
 
 
 def budget(model: Any, tokens: int | None, otherwise: int) -> int:

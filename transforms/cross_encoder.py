@@ -62,13 +62,11 @@ class CrossEncoder:
         found = batching.outputs(self.model, pairs, read, tokens, self._scores)
         if found is not None:
             return found
-        scores = np.empty(len(pairs), np.float32)
-        for batch in batching.batches(read.lengths, tokens):
-            scores[batch] = self.model.predict(
-                [pairs[i] for i in batch], batch_size=len(batch), show_progress_bar=False
-            )
-            progress.advance(len(batch))
-        return scores
+
+        def predict(some: list[tuple[str, str]]) -> Any:
+            return self.model.predict(some, batch_size=len(some), show_progress_bar=False)
+
+        return batching.filled(np.empty(len(pairs), np.float32), pairs, read.lengths, tokens, predict)
 
     def _scores(self, found: Mapping[str, Any]) -> Any:
         return self.model.activation_fn(found["scores"].float()).reshape(-1)

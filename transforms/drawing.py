@@ -83,10 +83,10 @@ def _first_drawn(query_words: np.ndarray, count: int, tries: int, cells: Cells, 
     cell = _cell(words, len(cells))
     at = cells.offsets[cell] + (words & np.uint64(cells.slots - 1)).astype(np.int64)
     query, turn = np.nonzero(at < cells.offsets[cell + 1])
-    row = cells.rows[at[query, turn]]
-    first = np.sort(np.unique(query * (cells.rows.max() + 1) + row, return_index=True)[1])
+    drawn = at[query, turn]
+    first = np.sort(np.unique(query * len(cells.rows) + drawn, return_index=True)[1])
     place = arrays.rank_within(query[first], [turn[first]])
     result = np.full((len(query_words), count), -1, np.int64)
     keep = place < count
-    result[query[first][keep], place[keep]] = row[first][keep]
+    result[query[first][keep], place[keep]] = cells.rows[drawn[first][keep]]
     return result

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transforms import batching, disk, progress, trust
+from transforms import batching, disk, trust
 
 Backend = Literal["torch", "onnx", "openvino"]
 
@@ -158,13 +158,12 @@ class Encoder:
             if found is not None:
                 return found
             lengths = read.lengths
+
+        def encode(some: list[str]) -> Any:
+            return self.model.encode(some, prompt=prompt, batch_size=len(some), show_progress_bar=False)
+
         vectors = np.empty((len(texts), self.dimensions), np.float32)
-        for batch in batching.batches(lengths, tokens):
-            vectors[batch] = self.model.encode(
-                [texts[i] for i in batch], prompt=prompt, batch_size=len(batch), show_progress_bar=False
-            )
-            progress.advance(len(batch))
-        return vectors
+        return batching.filled(vectors, texts, lengths, tokens, encode)
 
     def _vectors(self, found: Mapping[str, Any]) -> Any:
         return found["sentence_embedding"][:, : self.dimensions]
