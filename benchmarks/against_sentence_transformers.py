@@ -1,10 +1,12 @@
 """Gangue beside ``sentence_transformers.util.mine_hard_negatives``: the same negatives, at what cost?
 
 Usage: python -m benchmarks.against_sentence_transformers --data FOLDER [--split train] [--repeats 3]
+       python -m benchmarks.against_sentence_transformers --documents 1000000
 
 Each side runs in processes of its own, in turns, and reads the texts, embeds them, mines and writes. Both
 keep their vectors on disk. Every difference between the negatives is explained by name; the program fails
-where one is not.
+where one is not. With ``--documents`` the corpus is a made-up one of that size (``benchmarks.growth``) under a static
+model, so that a machine without a GPU can embed it. Beside both sides: the memory of the bare libraries and model.
 """
 
 from __future__ import annotations
@@ -22,26 +24,25 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks import beir, sides
+from benchmarks import beir, growth, sides
 from benchmarks.differences import Ours, Tally, compare
+from transforms.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 TIMED = "perc"
+QUERIES = 500  # of a made-up corpus
 EMBEDDING = ("imports", "embed")  # seconds of both sides that no miner can save
 
 
-def measure(
-    folder: pathlib.Path, split: str, repeats: int, faiss: bool, scratch: pathlib.Path
-) -> dict[str, list[dict[str, Any]]]:
+def measure(job: sides.Job, repeats: int, scratch: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
     """Run both sides in turns; the first turn leaves what each mode mined in ``scratch/SIDE-0``."""
-    depth = sides.CANDIDATES + beir.read(folder, split).most_positives
-    runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+    runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": [], "bare": []}
     for turn in range(repeats):
-        for side in ("ours", "theirs") if turn % 2 == 0 else ("theirs", "ours"):
+        for side in ("ours", "theirs", "bare") if turn % 2 == 0 else ("bare", "theirs", "ours"):
             output = scratch / f"{side}-{turn}"
             output.mkdir()
             modes = [TIMED, *(mode for mode in sides.FILTERS if mode != TIMED)] if turn == 0 else [TIMED]
-            runs[side].append(_run(sides.Job(side, str(folder), split, modes, depth, str(output), 0.0, faiss)))
+            runs[side].append(_run(dataclasses.replace(job, side=side, modes=modes, output=str(output))))
     return runs
 
 
@@ -60,7 +61,7 @@ def _run(job: sides.Job) -> dict[str, Any]:
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians of one side's runs."""
     names = runs[0]["seconds"]
-    median = {name: statistics.median(run["seconds"][name] for run in runs) for name in names}
+    median = {"embed": 0.0} | {name: statistics.median(run["seconds"][name] for run in runs) for name in names}
     walls = [sum(run["seconds"].values()) for run in runs]
     rest = [sum(s for name, s in run["seconds"].items() if name not in EMBEDDING) for run in runs]
     return {
@@ -76,9 +77,8 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def differences(folder: pathlib.Path, split: str, mode: str, scratch: pathlib.Path) -> Tally:
+def differences(corpus: beir.Corpus, mode: str, scratch: pathlib.Path) -> Tally:
     """Compare what the two sides mined in one mode, text by text."""
-    corpus = beir.read(folder, split)
     mined = ours_by_query(corpus, mode, scratch / "ours-0")
     found = theirs_by_pair(mode, scratch / "theirs-0")
     tally = Tally()
@@ -99,7 +99,7 @@ def ours_by_query(corpus: beir.Corpus, mode: str, output: pathlib.Path) -> dict[
         texts = verdicts[corpus.queries[row["query_id"]]]
         texts.setdefault(corpus.documents[row["document_id"]], row["verdict"])
     weakest: dict[str, float] = {}  # by id of the query
-    for row in pq.read_table(output / "data/pairs").to_pylist():
+    for row in Data(str(output / "data")).read_all("pairs", ["query_id", "positive", "score_dense"]).to_pylist():
         if row["positive"]:
             weakest[row["query_id"]] = min(weakest.get(row["query_id"], 2.0), row["score_dense"])
     levels: dict[str, list[float]] = collections.defaultdict(list)
@@ -137,20 +137,30 @@ def theirs_by_pair(mode: str, output: pathlib.Path) -> dict[tuple[str, str], dic
 def main() -> int:
     """Measure, compare, print; 1 where a difference stays unexplained."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against_sentence_transformers", description=__doc__)
-    parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
+    corpora = parser.add_mutually_exclusive_group(required=True)
+    corpora.add_argument("--data", type=pathlib.Path, help="BEIR folder")
+    corpora.add_argument("--documents", type=int, help="make up a corpus of this size, under a static model")
     parser.add_argument("--split", default="train")
     parser.add_argument("--repeats", type=int, default=1, help="turns of both sides; medians are reported")
     parser.add_argument("--faiss", action="store_true", help="sentence-transformers searches with FAISS")
     parser.add_argument("--output", help="NAME: also write benchmarks/results/against_sentence_transformers_NAME.json")
     asked = parser.parse_args()
-    corpus = beir.read(asked.data, asked.split)
     with tempfile.TemporaryDirectory() as folder:
         scratch = pathlib.Path(folder)
-        runs = measure(asked.data, asked.split, asked.repeats, asked.faiss, scratch)
-        tallies = {mode: differences(asked.data, asked.split, mode, scratch) for mode in sides.FILTERS}
+        source = asked.data or scratch / f"{asked.documents}_made_up"
+        if asked.documents:
+            growth.write(source, asked.documents, QUERIES)
+            growth.write_model(scratch / "model")
+        corpus = beir.read(source, asked.split)
+        depth = sides.CANDIDATES + corpus.most_positives
+        job = sides.Job("", str(source), asked.split, [], depth, "", 0.0, asked.faiss)
+        if asked.documents:
+            job = dataclasses.replace(job, model=str(scratch / "model"), max_length=None)
+        runs = measure(job, asked.repeats, scratch)
+        tallies = {mode: differences(corpus, mode, scratch) for mode in sides.FILTERS}
     ours, theirs = summary(runs["ours"]), summary(runs["theirs"])
     report = {
-        "data": asked.data.name,
+        "data": source.name,
         "split": asked.split,
         "texts": {
             "documents": len(corpus.documents),
@@ -166,6 +176,7 @@ def main() -> int:
         "faiss": asked.faiss,
         "ours": ours,
         "theirs": theirs,
+        "bare_peak_mib": summary(runs["bare"])["peak_mib"],
         "ours_over_theirs": {
             name: round(ours[name] / theirs[name], 3)
             for name in ("wall_s", "best_wall_s", "cpu_s", "embedding_s", "rest_s", "peak_mib")

@@ -49,11 +49,12 @@ class Job:
     """What a side is asked to do.
 
     Attributes:
-      side: ``ours`` or ``theirs``.   folder, split: a BEIR folder.   modes: the first is timed.
+      side: ``ours``, ``theirs`` or ``bare``.   folder, split: a BEIR folder.   modes: the first is timed.
       depth: candidates of a query, its positives included.
       output: folder for everything that the side writes.
       started: ``time.monotonic()`` of the process's start.
       faiss: whether sentence-transformers searches with FAISS.
+      model, max_length: what both embed with; None: texts of any length.
     """
 
     side: str
@@ -64,6 +65,8 @@ class Job:
     output: str
     started: float
     faiss: bool = False
+    model: str = MODEL
+    max_length: int | None = MAX_LENGTH
 
 
 def ours(job: Job) -> dict[str, Any]:
@@ -79,15 +82,15 @@ def ours(job: Job) -> dict[str, Any]:
             {
                 "source": {"kind": "beir", "path": job.folder, "splits": [job.split]},
                 "ingest": {"near_duplicate": None},
-                "encoders": {"minilm": {"model": MODEL, "max_length": MAX_LENGTH}},
-                "retrievers": {"dense": {"kind": "dense", "encoder": "minilm", "depth": job.depth}},
+                "encoders": {"encoder": {"model": job.model, "max_length": job.max_length}},
+                "retrievers": {"dense": {"kind": "dense", "encoder": "encoder", "depth": job.depth}},
                 "filter": FILTERS[mode],
                 "sample": {"kind": "top", "score": "dense", "negatives": NEGATIVES},
             }
         )
         stages: dict[str, Callable[[], object]] = {
             "ingest": functools.partial(ingest.run, data, p),
-            "embed": functools.partial(embed.run, data, p, "minilm"),
+            "embed": functools.partial(embed.run, data, p, "encoder"),
             "quota": functools.partial(quota.run, data, p),
             "retrieve": functools.partial(retrieve.run, data, p, "dense"),
             "pool": functools.partial(pool.run, data, p),
@@ -120,8 +123,9 @@ def theirs(job: Job) -> dict[str, Any]:
         "positive": [corpus.documents[document] for _, document in corpus.pairs],
     }
     seconds.lap("read")
-    model = SentenceTransformer(encoder.locate(MODEL))
-    model.max_seq_length = MAX_LENGTH
+    model = SentenceTransformer(encoder.locate(job.model))
+    if job.max_length is not None:
+        model.max_seq_length = job.max_length
     seconds.lap("embed")
     for method in ("encode_document", "encode_query"):
         setattr(model, method, seconds.timed("embed", getattr(model, method)))
@@ -146,6 +150,18 @@ def theirs(job: Job) -> dict[str, Any]:
         seconds.lap("mine")
         report = report or _measured(seconds)
     return report
+
+
+def bare(job: Job) -> dict[str, Any]:
+    """Load the libraries and the model and embed one word: what no side can go below."""
+    from sentence_transformers import SentenceTransformer
+
+    from transforms import encoder
+
+    seconds = Stopwatch(job.started)
+    SentenceTransformer(encoder.locate(job.model)).encode(["word"])
+    seconds.lap("imports")
+    return _measured(seconds)
 
 
 class Stopwatch:
@@ -193,5 +209,5 @@ def _save(job: Job, mode: str, triplets: pa.Table, verdicts: pa.Table | None = N
 
 if __name__ == "__main__":
     asked = Job(**json.loads(pathlib.Path(sys.argv[1]).read_text()))
-    measured = {"ours": ours, "theirs": theirs}[asked.side](asked)
+    measured = {"ours": ours, "theirs": theirs, "bare": bare}[asked.side](asked)
     pathlib.Path(asked.output, "report.json").write_text(json.dumps(measured))

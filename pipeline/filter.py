@@ -35,15 +35,14 @@ def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Judge the candidates of one shard."""
     loaded = judging.load(data, p, shard, compared=False)
     verdicts = rules.judge(loaded.candidates, p.filter.rules, loaded.queries)
-    names = pa.array([*verdicts.names, KEPT])
     place = np.where(verdicts.verdict < 0, len(verdicts.names), verdicts.verdict)
     positive = pa.array(verdicts.positive, mask=verdicts.positive < 0)
     table = pa.table(
         [
-            loaded.pairs["query_id"].take(pa.array(verdicts.pair)),
+            arrays.named(loaded.candidates.query[verdicts.pair], loaded.block.query_ids),
             loaded.block.positives["document_id"].take(positive),
             loaded.pairs["document_id"].take(pa.array(verdicts.pair)),
-            names.take(pa.array(place)),
+            arrays.named(place, pa.array([*verdicts.names, KEPT])),
             pa.array(verdicts.fired),
         ],
         schema=schema.VERDICTS,

@@ -87,7 +87,7 @@ def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compa
     """
     block, _ = retrievers.query_block(data, shard)
     pairs = data.read("pairs", shard)
-    _, query = arrays.codes(block.query_ids, pairs["query_id"])
+    query = block.numbers(pairs["query_id"])
     scores = {name: arrays.floats(pairs, f"score_{name}") for name in p.retrievers}
     for name in p.scorers:
         scores[name] = _joined(pairs, data.read(f"scores/{name}", shard))
@@ -188,9 +188,10 @@ def _shard(
 ) -> Shard:
     rows = pairs["document_row"].to_numpy()
     width = np.int64(rows.max(initial=0) + 1)
-    keys = query * width + rows
-    order = np.argsort(keys, kind="stable")
-    place = order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]
+    labelled = np.flatnonzero(kinds["positive"])
+    keys = query[labelled] * width + rows[labelled]
+    order = np.argsort(keys)
+    place = labelled[order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]]
     clusters = {name: lookup.clusters(data, name)[rows].astype(np.int64) for name in clustered(p)}
     return Shard(
         name,

@@ -130,11 +130,11 @@ def judge_shard(shard: str, data: Data, p: params.Params) -> Counts:
     learned = describing.model(data, staged("relevance"))
     probability = describing.false_probability(data, p, loaded, learned)
     table = pa.table(
-        [loaded.pairs["query_id"], loaded.pairs["document_id"], pooling.null_floats(probability)],
+        [loaded.pairs["query_id"], loaded.pairs["document_id"], pooling.null_where_nan(probability)],
         schema=schema.RELEVANCE,
     )
     output = staged("relevance")
-    data.write(output, shard, table)
+    data.write(output, shard, table, read_once=True)
     judged = int(np.isfinite(probability).sum())
     return Counts(
         {"in": len(table), "out:judged": judged, "out:not_judged": len(table) - judged, f"rows:{output}": len(table)}

@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import commandline, params, retrievers, runner
 from pipeline.searching import search
@@ -36,25 +37,25 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Pool the queries of one shard."""
     block, query_rows = retrievers.query_block(data, shard)
     found = {name: data.read(f"candidates/{name}", shard, _FOUND) for name in p.retrievers}
-    width = np.int64(len(lookup.representatives(data)))
-    keys = {name: block.keys(table, width) for name, table in found.items()}
-    drawn = _draw(data, p, block, width)
-    positive_keys = block.positive_query * width + block.positive_row
-    near = _next_cluster(data, p, block, query_rows, width)
-    by_row, (_, drawn_at, near_at, *found_at) = arrays.places(positive_keys, drawn, near, *keys.values())
-    query, document = np.divmod(by_row, width)
-    involved = relations.involved(data, block, document)
+    parts = [
+        (block.positive_query, block.positive_row),
+        _draw(data, p, block),
+        _next_cluster(data, p, block, query_rows),
+        *((block.numbers(table["query_id"]), table["document_row"].to_numpy()) for table in found.values()),
+    ]
+    involved = relations.involved(data, block, np.concatenate([document for _, document in parts]))
     ids = involved.documents["document_id"]
-    tie = arrays.ascending(ids)[involved.at]
-    by_id = np.argsort(query * len(ids) + tie)
-    query, document, tie = (of[by_id] for of in (query, document, tie))
-    involved = dataclasses.replace(involved, at=involved.at[by_id])
+    by_id = pc.sort_indices(ids).to_numpy()
+    key = np.concatenate([query for query, _ in parts]) * len(ids) + arrays.inverse(by_id)[involved.at]
+    sizes = [len(query) for query, _ in parts]
+    pairs, (_, drawn_at, near_at, *found_at) = arrays.places(*np.split(key, np.cumsum(sizes[:-1])))
+    query, tie = np.divmod(pairs, len(ids))
+    involved = dataclasses.replace(involved, at=by_id[tie])
+    document = involved.rows[involved.at]
 
-    moved = np.empty(len(by_row), np.int64)
-    moved[by_id] = np.arange(len(by_row))
     ranks, scores = (
         {
-            name: pooling.scatter(len(by_row), moved[at], table[column].to_numpy())
+            name: pooling.scatter(len(pairs), at, table[column].to_numpy())
             for (name, table), at in zip(found.items(), found_at, strict=True)
         }
         for column in ("rank", "score")
@@ -66,19 +67,19 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     kinds = relations.annotate(block, involved, query, pooling.best_rank(ranks), tie)
     table = pa.table(
         [
-            block.query_ids.take(pa.array(query)),
+            arrays.named(query, block.query_ids),
             ids.take(pa.array(involved.at)),
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
-            *(pa.array(np.bincount(moved[at], minlength=len(by_row)) > 0) for at in (drawn_at, near_at)),
-            *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
-            *(pooling.null_floats(score) for score in scores.values()),
+            *(pa.array(np.isin(np.arange(len(pairs)), at)) for at in (drawn_at, near_at)),
+            *(pooling.null_where_nan(rank, pa.int32()) for rank in ranks.values()),
+            *(pooling.null_where_nan(score) for score in scores.values()),
         ],
         schema=schema.pairs(p.retrievers),
     )
     output = staged("pairs")
     data.write(output, shard, table, read_once=True)
-    rows_in = len(block.positives) + len(drawn) + len(near) + sum(map(len, found.values()))
+    rows_in = len(key)
     return Counts(
         {
             "in": rows_in,
@@ -90,30 +91,32 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     )
 
 
-def _draw(data: Data, p: params.Params, block: relations.QueryBlock, width: np.int64) -> np.ndarray:
+def _draw(data: Data, p: params.Params, block: relations.QueryBlock) -> tuple[np.ndarray, np.ndarray]:
+    """Queries and documents of the random pairs, without positives."""
     words = randomness.id_words(block.query_ids)
     drawn = drawing.draw(words, p.pool.random, drawing.cells_of(data), p.pool.seed)
-    key = np.arange(len(words))[:, None] * width + drawn
-    return np.setdiff1d(key[drawn >= 0], block.positive_query * width + block.positive_row)
+    query, turn = np.nonzero(drawn >= 0)
+    return block.unlabelled(query, drawn[query, turn])
 
 
 def _next_cluster(
-    data: Data, p: params.Params, block: relations.QueryBlock, query_rows: np.ndarray, width: np.int64
-) -> np.ndarray:
-    """Keys of the documents nearest to each query in its second nearest cluster, without its positives."""
+    data: Data, p: params.Params, block: relations.QueryBlock, query_rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each query and the documents nearest to it in its second nearest cluster, without its positives."""
     settings = p.pool.next_cluster
-    if settings is None:
-        return np.empty(0, np.int64)
-    name = settings.encoder
-    centroids = arrays.matrix(data.read_all(f"clusters/{name}/centroids"))
-    second = clustering.second_nearest(lookup.vectors(data, f"vectors/{name}/queries").gather(query_rows), centroids)
-    retriever, clusters = DenseRetriever(data, name), lookup.clusters(data, name)
-    found = [np.empty(0, np.int64)]
-    for cluster in np.unique(second[second >= 0]):
-        asking = np.flatnonzero(second == cluster)
-        hits = search(data, retriever, query_rows, asking, settings.documents, clusters == cluster)
-        found.append(hits.query * width + hits.document)
-    return np.setdiff1d(np.concatenate(found), block.positive_query * width + block.positive_row)
+    query, document = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    if settings is not None:
+        name = settings.encoder
+        centroids = arrays.matrix(data.read_all(f"clusters/{name}/centroids"))
+        vectors = lookup.vectors(data, f"vectors/{name}/queries").gather(query_rows)
+        second = clustering.second_nearest(vectors, centroids)
+        retriever, clusters = DenseRetriever(data, name), lookup.clusters(data, name)
+        for cluster in np.unique(second[second >= 0]):
+            asking = np.flatnonzero(second == cluster)
+            hits = search(data, retriever, query_rows, asking, settings.documents, clusters == cluster)
+            query.append(hits.query)
+            document.append(hits.document)
+    return block.unlabelled(np.concatenate(query), np.concatenate(document))
 
 
 if __name__ == "__main__":

@@ -67,29 +67,32 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
     shards = groups(data, p.beam.workers)[first]
     block, rows = retrievers.query_block(data, *shards)
     found = find(data, p, name, block, rows)
-    table = pa.table(
-        [
-            block.query_ids.take(pa.array(found.query)),
-            lookup.rows(data, "documents", ("document_id",)).take(found.document)["document_id"],
-            pa.array(arrays.rank_within(found.query, [np.arange(len(found.query))]) + 1, pa.int32()),
-            pa.array(found.score, pa.float32()),
-            pa.array(found.document),
-        ],
-        schema=schema.CANDIDATES,
-    )
+    ids = lookup.rows(data, "documents", ("document_id",)).take(found.document)["document_id"]
+    rank = arrays.rank_within(found.query, [np.arange(len(found.query))]) + 1
     output = staged(f"candidates/{name}")
-    first_query = np.cumsum([0, *(len(lookup.query_rows(data).of(shard)) for shard in shards)])
-    first_row = np.searchsorted(found.query, first_query)
-    for shard, (start, stop) in zip(shards, itertools.pairwise(first_row), strict=True):
-        data.write(output, shard, table.slice(start, stop - start), read_once=True)
+    queries = np.cumsum([0, *(len(lookup.query_rows(data).of(shard)) for shard in shards)])
+    ends = itertools.pairwise(zip(queries, np.searchsorted(found.query, queries), strict=True))
+    for shard, ((first_query, start), (next_query, stop)) in zip(shards, ends, strict=True):
+        here = slice(start, stop)
+        table = pa.table(
+            [
+                arrays.named(found.query[here] - first_query, block.query_ids[first_query:next_query]),
+                ids[here],
+                pa.array(rank[here], pa.int32()),
+                pa.array(found.score[here], pa.float32()),
+                pa.array(found.document[here]),
+            ],
+            schema=schema.CANDIDATES,
+        )
+        data.write(output, shard, table, read_once=True)
     searched = len(arrays.distinct(found.query))
     return Counts(
         {
             "in": len(rows),
             "out:searched": searched,
             "out:found_nothing": len(rows) - searched,
-            "candidates": len(table),
-            f"rows:{output}": len(table),
+            "candidates": len(ids),
+            f"rows:{output}": len(ids),
         }
     )
 
@@ -128,7 +131,8 @@ def measure_recall(_: str, data: Data, p: params.Params, name: str) -> Counts:
         columns = ["query_id", "document_row"]
         found = pa.concat_tables(data.read(staged(f"candidates/{name}"), shard, columns) for shard in shards)
         width = np.int64(len(lookup.representatives(data)))
-        hit = np.isin(exact.query * width + exact.document, block.keys(found, width))
+        keys = block.numbers(found["query_id"]) * width + found["document_row"].to_numpy()
+        hit = np.isin(exact.query * width + exact.document, keys)
         wanted, got = (np.bincount(query, minlength=len(rows))[some] for query in (exact.query, exact.query[hit]))
         measured = pa.table([block.query_ids.take(pa.array(some)), wanted, got], schema=RECALL)
     recall = staged(f"indexes/{name}/recall")

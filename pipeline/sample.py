@@ -10,10 +10,8 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import commandline, judging, params, propensity, retrievers, reusing, runner, weighing
-from pipeline.filter import KEPT
 from transforms import arrays, pooling, reuse, rules, schema, selection
 from transforms.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
@@ -127,15 +125,15 @@ def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
 
 def read_verdicts(data: Data, shard: str, loaded: judging.Shard, p: params.Params) -> rules.Verdicts:
     """The verdicts of a shard as arrays again."""
-    table = data.read("verdicts", shard)
+    table = data.read("verdicts", shard, ["query_id", "positive_id", "document_id", "fired"])
     names = rules.rule_names(p.filter.rules)
     pairs = loaded.pairs
-    verdict = pc.index_in(table["verdict"], pa.array([*names, KEPT])).to_numpy().astype(np.int64)
-    verdict[verdict == len(names)] = -1
+    fired = table["fired"].to_numpy()
+    verdict = rules.first_bit(fired)
     for_all = table["positive_id"].null_count == len(table)
     if for_all and all(pairs[name].equals(table[name]) for name in ("query_id", "document_id")):
         every = np.arange(len(pairs))
-        return rules.Verdicts(names, every, np.full(len(pairs), -1), verdict, table["fired"].to_numpy())
+        return rules.Verdicts(names, every, np.full(len(pairs), -1), verdict, fired)
     query, of_query = arrays.codes(pairs["query_id"], table["query_id"])
     document, of_document = arrays.codes(pairs["document_id"], table["document_id"])
     width = np.int64(len(pairs) + len(table) + 1)
@@ -152,7 +150,7 @@ def read_verdicts(data: Data, shard: str, loaded: judging.Shard, p: params.Param
         sort = np.argsort(known)
         wanted = loaded.candidates.query[pair[own]] * wide + other
         positive[own] = sort[np.searchsorted(known[sort], wanted)]
-    return rules.Verdicts(names, pair, positive, verdict, table["fired"].to_numpy())
+    return rules.Verdicts(names, pair, positive, verdict, fired)
 
 
 def _negatives(loaded: judging.Shard, chosen: selection.Chosen, weights: np.ndarray, p: params.Params) -> pa.Table:
@@ -167,9 +165,9 @@ def _negatives(loaded: judging.Shard, chosen: selection.Chosen, weights: np.ndar
             pa.array(chosen.kind, pa.string()),
             pa.array(weights, pa.float32()),
             *(loaded.pairs[f"rank_{name}"].take(pa.array(pair)) for name in p.retrievers),
-            *(pooling.null_floats(candidates.scores[name][pair]) for name in names),
-            *(pooling.null_floats(candidates.positive_scores[name][positive]) for name in names),
-            *([pooling.null_floats(candidates.scores[rules.P_FALSE][pair])] if p.filter.asks_to_learn else []),
+            *(pooling.null_where_nan(candidates.scores[name][pair]) for name in names),
+            *(pooling.null_where_nan(candidates.positive_scores[name][positive]) for name in names),
+            *([pooling.null_where_nan(candidates.scores[rules.P_FALSE][pair])] if p.filter.asks_to_learn else []),
             positives["document_row"].take(pa.array(positive)),
             loaded.pairs["document_row"].take(pa.array(pair)),
         ],

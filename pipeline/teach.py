@@ -92,7 +92,7 @@ def _examples(data: Data, settings: params.Teach, fold: int) -> tuple[list[str],
     for shard in data.shards("queries"):
         queries = data.read("queries", shard, ["query_id", "text", "near_group"])
         pairs = data.read("pairs", shard, ["query_id", "document_id", "document_row", *schema.RELATIONS])
-        _, of_pair = arrays.codes(queries["query_id"], pairs["query_id"])
+        of_pair = arrays.place_among(pairs["query_id"], queries["query_id"])
         others = cross_encoder.fold_of(queries["near_group"].to_pylist()) != fold
         kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
         positive = kinds["positive"]

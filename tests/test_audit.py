@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -155,8 +156,13 @@ def alter(data, dataset, change):
     """Replace a shard by what ``change`` makes of its rows."""
     table = data.read(dataset, SHARD)
     rows = change(table.to_pylist())
-    altered = pa.Table.from_pylist(rows, table.schema)
-    data.write(dataset, SHARD, altered)
+    replace(data, dataset, pa.Table.from_pylist(rows, table.schema))
+
+
+def replace(data, dataset, table):
+    """Write a shard anew, in the format that it has."""
+    suffix = pathlib.Path(data.files(dataset)[0]).suffix
+    data.write(dataset, SHARD, table, suffix=suffix)
 
 
 def put(row, **values):
@@ -427,7 +433,7 @@ def test_a_verdict_that_is_not_the_first_is_named(data):
 
 def test_verdicts_of_other_rules_are_noticed(data):
     table = data.read("verdicts", SHARD)
-    data.write("verdicts", SHARD, table.replace_schema_metadata({filtering.RULES: '["abs"]'}))
+    replace(data, "verdicts", table.replace_schema_metadata({filtering.RULES: '["abs"]'}))
     with pytest.raises(ValueError, match=r"verdicts: rules must be positive, .*denoise, unscored, got \['abs'\]"):
         check(data)
 

@@ -43,20 +43,58 @@ def floats(table: pa.Table, column: str) -> np.ndarray:
     return np.asarray(table[column].to_numpy(), np.float32)
 
 
+def named(places: np.ndarray, names: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
+    """(n,) the name at each place, as a column that holds every name once.
+
+    >>> named(np.array([1, 1, 0]), pa.array(["a", "b"])).to_pylist()
+    ['b', 'b', 'a']
+    """
+    once = pa.concat_arrays(names.chunks) if isinstance(names, pa.ChunkedArray) else names
+    return pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), once)
+
+
+def place_among(column: pa.ChunkedArray | pa.Array, names: pa.ChunkedArray) -> np.ndarray:
+    """(n,) int64 place of each value among the different names.
+
+    >>> place_among(named(np.array([1, 1, 0]), pa.array(["a", "b"])), pa.chunked_array([["b", "a"]])).tolist()
+    [0, 0, 1]
+    """
+    values, places = _once(column)
+    return pc.index_in(values, names.combine_chunks()).to_numpy(zero_copy_only=False).astype(np.int64)[places]
+
+
+def _once(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, np.ndarray | slice]:
+    """The values to look at, and where among them each row's is: of a column of ``named``, its names."""
+    array = column.unify_dictionaries().combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks)
+    if not pa.types.is_dictionary(array.type):
+        return array, slice(None)
+    return array.dictionary, array.indices.to_numpy(zero_copy_only=False)
+
+
 def codes(*columns: pa.ChunkedArray | pa.Array) -> list[np.ndarray]:
     """Each column as int64 codes of one common dictionary: equal values, equal codes.
 
     >>> [c.tolist() for c in codes(pa.array(["a", "b"]), pa.array(["b"]))]
     [[0, 1], [1]]
     """
-    chunks = [
-        chunk for column in columns for chunk in (column.chunks if isinstance(column, pa.ChunkedArray) else [column])
-    ]
-    joined = pa.chunked_array(chunks, columns[0].type).combine_chunks()
-    if isinstance(joined, pa.ChunkedArray):
-        joined = pa.concat_arrays(joined.chunks)
+    parts = [_once(column) for column in columns]
+    joined = pa.concat_arrays([values for values, _ in parts])
     flat = joined.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return np.split(flat, np.cumsum([len(column) for column in columns])[:-1])
+    split = np.split(flat, np.cumsum([len(values) for values, _ in parts])[:-1])
+    return [code[places] for code, (_, places) in zip(split, parts, strict=True)]
+
+
+def inverse(order: np.ndarray) -> np.ndarray:
+    """(n,) place of each row in an order of all n.
+
+    >>> inverse(np.array([2, 0, 1])).tolist()
+    [1, 2, 0]
+    """
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place
 
 
 def ascending(values: pa.ChunkedArray) -> np.ndarray:
@@ -65,9 +103,7 @@ def ascending(values: pa.ChunkedArray) -> np.ndarray:
     >>> ascending(pa.chunked_array([["b", "c", "a"]])).tolist()
     [1, 2, 0]
     """
-    place = np.empty(len(values), np.int64)
-    place[pc.sort_indices(values).to_numpy()] = np.arange(len(values))
-    return place
+    return inverse(pc.sort_indices(values).to_numpy())
 
 
 def places_among(columns: Sequence[pa.ChunkedArray], known: Sequence[pa.ChunkedArray]) -> list[np.ndarray]:

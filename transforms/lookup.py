@@ -92,6 +92,7 @@ class Vectors:
         self.offsets = np.concatenate([[0], np.cumsum([len(t) for t in self._tables])]).astype(np.int64)
         self.blocks = [arrays.matrix(table) for table in self._tables]
         self.present = np.concatenate([arrays.present(table) for table in self._tables])
+        self._complete = bool(self.present.all())
         self.dimensions = self.blocks[0].shape[1]
 
     def __len__(self) -> int:
@@ -101,17 +102,14 @@ class Vectors:
         """(n, d) float32 vectors of these rows; NaN where the row has none."""
         if not len(rows):
             return np.empty((0, self.dimensions), np.float32)
-        first, last = (int(np.searchsorted(self.offsets, row, side="right")) - 1 for row in (rows.min(), rows.max()))
-        if first == last:
-            result = self.blocks[first].take(rows - self.offsets[first], axis=0)
+        result = np.empty((len(rows), self.dimensions), np.float32)
+        if (rows[1:] >= rows[:-1]).all():
+            self.copy(rows, result)
         else:
-            result = np.empty((len(rows), self.dimensions), np.float32)
-            order = np.arange(len(rows)) if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
-            bounds = np.searchsorted(rows[order], self.offsets)
-            for number in np.flatnonzero(np.diff(bounds)):
-                here = order[bounds[number] : bounds[number + 1]]
-                result[here] = self.blocks[number].take(rows[here] - self.offsets[number], axis=0)
-        result[~self.present[rows]] = np.nan
+            order = np.argsort(rows, kind="stable")
+            result[order] = self.copy(rows[order], np.empty_like(result))
+        if not self._complete:
+            result[~self.present[rows]] = np.nan
         return result
 
     def copy(self, rows: np.ndarray, into: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ def best_rank(ranks: Mapping[str, np.ndarray]) -> np.ndarray:
     >>> best_rank({"a": np.array([3.0, np.nan]), "b": np.array([1.0, np.nan])}).tolist()
     [1, 1073741824]
     """
-    return np.min([np.nan_to_num(rank, nan=NO_RANK) for rank in ranks.values()], axis=0).astype(np.int64)
+    best = np.fmin.reduce(list(ranks.values()))
+    return np.where(np.isnan(best), NO_RANK, best).astype(np.int64)
 
 
 def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:
@@ -86,6 +87,10 @@ def highest_similarity(
     return np.where(np.isfinite(result), result, np.nan)
 
 
-def null_floats(values: np.ndarray) -> pa.Array:
-    """A float32 column, null where NaN."""
-    return arrays.nullable(values, ~np.isnan(values), pa.float32())
+def null_where_nan(values: np.ndarray, kind: pa.DataType = pa.float32()) -> pa.Array:  # noqa: B008
+    """A column of floats, or of the whole numbers that they are, null where NaN.
+
+    >>> null_where_nan(np.array([3.0, np.nan]), pa.int32()).to_pylist()
+    [3, None]
+    """
+    return pa.array(values, kind, from_pandas=True)

@@ -29,11 +29,7 @@ class QueryBlock:
 
     def numbers(self, ids: pa.ChunkedArray) -> np.ndarray:
         """(n,) int64 number of the query that each id is of."""
-        return pc.index_in(ids, self.query_ids.combine_chunks()).to_numpy().astype(np.int64)
-
-    def keys(self, table: pa.Table, width: np.int64) -> np.ndarray:
-        """(n,) one number for each (``query_id``, ``document_row``); ``width``: how many documents there are."""
-        return self.numbers(table["query_id"]) * width + table["document_row"].to_numpy()
+        return arrays.place_among(ids, self.query_ids)
 
     @property
     def positive_query(self) -> np.ndarray:
@@ -44,6 +40,12 @@ class QueryBlock:
     def positive_row(self) -> np.ndarray:
         """(p,) document row of each positive."""
         return self.positives["document_row"].to_numpy()
+
+    def unlabelled(self, query: np.ndarray, document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The pairs, (n,) query number and (n,) document row, that are no positives."""
+        width = np.int64(max(document.max(initial=0), self.positive_row.max(initial=0)) + 1)
+        known = arrays.among(query * width + document, self.positive_query * width + self.positive_row)
+        return query[~known], document[~known]
 
     def siblings(self) -> tuple[np.ndarray, np.ndarray]:
         """Positives of other queries that ask the same: (s,) query number, (s,) document row."""
@@ -64,12 +66,13 @@ class Involved:
     """The documents that decide what pairs are: theirs, every positive and every sibling's positive.
 
     Attributes:
-      documents: u rows, id, ``text_hash`` and ``near_group``, by ascending document row.
+      rows: (u,) document rows, ascending.   documents: their id, ``text_hash`` and ``near_group``.
       at: (n,) place of each pair's document among them.
       positive: (p,) place of each positive.
       sibling_query, sibling: (s,) query number and place of each sibling's positive.
     """
 
+    rows: np.ndarray
     documents: pa.Table
     at: np.ndarray
     positive: np.ndarray
@@ -82,7 +85,7 @@ def involved(data: Data, block: QueryBlock, document_row: np.ndarray) -> Involve
     sibling_query, sibling_row = block.siblings()
     rows, (at, positive, sibling) = arrays.places(document_row, block.positive_row, sibling_row)
     documents = lookup.rows(data, "documents", ("document_id", "text_hash", "near_group")).take(rows)
-    return Involved(documents, at, positive, sibling_query, sibling)
+    return Involved(rows, documents, at, positive, sibling_query, sibling)
 
 
 def annotate(
@@ -101,17 +104,20 @@ def annotate(
     groups = near_groups(documents["document_id"], documents["near_group"])
     positive_query = block.positive_query
     answers, asked = documents["text_hash"].take(pa.array(positive)), block.queries["text_hash"]
+    group = groups[pair]
     texts, own = arrays.places_among([documents["text_hash"], asked], [answers, asked])
     relations = {
         "positive": _among(query, pair, positive_query, positive),
         "same_text": _among(query, texts[pair], positive_query, texts[positive]),
-        "near_duplicate": _among(query, groups[pair], positive_query, groups[positive]),
+        "near_duplicate": _among(query, group, positive_query, groups[positive]),
         "own_text": texts[pair] == own[query],
-        "sibling_positive": _among(query, groups[pair], found.sibling_query, groups[found.sibling]),
+        "sibling_positive": _among(query, group, found.sibling_query, groups[found.sibling]),
     }
     # A positive goes first, so that none is called a copy of a candidate.
     order = np.where(relations["positive"], -1, order)
-    relations["duplicate"] = duplicates(query, groups[pair], order, tie)
+    shared = np.flatnonzero((np.bincount(groups) > 1)[group])  # most documents are alone in their group
+    relations["duplicate"] = np.zeros(len(pair), bool)
+    relations["duplicate"][shared] = duplicates(query[shared], group[shared], order[shared], tie[shared])
     for relation in relations.keys() - {"positive"}:
         relations[relation] &= ~relations["positive"]
     return relations
@@ -150,12 +156,17 @@ def duplicates(query: np.ndarray, group: np.ndarray, order: np.ndarray, tie: np.
     both = query * (int(group.max(initial=0)) + 1) + group
     ordered = np.sort(both)
     crowded = np.flatnonzero(arrays.among(both, ordered[1:][ordered[1:] == ordered[:-1]]))
-    result = np.zeros(len(both), bool)  # most documents are alone in their group: only the others are compared
+    result = np.zeros(len(both), bool)
     result[crowded] = arrays.rank_within(both[crowded], [order[crowded], tie[crowded]]) > 0
     return result
 
 
 def _among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
-    """(n,) whether (query, code) is one of the pairs (of_query, of_code)."""
+    """(n,) whether (query, code) is one of the pairs (of_query, of_code); most codes are none of theirs."""
     width = np.int64(max(code.max(initial=0), of_code.max(initial=0)) + 1)
-    return arrays.among(query * width + code, of_query * width + of_code)
+    known = np.zeros(width, bool)
+    known[of_code] = True
+    some = np.flatnonzero(known[code])
+    result = np.zeros(len(code), bool)
+    result[some] = arrays.among(query[some] * width + code[some], of_query * width + of_code)
+    return result

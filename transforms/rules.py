@@ -160,6 +160,16 @@ def reference(scores: np.ndarray, query: np.ndarray, queries: int, which: str) -
     return result
 
 
+def first_bit(fired: np.ndarray) -> np.ndarray:
+    """(m,) int64 number of the lowest bit that is set, which stands for the verdict; -1 where none is.
+
+    >>> first_bit(np.array([0, 1, 12])).tolist()
+    [-1, 0, 2]
+    """
+    lower = (fired & -fired) - 1  # all bits below the lowest
+    return np.where(fired == 0, -1, np.bitwise_count(lower).astype(np.int64))
+
+
 def judge(candidates: Candidates, rules: Sequence[Rule], queries: int) -> Verdicts:
     """Judge every candidate by every rule: the first that fires is the verdict, all that fire are kept.
 
@@ -180,19 +190,17 @@ def judge(candidates: Candidates, rules: Sequence[Rule], queries: int) -> Verdic
         pairs, positive = position[~once], member[~once]
         positive = np.where(candidates.relations["positive"][pairs], -1, positive)
     bits = {name: 1 << i for i, name in enumerate(names)}
-    fired = np.zeros(len(pairs), np.int64)
+    identity = np.zeros(len(candidates.query), np.int64)
     for relation in IDENTITY:
-        fired[candidates.relations[relation][pairs]] |= bits[relation]
+        identity |= candidates.relations[relation] * np.int64(bits[relation])
+    fired = identity[pairs]
     structural = fired == 0
     for rule, name in zip(rules, names[len(IDENTITY) : -1], strict=True):
         fires, unscored = _fires(rule, candidates, pairs, positive, structural, queries)
-        fired[fires] |= bits[name]
-        fired[unscored & structural] |= bits[UNSCORED]
+        fired |= fires * np.int64(bits[name]) | (unscored & structural) * np.int64(bits[UNSCORED])
     # A positive is a positive: what else a rule says of it is noise.
     fired[candidates.relations["positive"][pairs]] = bits["positive"]
-    lowest = fired & -fired
-    verdict = np.where(fired == 0, -1, np.log2(np.maximum(lowest, 1)).astype(np.int64))
-    return Verdicts(names, pairs, positive, verdict, fired)
+    return Verdicts(names, pairs, positive, first_bit(fired), fired)
 
 
 def _fires(
