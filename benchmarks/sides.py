@@ -72,6 +72,7 @@ class Job:
 def ours(job: Job) -> dict[str, Any]:
     """Run the stages that the modes need, in one process; returns seconds of each and the peak memory."""
     from pipeline import embed, export, filter, ingest, params, pool, quota, retrieve, sample
+    from transforms import encoder
     from transforms.storage import Data
 
     data, seconds = Data(f"{job.output}/data"), Stopwatch(job.started)
@@ -100,6 +101,9 @@ def ours(job: Job) -> dict[str, Any]:
         }
         for stage in stages if not report else ("filter", "sample", "export"):
             stages[stage]()
+            if stage == "embed":  # as ``gangue mine``
+                encoder.forget()
+                encoder.give_back()
             seconds.lap(stage)
         report = report or _measured(seconds)
         _save(job, mode, data.read_all("triplets"), data.read_all("verdicts"))
@@ -190,13 +194,21 @@ class Stopwatch:
 
 
 def _measured(seconds: Stopwatch) -> dict[str, Any]:
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "seconds": dict(seconds.seconds),
         "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_mib": usage.ru_maxrss / unit,
+        "peak_mib": _peak_mib(usage),
     }
+
+
+def _peak_mib(usage: resource.struct_rusage) -> float:
+    """Peak memory of this process, pages of mapped files included."""
+    if sys.platform == "darwin":
+        return usage.ru_maxrss / 2**20
+    # What the kernel puts into ``ru_maxrss`` begins with what the process held that started this one.
+    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
 
 
 def _save(job: Job, mode: str, triplets: pa.Table, verdicts: pa.Table | None = None) -> None:

@@ -20,7 +20,7 @@ from pipeline import (
     score,
     teach,
 )
-from transforms import encoder
+from transforms import cross_encoder, encoder
 from transforms.storage import Data
 
 
@@ -42,6 +42,7 @@ def run(params_path: str, root: str, reports: str) -> None:
     ingest.run(data, p)
     for name in p.encoders:
         embed.run(data, p, name)
+    _drop_models()
     for name in p.encoders:
         cluster.run(data, p, name)
     quota.run(data, p)
@@ -51,6 +52,7 @@ def run(params_path: str, root: str, reports: str) -> None:
     for name in p.scorers:
         teach.run(data, p, name)
         score.run(data, p, name)
+    _drop_models()
     learn.run(data, p)
     calibrate.run(data, p)
     filter.run(data, p)
@@ -58,3 +60,10 @@ def run(params_path: str, root: str, reports: str) -> None:
     export.run(data, p)
     audit.run(data, p, reports=reports)
     commandline.check_unchanged(params_path, p)
+
+
+def _drop_models() -> None:
+    """The next stages have no use for what models and their batches hold, some hundred MB."""
+    encoder.forget()
+    cross_encoder.forget()
+    encoder.give_back()

@@ -46,6 +46,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     involved = relations.involved(data, block, np.concatenate([document for _, document in parts]))
     ids = involved.documents["document_id"]
     by_id = pc.sort_indices(ids).to_numpy()
+    # One sort by query and id merges all parts, and leaves the pairs in their order.
     key = np.concatenate([query for query, _ in parts]) * len(ids) + arrays.inverse(by_id)[involved.at]
     sizes = [len(query) for query, _ in parts]
     pairs, (_, drawn_at, near_at, *found_at) = arrays.places(*np.split(key, np.cumsum(sizes[:-1])))

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import weakref
 
 import jobs
 import pyarrow.parquet as pq
@@ -209,12 +210,21 @@ def test_a_score_of_another_type_is_another_score(job):
     score.run(data, p, "taught")
 
 
-def test_a_given_cross_encoder_is_used_without_teaching(tmp_path):
+def test_a_given_cross_encoder_is_used_without_teaching_and_no_model_stays_in_memory(tmp_path, monkeypatch):
+    loaded, load = [], cross_encoder.CrossEncoder.__init__
+
+    def remember(model, *arguments):
+        load(model, *arguments)
+        loaded.append(weakref.ref(model))
+
+    monkeypatch.setattr(cross_encoder.CrossEncoder, "__init__", remember)
     jobs.write(tmp_path)
     jobs.write(tmp_path, model=str(tmp_path / "cross_encoder"))
     done = mine(tmp_path)
     assert done.exit_code == 0, done.output
     assert os.listdir(tmp_path / "data" / "models" / "taught") == ["origin.json"]
+    assert loaded
+    assert not any(model() for model in loaded)
 
 
 def test_a_score_that_is_not_finite_fails_the_stage_and_names_the_pair(job, monkeypatch):

@@ -22,6 +22,7 @@ from transforms import batching, disk, trust
 Backend = Literal["torch", "onnx", "openvino"]
 
 _LOCK = threading.Lock()
+_OTHER_C_LIBRARY = AttributeError, OSError, TypeError  # it manages its memory as it likes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 TOKENS = 2048  # of a batch on a processor
 _IRRELEVANT = (".md", ".gitattributes", ".lock", ".txt.orig")
@@ -183,10 +184,17 @@ def load_libraries() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     # glibc keeps what a batch frees for the next: fetching it anew from the kernel costs a tenth of the time.
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries do as they like
+    with contextlib.suppress(*_OTHER_C_LIBRARY):
         tune = ctypes.CDLL(None).mallopt
         tune(_M_MMAP_THRESHOLD, 1 << 25)
         tune(_M_TRIM_THRESHOLD, 1 << 26)
+
+
+def give_back() -> None:
+    """Give the kernel back what models have left: a process that goes on has other uses for it."""
+    gc.collect()
+    with contextlib.suppress(*_OTHER_C_LIBRARY):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.contextmanager
