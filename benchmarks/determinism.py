@@ -131,15 +131,13 @@ def mine(name: str, values: Mapping[str, Any], folder: pathlib.Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "params.yaml").write_text(json.dumps(values))
     data = Data(str(folder / "data"))
-    command = "from pipeline.cli import main; main()"
+    program = pathlib.Path(sys.executable).with_name("gangue")  # whose workers are forked, as a user's are
     places = ["--params", str(folder / "params.yaml"), "--data", data.root, "--reports", str(folder / "reports")]
     root = str(pathlib.Path(__file__).parents[1])
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
     seed = {"PYTHONHASHSEED": name.split()[-1] if name.startswith("hash seed") else "0"}
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", command, "mine", *places], env={**os.environ, **paths, **seed}, capture_output=True
-    )
+    done = subprocess.run([str(program), "mine", *places], env={**os.environ, **paths, **seed}, capture_output=True)
     if done.returncode:
         raise RuntimeError(f"variant {name} failed: {done.stderr.decode(errors='replace')[-2000:]}")
     return outcome(data, time.monotonic() - started)
