@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 
 from pipeline import commandline, judging, params, runner
-from transforms import lookup, schema, text, views
+from transforms import arrays, lookup, schema, text, views
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -69,12 +68,8 @@ def export_shard(shard: str, data: Data, p: params.Params, recipe: str) -> Count
     queries = data.read("queries", shard, ["query_id", "text"])
     documents = lookup.rows(data, "documents", ("title", "text"))
     columns = {name: negatives[name] for name in negatives.column_names}
-    by_id = pa.table({"query_id": queries["query_id"], "query": queries["text"]})
-    place = np.searchsorted(
-        np.asarray(by_id["query_id"].to_pylist(), dtype=object),
-        np.asarray(negatives["query_id"].to_pylist(), dtype=object),
-    )
-    columns["query"] = by_id["query"].take(pa.array(place))
+    place = arrays.place_among(negatives["query_id"], queries["query_id"])
+    columns["query"] = queries["text"].take(pa.array(place))
     for role in ("positive", "negative"):
         block = documents.take(negatives[f"{role}_row"].to_numpy())
         columns[role] = text.full_text(block["title"], block["text"])

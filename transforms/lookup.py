@@ -11,7 +11,6 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from transforms import arrays, schema, text
 from transforms.storage import Data
@@ -177,9 +176,9 @@ def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """(p,) query rows and (p,) document rows of all known positives; sixteen bytes a positive."""
     query, document = [], []
     for shard in query_rows(data).shards:
-        ids = data.read("queries", shard, ["query_id"])["query_id"].combine_chunks()
+        ids = data.read("queries", shard, ["query_id"])["query_id"]
         positives = data.read("positives", shard, ["query_id", "document_row"])
-        query.append(query_rows(data).of(shard)[pc.index_in(positives["query_id"], ids).to_numpy()])
+        query.append(query_rows(data).of(shard)[arrays.place_among(positives["query_id"], ids)])
         document.append(positives["document_row"].to_numpy())
     return np.concatenate(query), np.concatenate(document)
 

@@ -43,8 +43,7 @@ class QueryBlock:
 
     def unlabelled(self, query: np.ndarray, document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The pairs, (n,) query number and (n,) document row, that are no positives."""
-        width = np.int64(max(document.max(initial=0), self.positive_row.max(initial=0)) + 1)
-        known = arrays.among(query * width + document, self.positive_query * width + self.positive_row)
+        known = _pair_among(query, document, self.positive_query, self.positive_row)
         return query[~known], document[~known]
 
     def siblings(self) -> tuple[np.ndarray, np.ndarray]:
@@ -154,19 +153,20 @@ def duplicates(query: np.ndarray, group: np.ndarray, order: np.ndarray, tie: np.
     [True, False, False]
     """
     both = query * (int(group.max(initial=0)) + 1) + group
-    ordered = np.sort(both)
-    crowded = np.flatnonzero(arrays.among(both, ordered[1:][ordered[1:] == ordered[:-1]]))
-    result = np.zeros(len(both), bool)
-    result[crowded] = arrays.rank_within(both[crowded], [order[crowded], tie[crowded]]) > 0
-    return result
+    return arrays.rank_within(both, [order, tie]) > 0
 
 
 def _among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
-    """(n,) whether (query, code) is one of the pairs (of_query, of_code); most codes are none of theirs."""
-    width = np.int64(max(code.max(initial=0), of_code.max(initial=0)) + 1)
-    known = np.zeros(width, bool)
+    """(n,) whether (query, code) is one of the pairs (of_query, of_code); small codes, and most are none of theirs."""
+    known = np.zeros(max(code.max(initial=0), of_code.max(initial=0)) + 1, bool)
     known[of_code] = True
     some = np.flatnonzero(known[code])
     result = np.zeros(len(code), bool)
-    result[some] = arrays.among(query[some] * width + code[some], of_query * width + of_code)
+    result[some] = _pair_among(query[some], code[some], of_query, of_code)
     return result
+
+
+def _pair_among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
+    """The same for any codes."""
+    width = np.int64(max(code.max(initial=0), of_code.max(initial=0)) + 1)
+    return arrays.among(query * width + code, of_query * width + of_code)
