@@ -72,7 +72,7 @@ class Job:
 def ours(job: Job) -> dict[str, Any]:
     """Run the stages that the modes need, in one process; returns seconds of each and the peak memory."""
     from pipeline import embed, export, filter, ingest, params, pool, quota, retrieve, sample
-    from transforms import encoder
+    from transforms import encoder, heap
     from transforms.storage import Data
 
     data, seconds = Data(f"{job.output}/data"), Stopwatch(job.started)
@@ -103,7 +103,7 @@ def ours(job: Job) -> dict[str, Any]:
             stages[stage]()
             if stage == "embed":  # as ``gangue mine``
                 encoder.forget()
-                encoder.give_back()
+                heap.give_back()
             seconds.lap(stage)
         report = report or _measured(seconds)
         _save(job, mode, data.read_all("triplets"), data.read_all("verdicts"))

@@ -35,22 +35,23 @@ def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Judge the candidates of one shard."""
     loaded = judging.load(data, p, shard, compared=False)
     verdicts = rules.judge(loaded.candidates, p.filter.rules, loaded.queries)
-    place = np.where(verdicts.verdict < 0, len(verdicts.names), verdicts.verdict)
+    names = (*verdicts.names, KEPT)
+    place = np.where(verdicts.verdict < 0, np.int8(len(verdicts.names)), verdicts.verdict)
     positive = pa.array(verdicts.positive, mask=verdicts.positive < 0)
     table = pa.table(
         [
             arrays.named(loaded.candidates.query[verdicts.pair], loaded.block.query_ids),
             loaded.block.positives["document_id"].take(positive),
             loaded.pairs["document_id"].take(pa.array(verdicts.pair)),
-            arrays.named(place, pa.array([*verdicts.names, KEPT])),
+            arrays.named(place, pa.array(names)),
             pa.array(verdicts.fired),
         ],
         schema=schema.VERDICTS,
     ).replace_schema_metadata({RULES: json.dumps(verdicts.names)})
     output = staged("verdicts")
     data.write(output, shard, table, read_once=True)
-    counts = Counts({f"out:{name}": int((verdicts.verdict == i).sum()) for i, name in enumerate(verdicts.names)})
-    counts[f"out:{KEPT}"] = int((verdicts.verdict == -1).sum())
+    sizes = np.bincount(place, minlength=len(names)).tolist()
+    counts = Counts({f"out:{name}": size for name, size in zip(names, sizes, strict=True)})
     counts["in"] = judged(loaded, p)
     counts["judged"] = len(table)
     counts[f"rows:{output}"] = len(table)

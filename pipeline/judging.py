@@ -202,7 +202,7 @@ def _shard(
             tie=np.arange(len(pairs)),  # they are in the order of their ids, query by query
             relations=kinds,
             scores=scores,
-            ranks={name: arrays.floats(pairs, f"rank_{name}").astype(np.float64) for name in p.retrievers},
+            ranks={name: np.asarray(pairs[f"rank_{name}"].to_numpy(), np.float64) for name in p.retrievers},
             random=pairs["random"].to_numpy(),
             next_cluster=pairs["next_cluster"].to_numpy(),
             answered=_answered(data, p, block, rows, query),
@@ -253,4 +253,4 @@ def _joined(pairs: pa.Table, scores: pa.Table) -> np.ndarray:
     keys, some = one[0] * width + other[0], one[1] * width + other[1]
     order = np.argsort(keys)
     places = order[np.searchsorted(keys[order], some)]
-    return pooling.scatter(len(keys), places, arrays.floats(scores, "score")).astype(np.float32)
+    return pooling.scatter(len(keys), places, arrays.floats(scores, "score"))

@@ -20,7 +20,7 @@ from pipeline import (
     score,
     teach,
 )
-from transforms import cross_encoder, encoder
+from transforms import cross_encoder, encoder, heap
 from transforms.storage import Data
 
 
@@ -66,4 +66,4 @@ def _drop_models() -> None:
     """The next stages have no use for what models and their batches hold, some hundred MB."""
     encoder.forget()
     cross_encoder.forget()
-    encoder.give_back()
+    heap.give_back()

@@ -50,30 +50,31 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     key = np.concatenate([query for query, _ in parts]) * len(ids) + arrays.inverse(by_id)[involved.at]
     sizes = [len(query) for query, _ in parts]
     pairs, (_, drawn_at, near_at, *found_at) = arrays.places(*np.split(key, np.cumsum(sizes[:-1])))
-    query, tie = np.divmod(pairs, len(ids))
+    query = pairs // len(ids)
+    tie = pairs - query * len(ids)
     involved = dataclasses.replace(involved, at=by_id[tie])
     document = involved.rows[involved.at]
 
     ranks, scores = (
         {
-            name: pooling.scatter(len(pairs), at, table[column].to_numpy())
+            name: pooling.scatter(len(pairs), at, table[column].to_numpy(), elsewhere)
             for (name, table), at in zip(found.items(), found_at, strict=True)
         }
-        for column in ("rank", "score")
+        for column, elsewhere in (("rank", pooling.NO_RANK), ("score", np.nan))
     )
     for name, score in scores.items():
-        missing = np.flatnonzero(np.isnan(ranks[name]))
+        missing = np.flatnonzero(ranks[name] == pooling.NO_RANK)
         retriever = retrievers.open_retriever(data, p, name)
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
-    kinds = relations.annotate(block, involved, query, pooling.best_rank(ranks), tie)
+    kinds = relations.annotate(block, involved, query, np.minimum.reduce(list(ranks.values())), tie)
     table = pa.table(
         [
             arrays.named(query, block.query_ids),
-            ids.take(pa.array(involved.at)),
+            arrays.named(involved.at, ids),
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
-            *(pa.array(np.isin(np.arange(len(pairs)), at)) for at in (drawn_at, near_at)),
-            *(pooling.null_where_nan(rank, pa.int32()) for rank in ranks.values()),
+            *(pa.array(pooling.scatter(len(pairs), at, at >= 0, False)) for at in (drawn_at, near_at)),
+            *(pa.array(rank, mask=rank == pooling.NO_RANK) for rank in ranks.values()),
             *(pooling.null_where_nan(score) for score in scores.values()),
         ],
         schema=schema.pairs(p.retrievers),

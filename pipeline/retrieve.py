@@ -67,17 +67,19 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
     shards = groups(data, p.beam.workers)[first]
     block, rows = retrievers.query_block(data, *shards)
     found = find(data, p, name, block, rows)
-    ids = lookup.rows(data, "documents", ("document_id",)).take(found.document)["document_id"]
+    documents, (place,) = arrays.places(found.document)
+    ids = lookup.rows(data, "documents", ("document_id",)).take(documents)["document_id"]
     rank = arrays.rank_within(found.query, [np.arange(len(found.query))]) + 1
     output = staged(f"candidates/{name}")
     queries = np.cumsum([0, *(len(lookup.query_rows(data).of(shard)) for shard in shards)])
     ends = itertools.pairwise(zip(queries, np.searchsorted(found.query, queries), strict=True))
     for shard, ((first_query, start), (next_query, stop)) in zip(shards, ends, strict=True):
         here = slice(start, stop)
+        own, (own_place,) = arrays.places(place[here])
         table = pa.table(
             [
                 arrays.named(found.query[here] - first_query, block.query_ids[first_query:next_query]),
-                ids[here],
+                arrays.named(own_place, ids.take(pa.array(own))),
                 pa.array(rank[here], pa.int32()),
                 pa.array(found.score[here], pa.float32()),
                 pa.array(found.document[here]),
@@ -85,14 +87,14 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
             schema=schema.CANDIDATES,
         )
         data.write(output, shard, table, read_once=True)
-    searched = len(arrays.distinct(found.query))
+    searched = np.count_nonzero(np.bincount(found.query))
     return Counts(
         {
             "in": len(rows),
             "out:searched": searched,
             "out:found_nothing": len(rows) - searched,
-            "candidates": len(ids),
-            f"rows:{output}": len(ids),
+            "candidates": len(found.query),
+            f"rows:{output}": len(found.query),
         }
     )
 

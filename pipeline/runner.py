@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import params
 from pipeline.commandline import Terminated
-from transforms import lookup, progress, workers
+from transforms import heap, lookup, progress, workers
 from transforms.shards import NAMESPACE, Counts
 from transforms.storage import Data, staged
 
@@ -104,6 +104,7 @@ def run(
         )
     with data.staging(*writes):
         lookup.forget()
+        heap.keep()
         started = time.monotonic()
         counts = _execute(stage, build, settings, rows, flags)
         for dataset, shards in in_place.items():

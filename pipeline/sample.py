@@ -184,12 +184,16 @@ def _shortfalls(
     found = np.bincount(chosen.positive, minlength=len(positives))
     times = np.bincount(chosen.positive, chosen.times, minlength=len(positives))
     short = np.flatnonzero(found < p.sample.negatives)
+    asked = np.zeros(loaded.queries, bool)
+    asked[loaded.candidates.positive_query[short]] = True
+    rows = np.flatnonzero(asked[loaded.candidates.query[verdicts.pair]])
+    query, positive = loaded.candidates.query[verdicts.pair[rows]], verdicts.positive[rows]
     # Verdicts that hold for all positives count for each of them.
     kinds = len(verdicts.names) + 1
-    own = verdicts.positive >= 0
-    verdict = verdicts.verdict % kinds  # kept is the last
-    by_positive = arrays.tally(verdicts.positive[own], verdict[own], (len(positives), kinds))
-    by_query = arrays.tally(loaded.candidates.query[verdicts.pair[~own]], verdict[~own], (loaded.queries, kinds))
+    own = positive >= 0
+    verdict = verdicts.verdict[rows] % kinds  # kept is the last
+    by_positive = arrays.tally(positive[own], verdict[own], (len(positives), kinds))
+    by_query = arrays.tally(query[~own], verdict[~own], (loaded.queries, kinds))
     tally = by_positive[short] + by_query[loaded.candidates.positive_query[short]]
     tally[:, verdicts.names.index("positive")] = 0
     fallen = tally[:, :-1]

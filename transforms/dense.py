@@ -62,9 +62,9 @@ class DenseRetriever:
     def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """(n,) float64 inner products of pairs of rows; NaN where either has no vector."""
         result = np.empty(len(queries), np.float64)
-        rows = arrays.distinct(queries)
-        asked, place = self._queries.gather(rows), np.searchsorted(rows, queries)
-        order = np.argsort(documents)  # neighbours come from one shard
+        rows, (place,) = arrays.places(queries)
+        asked = self._queries.gather(rows)
+        order = arrays.order_by(documents)  # neighbours come from one shard
 
         def score_block(start: int) -> None:
             here = order[start : start + _PAIRS]

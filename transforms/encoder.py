@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import gc
 import hashlib
@@ -17,13 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transforms import batching, disk, trust
+from transforms import batching, disk, heap, trust
 
 Backend = Literal["torch", "onnx", "openvino"]
 
 _LOCK = threading.Lock()
-_OTHER_C_LIBRARY = AttributeError, OSError, TypeError  # it manages its memory as it likes
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 TOKENS = 2048  # of a batch on a processor
 _IRRELEVANT = (".md", ".gitattributes", ".lock", ".txt.orig")
 
@@ -171,7 +168,7 @@ class Encoder:
 
 
 def load_libraries() -> None:
-    """Load the model libraries, without their own bars and notices in the log, and prepare memory for them."""
+    """Load the model libraries, without their own bars and notices in the log, and keep freed memory."""
     collected = gc.isenabled()
     gc.disable()  # to look for garbage in what loads now takes a sixth of the time
     try:
@@ -183,18 +180,7 @@ def load_libraries() -> None:
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    # glibc keeps what a batch frees for the next: fetching it anew from the kernel costs a tenth of the time.
-    with contextlib.suppress(*_OTHER_C_LIBRARY):
-        tune = ctypes.CDLL(None).mallopt
-        tune(_M_MMAP_THRESHOLD, 1 << 25)
-        tune(_M_TRIM_THRESHOLD, 1 << 26)
-
-
-def give_back() -> None:
-    """Give the kernel back what models have left: a process that goes on has other uses for it."""
-    gc.collect()
-    with contextlib.suppress(*_OTHER_C_LIBRARY):
-        ctypes.CDLL(None).malloc_trim(0)
+    heap.keep()
 
 
 @contextlib.contextmanager

@@ -31,13 +31,13 @@ def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:
     return pairs["positive"].to_numpy() | (near & ~copies)
 
 
-def scatter(count: int, places: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(count,) float64 values laid at their places, NaN elsewhere.
+def scatter(count: int, places: np.ndarray, values: np.ndarray, elsewhere: float = np.nan) -> np.ndarray:
+    """(count,) values, of their dtype, laid at their places.
 
     >>> scatter(3, np.array([1]), np.array([1.5])).tolist()
     [nan, 1.5, nan]
     """
-    result = np.full(count, np.nan)
+    result = np.full(count, elsewhere, values.dtype)
     result[places] = values
     return result
 
@@ -87,10 +87,11 @@ def highest_similarity(
     return np.where(np.isfinite(result), result, np.nan)
 
 
-def null_where_nan(values: np.ndarray, kind: pa.DataType = pa.float32()) -> pa.Array:  # noqa: B008
-    """A column of floats, or of the whole numbers that they are, null where NaN.
+def null_where_nan(values: np.ndarray) -> pa.Array:
+    """A float32 column, null where NaN.
 
-    >>> null_where_nan(np.array([3.0, np.nan]), pa.int32()).to_pylist()
-    [3, None]
+    >>> null_where_nan(np.array([3.0, np.nan])).to_pylist()
+    [3.0, None]
     """
-    return pa.array(values, kind, from_pandas=True)
+    missing = np.isnan(values)
+    return pa.array(values.astype(np.float32, copy=False), mask=missing if missing.any() else None)

@@ -103,20 +103,20 @@ def annotate(
     groups = near_groups(documents["document_id"], documents["near_group"])
     positive_query = block.positive_query
     answers, asked = documents["text_hash"].take(pa.array(positive)), block.queries["text_hash"]
-    group = groups[pair]
     texts, own = arrays.places_among([documents["text_hash"], asked], [answers, asked])
     relations = {
-        "positive": _among(query, pair, positive_query, positive),
-        "same_text": _among(query, texts[pair], positive_query, texts[positive]),
-        "near_duplicate": _among(query, group, positive_query, groups[positive]),
-        "own_text": texts[pair] == own[query],
-        "sibling_positive": _among(query, group, found.sibling_query, groups[found.sibling]),
+        "positive": _among(query, pair, np.arange(len(documents)), positive_query, positive),
+        "same_text": _among(query, pair, texts, positive_query, texts[positive]),
+        "near_duplicate": _among(query, pair, groups, positive_query, groups[positive]),
+        "own_text": _among(query, pair, texts, np.arange(len(own)), own),
+        "sibling_positive": _among(query, pair, groups, found.sibling_query, groups[found.sibling]),
     }
     # A positive goes first, so that none is called a copy of a candidate.
     order = np.where(relations["positive"], -1, order)
-    shared = np.flatnonzero((np.bincount(groups) > 1)[group])  # most documents are alone in their group
+    alone = (np.bincount(groups) == 1)[groups]
+    shared = np.flatnonzero(~alone[pair])
     relations["duplicate"] = np.zeros(len(pair), bool)
-    relations["duplicate"][shared] = duplicates(query[shared], group[shared], order[shared], tie[shared])
+    relations["duplicate"][shared] = duplicates(query[shared], groups[pair[shared]], order[shared], tie[shared])
     for relation in relations.keys() - {"positive"}:
         relations[relation] &= ~relations["positive"]
     return relations
@@ -156,17 +156,24 @@ def duplicates(query: np.ndarray, group: np.ndarray, order: np.ndarray, tie: np.
     return arrays.rank_within(both, [order, tie]) > 0
 
 
-def _among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
-    """(n,) whether (query, code) is one of the pairs (of_query, of_code); small codes, and most are none of theirs."""
+def _among(
+    query: np.ndarray, pair: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray
+) -> np.ndarray:
+    """(n,) whether (query, code of the document) is one of the pairs (of_query, of_code).
+
+    Args:
+      query, pair: (n,) query number and document.   code: (u,) small code of each document, most are none of theirs.
+      of_query, of_code: (m,).
+    """
     known = np.zeros(max(code.max(initial=0), of_code.max(initial=0)) + 1, bool)
     known[of_code] = True
-    some = np.flatnonzero(known[code])
-    result = np.zeros(len(code), bool)
-    result[some] = _pair_among(query[some], code[some], of_query, of_code)
+    some = np.flatnonzero(known[code][pair])
+    result = np.zeros(len(pair), bool)
+    result[some] = _pair_among(query[some], code[pair[some]], of_query, of_code)
     return result
 
 
 def _pair_among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
-    """The same for any codes."""
+    """(n,) whether (query, code) is one of the pairs (of_query, of_code)."""
     width = np.int64(max(code.max(initial=0), of_code.max(initial=0)) + 1)
     return arrays.among(query * width + code, of_query * width + of_code)

@@ -101,7 +101,7 @@ class Verdicts:
       names: what bit i of ``fired`` stands for; -1 in ``verdict`` is "kept", i is ``names[i]``.
       pair: (m,) which candidate.
       positive: (m,) which positive, -1 for all of the query's.
-      verdict: (m,) int64.
+      verdict: (m,) int8.
       fired: (m,) int64 bits of all that fire.
     """
 
@@ -161,13 +161,13 @@ def reference(scores: np.ndarray, query: np.ndarray, queries: int, which: str) -
 
 
 def first_bit(fired: np.ndarray) -> np.ndarray:
-    """(m,) int64 number of the lowest bit that is set, which stands for the verdict; -1 where none is.
+    """(m,) int8 number of the lowest bit that is set, which stands for the verdict; -1 where none is.
 
     >>> first_bit(np.array([0, 1, 12])).tolist()
     [-1, 0, 2]
     """
     lower = (fired & -fired) - 1  # all bits below the lowest
-    return np.where(fired == 0, -1, np.bitwise_count(lower).astype(np.int64))
+    return np.where(fired == 0, np.int8(-1), np.bitwise_count(lower).view(np.int8))
 
 
 def judge(candidates: Candidates, rules: Sequence[Rule], queries: int) -> Verdicts:
@@ -192,14 +192,15 @@ def judge(candidates: Candidates, rules: Sequence[Rule], queries: int) -> Verdic
     bits = {name: 1 << i for i, name in enumerate(names)}
     identity = np.zeros(len(candidates.query), np.int64)
     for relation in IDENTITY:
-        identity |= candidates.relations[relation] * np.int64(bits[relation])
+        identity[np.flatnonzero(candidates.relations[relation])] |= bits[relation]
     fired = identity[pairs]
     structural = fired == 0
     for rule, name in zip(rules, names[len(IDENTITY) : -1], strict=True):
         fires, unscored = _fires(rule, candidates, pairs, positive, structural, queries)
-        fired |= fires * np.int64(bits[name]) | (unscored & structural) * np.int64(bits[UNSCORED])
+        fired |= fires * np.int64(bits[name])
+        fired[np.flatnonzero(unscored & structural)] |= bits[UNSCORED]
     # A positive is a positive: what else a rule says of it is noise.
-    fired[candidates.relations["positive"][pairs]] = bits["positive"]
+    fired[np.flatnonzero(candidates.relations["positive"][pairs])] = bits["positive"]
     return Verdicts(names, pairs, positive, first_bit(fired), fired)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 HASH = pa.binary(16)  # BLAKE2b-128 of a text
-NAME = pa.dictionary(pa.int32(), pa.string())  # an id or a word that many rows share
+NAME = pa.dictionary(pa.int32(), pa.string())  # an id or a word that many rows of a shard share
 FINGERPRINT = b"gangue.fingerprint"  # metadata of vectors and scores: what they depend on beside the texts
 
 DOCUMENTS = pa.schema(
@@ -45,7 +45,7 @@ REJECTED = pa.schema([("origin", pa.string()), ("line", pa.int64()), ("reason", 
 CANDIDATES = pa.schema(
     [
         ("query_id", NAME),
-        ("document_id", pa.string()),
+        ("document_id", NAME),
         ("rank", pa.int32()),
         ("score", pa.float32()),
         ("document_row", pa.int64()),
@@ -63,7 +63,7 @@ SCORES = pa.schema(
 RELEVANCE = pa.schema(
     [
         ("query_id", NAME),
-        ("document_id", pa.string()),
+        ("document_id", NAME),
         ("p_false", pa.float32()),  # how likely the pair is a positive that nobody labelled; null: nothing learned
     ]
 )
@@ -71,7 +71,7 @@ VERDICTS = pa.schema(
     [
         ("query_id", NAME),
         ("positive_id", pa.string()),  # null: the verdict holds for every positive of the query
-        ("document_id", pa.string()),
+        ("document_id", NAME),
         ("verdict", NAME),  # "kept", or the first rule that fired
         ("fired", pa.int64()),  # bit i: rule i of the metadata's list would have fired
     ]
@@ -108,7 +108,7 @@ def pairs(retrievers: Iterable[str]) -> pa.Schema:
     """
     retrievers = list(retrievers)
     return pa.schema(
-        [("query_id", NAME), ("document_id", pa.string()), ("document_row", pa.int64())]
+        [("query_id", NAME), ("document_id", NAME), ("document_row", pa.int64())]
         + [(relation, pa.bool_()) for relation in RELATIONS]
         + [("random", pa.bool_())]  # drawn from the whole corpus, not retrieved
         + [("next_cluster", pa.bool_())]  # from the cluster next to the query's own, not retrieved

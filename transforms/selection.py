@@ -105,14 +105,15 @@ def choose(
         rows = rows.take(usable)
     times, flat, widened = _hard(settings, candidates, rows, similarity)
     kind = np.where(times > 0, KINDS.index(HARD), -1)
-    nearness = np.nan_to_num(candidates.scores[settings.score][rows.pair].astype(np.float64), nan=-np.inf)
-    for name, drawn, keys, wanted in (
-        (NEXT_CLUSTER, candidates.next_cluster, nearness, settings.next_cluster),
-        (RANDOM, candidates.random, randomness.uniforms(rows.words), settings.random),
+    for name, drawn, wanted in (
+        (NEXT_CLUSTER, candidates.next_cluster, settings.next_cluster),
+        (RANDOM, candidates.random, settings.random),
     ):
         rest = np.flatnonzero(drawn[rows.pair] & (kind < 0))
+        near = np.nan_to_num(candidates.scores[settings.score][rows.pair[rest]].astype(np.float64), nan=-np.inf)
+        keys = near if name == NEXT_CLUSTER else randomness.uniforms(rows.words[rest])
         quota = np.full(len(rest), wanted)
-        taken = sampling.choose(rows.positive[rest], keys[rest], rows.tie[rest], quota)
+        taken = sampling.choose(rows.positive[rest], keys, rows.tie[rest], quota)
         kind[rest[taken]] = KINDS.index(name)
     chosen = np.flatnonzero(kind >= 0)
     chosen = chosen[np.lexsort((rows.tie[chosen], rows.positive[chosen]))]
@@ -154,15 +155,14 @@ def _scores(
     levels = np.array([candidates.positive_scores[name][positive] for name in names], np.float64)
     if settings.ensemble is not None and settings.ensemble.kind == "intra":
         return np.where(np.isnan(scores).all(axis=0), np.nan, 0.0), levels[0]  # each score has its own order
-    which = np.zeros(len(pair), np.int64)
-    if words is not None:
+    score, level = scores[0], levels[0]
+    if len(names) > 1 and words is not None:
         own = randomness.mix(settings.seed, words.query[candidates.positive_query], words.positive)
         which = (randomness.uniforms(own) * len(names)).astype(np.int64)[positive]
-    every = np.arange(len(pair))
-    score = scores[which, every]
+        score, level = (values[which, np.arange(len(pair))] for values in (scores, levels))
     if settings.price is not None:  # what could not be judged costs nothing
         score -= settings.price * np.nan_to_num(candidates.scores[rules.P_FALSE][pair].astype(np.float64))
-    return score, levels[which, every]
+    return score, level
 
 
 def _hard(
