@@ -1,12 +1,12 @@
 """How many candidates a second go from pool to triplets, and in how much memory.
 
-Usage: python -m benchmarks.candidates [--queries 100000] [--workers 2] [--work DIR] [--output NAME]
+Usage: python -m benchmarks.candidates [--queries 100000] [--workers 2] [--runs 3] [--work DIR] [--output NAME]
 
 Writes what retrieval would leave: documents of random words, one positive a query, random unit vectors under two
 encoders, and the 120 candidates that each of two retrievers found for every query, 200 different ones in all. Then
 pool, filter, sample and export run as commands, each on its own, and beside them a plain read and write of the columns
-that they read and write. One JSON object: seconds, those in which the stage worked (as it says itself, its libraries
-loaded), candidates per second and peak memory of each stage and of all.
+that they read and write. One JSON object: medians of the seconds of each stage and of those in which it worked (as it
+says itself, its libraries loaded), candidates per second of all, and the highest peak of memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import pathlib
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from transforms.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 DIMENSIONS, DOCUMENTS = 32, 100_000
+QUERIES_PER_SHARD = 2048  # each shard looks through all documents: a few large ones are faster than many
 STAGES = ("pool", "filter", "sample", "export")
 # What the four stages read and write, candidate by candidate: (dataset, columns read, written again)
 FLOOR = (("pairs", None, True), ("pairs", None, False), ("verdicts", None, True), ("verdicts", None, False))
@@ -102,16 +104,27 @@ def main() -> None:
     """Write, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=100_000)
-    parser.add_argument("--queries-per-shard", type=int, default=512)
+    parser.add_argument("--queries-per-shard", type=int, default=QUERIES_PER_SHARD)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, and use those that are here")
     parser.add_argument("--output", help="NAME: also write benchmarks/results/candidates_NAME.json")
     arguments = parser.parse_args()
     work = arguments.work or pathlib.Path(tempfile.mkdtemp())
     data = prepare(work, arguments.queries, arguments.queries_per_shard)
-    stages = run_stages(work, data, arguments.queries_per_shard, arguments.workers)
+    runs = [run_stages(work, data, arguments.queries_per_shard, arguments.workers) for _ in range(arguments.runs)]
     candidates = arguments.queries * PER_QUERY
-    seconds, worked = (sum(stage[key] for stage in stages.values()) for key in ("seconds", "worked"))
+    stages = {
+        stage: {
+            "seconds": round(statistics.median(run[stage]["seconds"] for run in runs), 1),
+            "worked": round(statistics.median(run[stage]["worked"] for run in runs), 1),
+            "peak_mib": max(run[stage]["peak_mib"] for run in runs),
+        }
+        for stage in STAGES
+    }
+    seconds, worked = (
+        statistics.median(sum(stage[key] for stage in run.values()) for run in runs) for key in ("seconds", "worked")
+    )
     started = time.monotonic()
     for dataset, columns, again in FLOOR:
         for shard in data.shards(dataset):
@@ -123,6 +136,7 @@ def main() -> None:
         "queries": arguments.queries,
         "candidates": candidates,
         "workers": arguments.workers,
+        "runs": arguments.runs,
         "stages": stages,
         "seconds": round(seconds, 1),
         "candidates_per_second": round(candidates / seconds),

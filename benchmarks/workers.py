@@ -1,11 +1,12 @@
 """Does every run with several worker processes give the same bytes, and how much faster is it?
 
-Usage: python -m benchmarks.workers [--queries 100000] [--runs 20] [--workers 2] [--work DIR] [--output]
+Usage: python -m benchmarks.workers [--queries 300000] [--runs 20] [--workers 2] [--work DIR] [--output]
 
-Pool, filter, sample and export mine 200 candidates of each query, as in ``benchmarks.candidates``: once with one
-process, then ``--runs`` times with several. One JSON object: gigabytes that a run reads and writes, seconds of each
-stage with one process and the median with several, their ratio, and how many of the runs left other bytes than the
-first, in pairs, verdicts, negatives, triplets or anything else. Exits with 1 if one did.
+Pool, filter, sample and export mine 200 candidates of each query, as in ``benchmarks.candidates``: ``--runs`` times
+with several processes, and with one before every fifth of these. One JSON object: gigabytes that a run reads and
+writes; median seconds of each stage with one process and with several, and their ratio, of the commands and of the
+work alone, their libraries loaded; and how many of the runs left other bytes than the first, in pairs, verdicts,
+negatives, triplets or anything else. Exits with 1 if one did.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks.candidates import RESULTS, STAGES, prepare, run_stages
+from benchmarks.candidates import QUERIES_PER_SHARD, RESULTS, STAGES, prepare, run_stages
 
+EVERY = 5
 WRITTEN = ("pairs", "verdicts", "negatives", "shortfalls", "triplets", "views")
 
 
@@ -42,8 +44,8 @@ def size(root: pathlib.Path) -> int:
 def main() -> int:
     """Write, run, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, default=100_000)
-    parser.add_argument("--queries-per-shard", type=int, default=512)
+    parser.add_argument("--queries", type=int, default=300_000)
+    parser.add_argument("--queries-per-shard", type=int, default=QUERIES_PER_SHARD)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, and use those that are here")
@@ -53,27 +55,33 @@ def main() -> int:
         work = asked.work or pathlib.Path(scratch)
         data = prepare(work, asked.queries, asked.queries_per_shard)
         root = pathlib.Path(data.root)
-        alone = run_stages(work, data, asked.queries_per_shard, 1)
-        expected, gigabytes = digest(root), size(root) / 1e9
-        runs, differing = [], 0
+        runs: dict[str, list[dict[str, dict[str, float]]]] = {"one": [], "several": []}
+        digests: list[str] = []
         for number in range(asked.runs):
-            runs.append(run_stages(work, data, asked.queries_per_shard, asked.workers))
-            differing += digest(root) != expected
-            print(f"run {number + 1} of {asked.runs}, {differing} with other bytes", file=sys.stderr, flush=True)
-    stages: dict[str, Any] = {}
-    for stage in STAGES:
-        one, several = alone[stage]["seconds"], statistics.median(run[stage]["seconds"] for run in runs)
-        stages[stage] = {"one": one, "several": several, "ratio": round(one / several, 2)}
-    total = {key: sum(stage[key] for stage in stages.values()) for key in ("one", "several")}
-    report = {
+            if number % EVERY == 0:
+                runs["one"].append(run_stages(work, data, asked.queries_per_shard, 1))
+                digests.append(digest(root))
+            runs["several"].append(run_stages(work, data, asked.queries_per_shard, asked.workers))
+            digests.append(digest(root))
+            print(f"run {number + 1} of {asked.runs}, {len(set(digests))} different bytes", file=sys.stderr, flush=True)
+        gigabytes, differing = size(root) / 1e9, sum(found != digests[0] for found in digests)
+
+    def compared(what: str, *stages: str) -> dict[str, float]:
+        """Median seconds of some stages together, and the ratio."""
+        one, several = (
+            statistics.median(sum(run[stage][what] for stage in stages) for run in runs[key]) for key in runs
+        )
+        return {"one": round(one, 1), "several": round(several, 1), "ratio": round(one / several, 2)}
+
+    report: dict[str, Any] = {
         "queries": asked.queries,
         "workers": asked.workers,
         "gigabytes": round(gigabytes, 2),
         "runs": asked.runs,
         "with_other_bytes": differing,
-        "stages": stages,
-        "seconds": {key: round(value, 1) for key, value in total.items()},
-        "ratio": round(total["one"] / total["several"], 2),
+        "stages": {stage: compared("seconds", stage) for stage in STAGES},
+        "commands": compared("seconds", *STAGES),
+        "work": compared("worked", *STAGES),
     }
     print(json.dumps(report, indent=1))
     if asked.output:

@@ -133,6 +133,8 @@ def ragged(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     [[0, 1, 1], [2, 0, 1]]
     """
     sizes = np.diff(offsets)[rows]
+    if (sizes == 1).all():
+        return np.arange(len(rows)), offsets[rows]
     return np.repeat(np.arange(len(rows)), sizes), runs(offsets[rows], sizes)
 
 
@@ -226,17 +228,29 @@ def order_by(*keys: np.ndarray) -> np.ndarray:
 
 
 def _stable_order(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "iu":
-        low = values.min()
-        bits, span = len(values).bit_length(), int(values.max()) - int(low)
-        if span < 1 << 16:
-            return np.argsort((values - low).astype(np.uint16), kind="stable")  # numpy's radix sort
-        if span < 1 << (63 - bits):  # value and place as one number: numpy sorts in half of the time it argsorts
-            both = (values - low).astype(np.int64) << bits
-            both |= np.arange(len(values))
-            both.sort()
-            both &= (1 << bits) - 1
-            return both
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            narrow = values.astype(np.float32) + np.float32(0)  # -0 is 0
+        if not (narrow == values).all():
+            return _stable_order_of_any(values)
+        integers = narrow.view(np.int32)  # they order as the floats do, but the negative ones the other way round
+        values = integers ^ ((integers >> 31) & 0x7FFFFFFF)
+    if values.dtype.kind == "i":
+        values = values.astype(np.int64, copy=False)
+    low = values.min()
+    bits, span = len(values).bit_length(), int(values.max()) - int(low)
+    if span < 1 << 16:
+        return np.argsort((values - low).astype(np.uint16), kind="stable")  # numpy's radix sort
+    if span >= 1 << (63 - bits):
+        return _stable_order_of_any(values)
+    both = (values - low).astype(np.int64) << bits  # value and place as one number: numpy sorts faster than it argsorts
+    both |= np.arange(len(values))
+    both.sort()
+    both &= (1 << bits) - 1
+    return both
+
+
+def _stable_order_of_any(values: np.ndarray) -> np.ndarray:
     order = np.argsort(values)  # vectorised, but not stable
     found = values[order]
     equal = found[1:] == found[:-1]
