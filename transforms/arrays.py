@@ -153,7 +153,7 @@ def numbered(groups: np.ndarray) -> np.ndarray:
     >>> numbered(np.array([7, 2, 7])).tolist()
     [1, 0, 1]
     """
-    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    return places(groups)[1][0]
 
 
 def places(*parts: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
