@@ -14,12 +14,15 @@ _OTHER_C_LIBRARY = AttributeError, OSError, TypeError
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
-def keep() -> None:
-    """From now on keep freed blocks of up to 32 MiB for the next ones, and 64 MiB on top."""
+def keep(block: int, on_top: int) -> None:
+    """From now on keep freed blocks of up to ``block`` MiB for the next ones, and ``on_top`` MiB at the heap's end.
+
+    As much as a shard or a batch needs: with 32 instead of 8, building an IVF index of 10⁶ documents held 100 MiB more.
+    """
     with contextlib.suppress(*_OTHER_C_LIBRARY):
         tune = ctypes.CDLL(None).mallopt
-        tune(_M_MMAP_THRESHOLD, 1 << 25)
-        tune(_M_TRIM_THRESHOLD, 1 << 26)
+        tune(_M_MMAP_THRESHOLD, block << 20)
+        tune(_M_TRIM_THRESHOLD, on_top << 20)
 
 
 def give_back() -> None:
