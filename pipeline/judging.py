@@ -241,7 +241,7 @@ def _answered(
     """(n,) bool, the document contains an answer of its query; texts are read only if a rule asks."""
     if not any(rule.kind == "answer" for rule in p.filter.rules):
         return np.zeros(len(rows), bool)
-    unique, document = np.unique(rows, return_inverse=True)
+    unique, (document,) = arrays.places(rows)
     found = lookup.rows(data, "documents", ("title", "text")).take(unique)
     return answers.contained(text.full_text(found["title"], found["text"]), block.queries["answers"], document, query)
 

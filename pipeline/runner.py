@@ -104,7 +104,7 @@ def run(
         )
     with data.staging(*writes):
         lookup.forget()
-        heap.keep(8, 32)
+        heap.keep(block=8, on_top=32)
         started = time.monotonic()
         counts = _execute(stage, build, settings, rows, flags)
         for dataset, shards in in_place.items():

@@ -49,7 +49,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
     worth = pooling.worth_scoring(pairs, settings.depth)
     pairs = pairs.filter(pa.array(worth)).select(["query_id", "document_id", "document_row"])
     query = arrays.place_among(pairs["query_id"], queries["query_id"])
-    rows, document = np.unique(pairs["document_row"].to_numpy(), return_inverse=True)
+    rows, (document,) = arrays.places(pairs["document_row"].to_numpy())
     documents = lookup.rows(data, "documents", ("title", "text")).take(rows)
     texts = text.full_text(documents["title"], documents["text"]).to_pylist()
     query_texts = queries["text"].to_pylist()

@@ -76,7 +76,7 @@ def best_first(data: Data, query: np.ndarray, document: np.ndarray, score: np.nd
     tied = np.flatnonzero(np.r_[False, equal] | np.r_[equal, False])
     if tied.size:
         hits = order[tied]
-        rows, place = np.unique(document[hits], return_inverse=True)
+        rows, (place,) = arrays.places(document[hits])
         ids = lookup.rows(data, "documents", ("document_id",)).take(rows)["document_id"]
         order[tied] = hits[topk.order(query[hits], score[hits], arrays.ascending(ids)[place])]
     return order

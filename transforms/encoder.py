@@ -180,7 +180,7 @@ def load_libraries() -> None:
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    heap.keep(32, 64)
+    heap.keep(block=32, on_top=64)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pyarrow as pa
 import scipy.sparse
 from bm25s import scoring
 
-from transforms import lookup, topk
+from transforms import arrays, lookup, topk
 from transforms.storage import Data
 
 WEIGHTS = pa.schema([("token", pa.list_(pa.int32())), ("weight", pa.list_(pa.float32()))])
@@ -123,7 +123,7 @@ class LexicalRetriever:
 
     def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """(n,) float64 BM25 scores of pairs of rows; 0 where they share no token."""
-        asked, position = np.unique(queries, return_inverse=True)
+        asked, (position,) = arrays.places(queries)
         counts = self._counts(asked)
         weights = lookup.rows(self.data, self.weights, tuple(WEIGHTS.names))
         result = np.empty(len(queries), np.float64)

@@ -63,7 +63,7 @@ class Rows:
           IndexError: a row number is outside the dataset.
         """
         ascending = bool((rows[1:] > rows[:-1]).all())
-        wanted, inverse = (rows, None) if ascending else np.unique(rows, return_inverse=True)
+        wanted, places = (rows, []) if ascending else arrays.places(rows)
         if wanted.size and (wanted[0] < 0 or wanted[-1] >= len(self)):
             raise IndexError(f"{self._dataset}: rows must be in [0, {len(self)}), got {wanted[0]}..{wanted[-1]}")
         bounds = np.searchsorted(wanted, self.offsets)
@@ -75,7 +75,7 @@ class Rows:
         if not parts:
             return self.shard(0).slice(0, 0)
         found = pa.concat_tables(parts).combine_chunks()
-        return found if inverse is None else found.take(pa.array(inverse))
+        return found if ascending else found.take(pa.array(places[0]))
 
 
 class Vectors:

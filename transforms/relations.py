@@ -113,8 +113,7 @@ def annotate(
     }
     # A positive goes first, so that none is called a copy of a candidate.
     order = np.where(relations["positive"], -1, order)
-    alone = (np.bincount(groups) == 1)[groups]
-    shared = np.flatnonzero(~alone[pair])
+    shared = np.flatnonzero((np.bincount(groups) > 1)[groups][pair])  # most documents are alone in their group
     relations["duplicate"] = np.zeros(len(pair), bool)
     relations["duplicate"][shared] = duplicates(query[shared], groups[pair[shared]], order[shared], tie[shared])
     for relation in relations.keys() - {"positive"}:

@@ -110,8 +110,10 @@ def choose(
         (RANDOM, candidates.random, settings.random),
     ):
         rest = np.flatnonzero(drawn[rows.pair] & (kind < 0))
-        near = np.nan_to_num(candidates.scores[settings.score][rows.pair[rest]].astype(np.float64), nan=-np.inf)
-        keys = near if name == NEXT_CLUSTER else randomness.uniforms(rows.words[rest])
+        if name == NEXT_CLUSTER:
+            keys = np.nan_to_num(candidates.scores[settings.score][rows.pair[rest]].astype(np.float64), nan=-np.inf)
+        else:
+            keys = randomness.uniforms(rows.words[rest])
         quota = np.full(len(rest), wanted)
         taken = sampling.choose(rows.positive[rest], keys, rows.tie[rest], quota)
         kind[rest[taken]] = KINDS.index(name)
