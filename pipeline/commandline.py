@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pipeline import params
@@ -70,27 +71,49 @@ def report_errors(command: Callable[[], None]) -> int:
     Returns:
       The exit code: 0, 1 for an error, 130 when interrupted, 143 when terminated.
     """
-    kinds = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
-
-    def stop(number: int, _: object) -> None:
-        for each in kinds:
-            signal.signal(each, signal.SIG_DFL)  # a second one ends the process at once
-        raise kinds[signal.Signals(number)]
-
-    in_main = threading.current_thread() is threading.main_thread()
-    earlier = {number: signal.signal(number, stop) for number in kinds} if in_main else {}
     try:
-        command()
+        with _signals_raise():
+            command()
     except (ValueError, OSError) as error:
         return _said(str(error), 1)
     except Terminated:
         return _said("terminated; what was finished is kept. Run the same command to go on", 143)
     except KeyboardInterrupt:
         return _said("interrupted; what was finished is kept. Run the same command to go on", 130)
+    return 0
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise what unwinds the stage; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be caught
+        yield
+        return
+    kinds = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+    earlier, shown = {number: signal.getsignal(number) for number in kinds}, sys.unraisablehook
+
+    def stop(number: int, _: object) -> None:
+        for each in kinds:
+            signal.signal(each, signal.SIG_DFL)
+        raise kinds[signal.Signals(number)]
+
+    def repeat(lost: sys.UnraisableHookArgs) -> None:
+        """Python drops what is raised while a finaliser or a weak reference's callback runs: raise it once more."""
+        number = next((number for number, kind in kinds.items() if lost.exc_type is kind), None)
+        if number is None:
+            return shown(lost)
+        signal.signal(number, stop)
+        return threading.Timer(0.01, signal.pthread_kill, [threading.main_thread().ident, number]).start()
+
+    try:
+        sys.unraisablehook = repeat
+        for number in kinds:
+            signal.signal(number, stop)
+        yield
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-    return 0
+        sys.unraisablehook = shown
 
 
 def _said(line: str, code: int) -> int:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import numpy as np
 import psutil
@@ -55,6 +56,42 @@ def test_a_signal_ends_a_job_in_one_clear_line(job, number, code, word):
     assert ended.code == code, ended.lines
     assert ended.last == f"gangue: {word}; what was finished is kept. Run the same command to go on"
     assert not any("Traceback" in line for _, line in ended.lines)
+
+
+class Finalised:
+    """Its finaliser, or a callback on it, gets the signal: Python drops what is raised there."""
+
+    def __init__(self, how, strike):
+        self.strike = strike if how == "finaliser" else lambda: None
+        self.called = weakref.ref(self, lambda _: strike()) if how == "callback" else None
+
+    def __del__(self):
+        self.strike()
+
+
+@pytest.mark.parametrize("how", ["finaliser", "callback"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_heard_wherever_it_strikes(how, number, code, capfd):
+    went_on = []
+
+    def strike():
+        os.kill(os.getpid(), number)
+        time.sleep(1)
+
+    def command():
+        thing = Finalised(how, strike)
+        kept = thing.called  # a weak reference that is gone calls nothing
+        del thing
+        went_on.append(kept)
+        time.sleep(30)
+
+    before = signal.getsignal(number), sys.unraisablehook
+    started = time.monotonic()
+    assert commandline.report_errors(command) == code
+    assert went_on, "what was raised in there was not lost: the test tests nothing"
+    assert time.monotonic() - started < 10
+    assert (signal.getsignal(number), sys.unraisablehook) == before
+    assert capfd.readouterr().err.count("\n") == 1
 
 
 def test_a_stage_that_is_interrupted_while_its_libraries_load_says_so(tmp_path):
