@@ -30,10 +30,11 @@ def cells_of(data: Data) -> Cells:
 
 
 def _laid_out(data: Data) -> Cells:
-    shards = (data.read("documents", shard, ["text_hash"])["text_hash"] for shard in data.shards("documents"))
-    words = np.concatenate([text.hash_words(shard)[:, 0] for shard in shards])
     first = lookup.representatives(data)
-    return lay_out(words[first], np.flatnonzero(first))
+    shards = zip(data.shards("documents"), np.split(first, np.cumsum(data.rows("documents"))[:-1]), strict=True)
+    # Their first words alone, copied: a view would hold the whole hashes of all documents.
+    words = [text.hash_words(data.read("documents", s, ["text_hash"])["text_hash"])[mask, 0] for s, mask in shards]
+    return lay_out(np.concatenate(words), np.flatnonzero(first))
 
 
 def lay_out(words: np.ndarray, rows: np.ndarray) -> Cells:
