@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from transforms import text
+from transforms import arrays, text
 
 PERMUTATIONS = 128
 BANDS = 16
@@ -140,10 +140,10 @@ def near_texts(signatures: np.ndarray, threshold: float) -> tuple[np.ndarray, np
     """
     pairs = list(near_pairs(signatures, threshold))
     left, right = (np.concatenate([np.empty(0, np.int64), *(pair[side] for pair in pairs)]) for side in (0, 1))
-    members, place = np.unique(np.concatenate([left, right]), return_inverse=True)
+    members, (left, right) = arrays.places(left, right)
     if not len(members):
         return members, members
-    edges = (np.ones(len(left), np.bool_), (place[: len(left)], place[len(left) :]))
+    edges = (np.ones(len(left), np.bool_), (left, right))
     graph = coo_array(edges, shape=(len(members), len(members)))
     group = connected_components(graph, directed=False)[1]
     return members, members[np.unique(group, return_index=True)[1][group]]

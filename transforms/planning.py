@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import admission, corpus, duplicates, tasks, text
+from transforms import admission, arrays, corpus, duplicates, tasks, text
 from transforms.admission import Named
 from transforms.corpus import Admitted
 from transforms.rejection import (
@@ -116,7 +116,7 @@ def _query_tasks(found: Runs, queries: Named, answered: np.ndarray, cut: Cut) ->
     groups = _near_groups(found, kept, records, hashes, cut.near_duplicate)
     shards = text.shard_count(len(kept), cut.queries_per_shard)
     # By group and not by query, so that no fold of whole shards separates queries that ask the same.
-    heads, head = np.unique(groups, return_inverse=True)
+    heads, (head,) = arrays.places(groups)
     words = text.hash_words(text.hashes(str(name) for name in queries.ids.take(heads).to_pylist()))
     shard = text.shard_numbers(words, shards)[head]
     order = np.argsort(shard, kind="stable")
