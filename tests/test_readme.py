@@ -112,7 +112,7 @@ def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(p
     assert "triplets" in shell(project, "dvc metrics diff")
 
 
-def test_the_comparison_runs_on_any_beir_folder(tmp_path):
+def test_the_comparison_runs_on_any_beir_folder_and_every_difference_has_a_reason(tmp_path):
     texts = [
         f"{a} {b} {c} wing flow" for a in ("heat", "drag", "lift") for b in ("of", "in") for c in ("air", "gas", "oil")
     ]
@@ -134,4 +134,6 @@ def test_the_comparison_runs_on_any_beir_folder(tmp_path):
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)
+    negatives = json.loads(done.stdout)["negatives"]
+    assert negatives["naive"]["same"] > 0
+    assert [mode["unexplained"] for mode in negatives.values()] == [0] * 4
