@@ -21,8 +21,8 @@ test: install
 # Hours, not minutes: killed everywhere, any input, any disaster, many corpora against the oracle.
 soak: install
 	$(BIN)/python -m benchmarks.kills --output benchmarks/results/kills.json
-	$(BIN)/python -m benchmarks.kills --kills 8 --signal SIGTERM --output benchmarks/results/kills_sigterm.json
-	$(BIN)/python -m benchmarks.kills --kills 8 --signal SIGINT --output benchmarks/results/kills_sigint.json
+	$(BIN)/python -m benchmarks.kills --kills 16 --signal SIGTERM --output benchmarks/results/kills_sigterm.json
+	$(BIN)/python -m benchmarks.kills --kills 16 --signal SIGINT --output benchmarks/results/kills_sigint.json
 	$(BIN)/python -m benchmarks.disasters --output benchmarks/results/disasters.json
 	$(BIN)/python -m benchmarks.fuzz --output benchmarks/results/fuzz.json
 	GANGUE_CORPORA=20 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_oracle.py
