@@ -77,11 +77,11 @@ def split(data: Data, p: params.Params, whole: judging.Shard, seed: int) -> dict
     block = whole.block
     hidden = leak.hidden_positives(block.positive_query, whole.positive_words, 0.5, randomness.mix(seed, 77))
     tested = np.bincount(block.positive_query[hidden], minlength=whole.queries) > 0
-    data.write_text(f"relevance/{describing.MODEL}", json.dumps({"usable": False}))
-    unaware = judging.hide(data, p, whole, hidden)
+    data.write_text(f"relevance/{judging.MODEL}", json.dumps({"usable": False}))
+    unaware = leak.hide(data, p, whole, hidden)
     note = learn.taught(learn.examples(data, p, unaware), describing.names(p))
-    data.write_text(f"relevance/{describing.MODEL}", json.dumps(note))
-    unaware = judging.hide(data, p, whole, hidden)  # again, now that there is a model to judge by
+    data.write_text(f"relevance/{judging.MODEL}", json.dumps(note))
+    unaware = leak.hide(data, p, whole, hidden)  # again, now that there is a model to judge by
     answers = leak.answers(data, block, unaware, hidden)
 
     def outcome(stack: params.Filter) -> tuple[float, float, float]:

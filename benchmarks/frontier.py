@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import beir
-from pipeline import cluster, describing, embed, frontier, ingest, judging, learn, params, pool, quota, retrieve
+from pipeline import cluster, embed, frontier, ingest, judging, learn, params, pool, quota, retrieve
 from transforms import checks, intervals, lookup, randomness
 from transforms.storage import Data
 
@@ -212,7 +212,7 @@ def count(
     group = dict(zip(documents["document_id"].to_pylist(), documents["near_group"].to_pylist(), strict=True))
     wanted = [(q, group[d]) for q, ds in hidden.items() for d in ds]
     asked, answers = (pa.array([pair[i] for pair in wanted], pa.string()) for i in range(2))
-    usable = describing.model(data)["usable"]
+    usable = judging.learned(data)["usable"]
     stacks = {key: variant for key, variant in variants(p).items() if usable or key[0] != "learned"}
     for key in stacks:
         tallies[key].seconds += learning if key[0] == "learned" else 0.0

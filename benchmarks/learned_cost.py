@@ -56,11 +56,11 @@ def main() -> int:
         positives = lines.positives_of(asked.data)
         lines.write_source(asked.data, work / "source", positives, lines.hide(positives, 0))
         lines.mine(data, p)
-        learned = describing.model(data)
+        learned = judging.learned(data)
         if not learned["usable"]:
             raise ValueError(f"{asked.data}: must have enough to learn from, but {learned['reason']}")
         shard = judging.load(data, p, data.shards("queries")[0])
-        left_out = np.where(shard.candidates.relations["positive"], describing.itself(shard), -1)
+        left_out = np.where(shard.candidates.relations["positive"], shard.positive_of_pair, -1)
         features = describing.describe(data, p, shard, left_out)
         model = relevance.Model(**learned["models"][0])
         rule = p.filter.with_rule(params.Rule.model_validate({"kind": "abs", "score": "dense", "abs": 0.6}))

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pydantic
 
-from pipeline import commandline, describing, invariants, judging, leak, lineage, params, propensity, report, runner
+from pipeline import commandline, invariants, judging, leak, lineage, params, propensity, report, runner
 from pipeline.evidence import Evidence, collect
 from pipeline.export import RECIPE
 from transforms import lookup, statistics
@@ -71,7 +71,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
         _recipe(data),
         reuse=_reuse(data),
         recall=_recall(data, p),
-        learned=describing.model(data) if p.filter.asks_to_learn else None,
+        learned=judging.learned(data) if p.filter.asks_to_learn else None,
         budget=data.read_json(f"calibration/{judging.CUT}") if p.filter.max_false_negatives is not None else None,
     )
     return counts

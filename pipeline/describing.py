@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import threadpoolctl
 
-from pipeline import params, retrievers
+from pipeline import judging, params, retrievers
+from pipeline.judging import Shard
 from transforms import arrays, features, lookup, relevance
 from transforms.lexical import LexicalRetriever
 from transforms.storage import Data
-
-if TYPE_CHECKING:
-    from pipeline.judging import Shard
-
-
-MODEL = "model.json"
-
-
-def model(data: Data, dataset: str = "relevance") -> dict[str, Any]:
-    """What the learn stage learned: usable, reason, features, and if it could learn models, quality, importances.
-
-    Raises:
-      ValueError: another version of it wrote that.
-    """
-    found: dict[str, Any] = data.read_json(f"{dataset}/{MODEL}")
-    wanted = {field.name for field in dataclasses.fields(relevance.Model)}
-    if "usable" not in found or any(set(one) != wanted for one in found.get("models", [])):
-        raise _stale(data)
-    return found
-
-
-def _stale(data: Data) -> ValueError:
-    return ValueError(
-        f"{data.path('relevance')}/{MODEL}: must be of this version of learn and of these params, got another's."
-        " Rebuild it: dvc repro --force"
-    )
 
 
 def false_probability(data: Data, p: params.Params, shard: Shard, learned: dict[str, Any]) -> np.ndarray:
@@ -49,8 +23,8 @@ def false_probability(data: Data, p: params.Params, shard: Shard, learned: dict[
     if not learned["usable"]:
         return probability
     if learned["features"] != names(p):
-        raise _stale(data)
-    left_out = np.where(shard.candidates.relations["positive"], itself(shard), -1)
+        raise judging.stale(data)
+    left_out = np.where(shard.candidates.relations["positive"], shard.positive_of_pair, -1)
     values = describe(data, p, shard, left_out)
     fold = relevance.fold_of(shard.block.queries["near_group"].to_pylist())[shard.candidates.query]
     for number, parameters in enumerate(learned["models"]):
@@ -88,7 +62,7 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
     query, document = candidates.query, shard.pairs["document_row"].to_numpy()
     unlabelled = ~np.any(list(candidates.relations.values()), axis=0)
     free = np.flatnonzero(unlabelled | candidates.relations["positive"])  # the others are nobody's business
-    partner = pair_of(shard)[left_out]
+    partner = np.append(shard.pair_of_positive, -1)[left_out]
     columns: dict[str, np.ndarray] = {}
     for name, score in candidates.scores.items():
         values = score.astype(np.float64)
@@ -110,7 +84,7 @@ def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -
                 query[free],
                 place[free],
                 left_out[free],
-                itself(shard)[free],
+                shard.positive_of_pair[free],
                 strength[free],
                 candidates.positive_query,
                 positive_place,
@@ -171,34 +145,14 @@ def left_out_for_learning(shard: Shard, words: np.ndarray) -> np.ndarray:
     """
     candidates = shard.candidates
     left_out = np.full(len(words), -1)
-    for able in (np.ones(len(candidates.positive_query), bool), candidates.retrieved[pair_of(shard)[:-1]]):
+    for able in (np.ones(len(candidates.positive_query), bool), candidates.retrieved[shard.pair_of_positive]):
         which = np.flatnonzero(able)
         offsets = arrays.offsets_of(candidates.positive_query[which], shard.queries)
         count = np.diff(offsets)[candidates.query]
         some = np.flatnonzero(count)
         place = (words[some] % count[some].astype(np.uint64)).astype(np.int64)
         left_out[some] = which[offsets[candidates.query[some]] + place]
-    return np.where(candidates.relations["positive"], itself(shard), left_out)
-
-
-def pair_of(shard: Shard) -> np.ndarray:
-    """(p + 1,) which pair each positive is; the last is -1, for none."""
-    own = itself(shard)
-    result = np.full(len(shard.block.positives) + 1, -1)
-    result[own[own >= 0]] = np.flatnonzero(own >= 0)
-    return result
-
-
-def itself(shard: Shard) -> np.ndarray:
-    """(n,) which positive each known positive is, -1 for other pairs."""
-    candidates, document = shard.candidates, shard.pairs["document_row"].to_numpy()
-    result = np.full(len(document), -1)
-    width = np.int64(max(document.max(initial=0), shard.block.positive_row.max(initial=0)) + 1)
-    own = candidates.positive_query * width + shard.block.positive_row
-    order = np.argsort(own, kind="stable")
-    positive = np.flatnonzero(candidates.relations["positive"])
-    result[positive] = order[np.searchsorted(own[order], candidates.query[positive] * width + document[positive])]
-    return result
+    return np.where(candidates.relations["positive"], shard.positive_of_pair, left_out)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipeline import describing, judging, leak, params, propensity
+from pipeline import judging, leak, params, propensity
 from pipeline.sample import choose
 from transforms import arrays, intervals, progress, randomness, rules
 from transforms.distribution import Distribution, distribution_of
@@ -95,7 +95,7 @@ def measure(
         hidden |= blind & (known == 1)[block.positive_query]
         if not hidden.any():
             break
-        unaware = judging.hide(data, p, shard, hidden)
+        unaware = leak.hide(data, p, shard, hidden)
         answers = leak.answers(data, block, unaware, hidden)
         stands_for = answers * (1 if seen is None else seen.stands_for(unaware.candidates) / propensity.UNITS)
         unlabelled = known * (1 - p.learn.labelled) / p.learn.labelled
@@ -178,7 +178,7 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
         "margin": params.Rule(kind="margin", score=score, margin=0.0),
         "perc": params.Rule(kind="perc", score=score, perc=1.0),
     }
-    if p.filter.learns and describing.model(data)["usable"]:
+    if p.filter.learns and judging.learned(data)["usable"]:
         rules_of["learned"] = params.Rule(kind="learned", p_false=1.0)
     alone = p.filter.model_copy(update={"also": ()})
     result = {}

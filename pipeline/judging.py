@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import threadpoolctl
 
-from pipeline import describing, params, retrievers
-from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, text
+from pipeline import params
+from transforms import answers, arrays, lookup, pooling, randomness, relations, relevance, rules, schema, text
 from transforms.storage import Data
 
 CUT = "cut.json"
+MODEL = "model.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,26 @@ class Shard:
         """(p,) uint64 hash of each (query, positive), which decides whether it is hidden."""
         return randomness.mix(self.words.query[self.block.positive_query], self.words.positive)
 
+    @property
+    def positive_of_pair(self) -> np.ndarray:
+        """(n,) which positive each pair is, -1 for those that are none."""
+        document, positive = self.pairs["document_row"].to_numpy(), self.block.positive_row
+        result = np.full(len(document), -1)
+        width = np.int64(max(document.max(initial=0), positive.max(initial=0)) + 1)
+        own = self.candidates.positive_query * width + positive
+        order = np.argsort(own, kind="stable")
+        known = np.flatnonzero(self.candidates.relations["positive"])
+        result[known] = order[np.searchsorted(own[order], self.candidates.query[known] * width + document[known])]
+        return result
+
+    @property
+    def pair_of_positive(self) -> np.ndarray:
+        """(p,) which pair each positive is."""
+        own = self.positive_of_pair
+        result = np.full(len(self.block.positives), -1)
+        result[own[own >= 0]] = np.flatnonzero(own >= 0)
+        return result
+
     @functools.cached_property
     def once_a_query(self) -> Shard:
         """The shard with one positive in place of each query's, however many it has or none: the mean of them."""
@@ -60,9 +82,30 @@ class Shard:
         )
 
 
+def learned(data: Data, dataset: str = "relevance") -> dict[str, Any]:
+    """What the learn stage learned: usable, reason, features, and if it could learn models, quality, importances.
+
+    Raises:
+      ValueError: another version of it wrote that.
+    """
+    found: dict[str, Any] = data.read_json(f"{dataset}/{MODEL}")
+    wanted = {field.name for field in dataclasses.fields(relevance.Model)}
+    if "usable" not in found or any(set(one) != wanted for one in found.get("models", [])):
+        raise stale(data)
+    return found
+
+
+def stale(data: Data) -> ValueError:
+    """What is raised where ``model.json`` is another version's, or follows other params."""
+    return ValueError(
+        f"{data.path('relevance')}/{MODEL}: must be of this version of learn and of these params, got another's."
+        " Rebuild it: dvc repro --force"
+    )
+
+
 def judge_of(data: Data, p: params.Params) -> params.Params:
     """The params with the rule that judges: the fallback where nothing was learned."""
-    if not p.filter.learns or describing.model(data)["usable"]:
+    if not p.filter.learns or learned(data)["usable"]:
         return p
     assert p.filter.fallback is not None
     return p.model_copy(update={"filter": p.filter.with_rule(p.filter.fallback)})
@@ -85,7 +128,7 @@ def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compa
       judged: also with what the learned filter says of them.
       compared: also with how alike documents and positives are, where the sampler asks.
     """
-    block, _ = retrievers.query_block(data, shard)
+    block, _ = relations.query_block(data, shard)
     pairs = data.read("pairs", shard)
     query = block.numbers(pairs["query_id"])
     scores = {name: arrays.floats(pairs, f"score_{name}") for name in p.retrievers}
@@ -94,7 +137,7 @@ def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compa
     if p.filter.asks_to_learn and judged:
         scores[rules.P_FALSE] = arrays.floats(data.read("relevance", shard), rules.P_FALSE)
     kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
-    return _shard(data, p, shard, block, pairs, query, kinds, scores, compared=compared)
+    return shard_of(data, p, shard, block, pairs, query, kinds, scores, compared=compared)
 
 
 def clustered(p: params.Params) -> list[str]:
@@ -124,7 +167,7 @@ def limited(data: Data, p: params.Params, shard: Shard, chosen: np.ndarray) -> S
     candidates = shard.candidates
     keep = chosen[candidates.query]
     positives = shard.block.positives.filter(pa.array(chosen[candidates.positive_query]))
-    return _shard(
+    return shard_of(
         data,
         p,
         shard.name,
@@ -136,45 +179,7 @@ def limited(data: Data, p: params.Params, shard: Shard, chosen: np.ndarray) -> S
     )
 
 
-def hide(data: Data, p: params.Params, shard: Shard, hidden: np.ndarray) -> Shard:
-    """The shard as it would be had some positives never been labelled.
-
-    Args:
-      shard: as loaded.   hidden: (p,) bool, which positives nobody knows.
-
-    Returns:
-      A shard without them: they are candidates now, where a retriever returned them, and score as candidates do.
-    """
-    block = relations.QueryBlock(shard.block.queries, shard.block.positives.filter(pa.array(~hidden)))
-    found = pooling.best_rank(shard.candidates.ranks) < pooling.NO_RANK
-    was_positive = shard.candidates.relations["positive"]
-    width = np.int64(
-        1 + max(shard.pairs["document_row"].to_numpy().max(initial=0), shard.block.positive_row.max(initial=0))
-    )
-    key = shard.candidates.query * width + shard.pairs["document_row"].to_numpy()
-    unknown = np.isin(key, shard.block.positive_query[hidden] * width + shard.block.positive_row[hidden])
-    keep = ~was_positive | ~unknown | found
-    pairs = shard.pairs.filter(pa.array(keep))
-    query = shard.candidates.query[keep]
-    order = pooling.best_rank({n: r[keep] for n, r in shard.candidates.ranks.items()})
-    involved = relations.involved(data, block, pairs["document_row"].to_numpy())
-    kinds = relations.annotate(block, involved, query, order, shard.candidates.tie[keep])
-    scores = {name: score[keep].copy() for name, score in shard.candidates.scores.items()}
-    named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
-    for relation, column in named.items():
-        pairs = pairs.set_column(pairs.column_names.index(relation), relation, column)
-    for name in p.scorers:
-        scores[name][~pooling.worth_scoring(pairs, p.scorers[name].depth)] = np.nan
-    learned = scores.pop(rules.P_FALSE, None)
-    unaware = _shard(data, p, shard.name, block, pairs, query, kinds, scores, compared=learned is None)
-    if learned is None:
-        return unaware
-    # Whoever does not know the hidden positives describes every pair of their queries in another way.
-    scores[rules.P_FALSE] = describing.false_probability(data, p, unaware, describing.model(data))
-    return _shard(data, p, shard.name, block, pairs, query, kinds, scores)
-
-
-def _shard(
+def shard_of(
     data: Data,
     p: params.Params,
     name: str,
@@ -186,6 +191,7 @@ def _shard(
     *,
     compared: bool = True,
 ) -> Shard:
+    """The shard of these pairs, (n,) query numbers, and what is known of them, as ``Shard`` holds it."""
     rows = pairs["document_row"].to_numpy()
     width = np.int64(rows.max(initial=0) + 1)
     labelled = np.flatnonzero(kinds["positive"])

@@ -13,9 +13,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import judging, params, propensity
+from pipeline import describing, judging, params, propensity
 from pipeline.sample import choose
-from transforms import arrays, checks, intervals, joint, lookup, randomness, rules, selection
+from transforms import (
+    arrays,
+    checks,
+    intervals,
+    joint,
+    lookup,
+    pooling,
+    randomness,
+    relations,
+    rules,
+    schema,
+    selection,
+)
 from transforms.distribution import Distribution, distribution_of
 from transforms.relations import QueryBlock
 from transforms.storage import Data
@@ -102,6 +114,44 @@ def hidden_positives(
     return (size > 1) & (place < quota)
 
 
+def hide(data: Data, p: params.Params, shard: judging.Shard, hidden: np.ndarray) -> judging.Shard:
+    """The shard as it would be had some positives never been labelled.
+
+    Args:
+      shard: as loaded.   hidden: (p,) bool, which positives nobody knows.
+
+    Returns:
+      A shard without them: they are candidates now, where a retriever returned them, and score as candidates do.
+    """
+    block = relations.QueryBlock(shard.block.queries, shard.block.positives.filter(pa.array(~hidden)))
+    found = pooling.best_rank(shard.candidates.ranks) < pooling.NO_RANK
+    was_positive = shard.candidates.relations["positive"]
+    width = np.int64(
+        1 + max(shard.pairs["document_row"].to_numpy().max(initial=0), shard.block.positive_row.max(initial=0))
+    )
+    key = shard.candidates.query * width + shard.pairs["document_row"].to_numpy()
+    unknown = np.isin(key, shard.block.positive_query[hidden] * width + shard.block.positive_row[hidden])
+    keep = ~was_positive | ~unknown | found
+    pairs = shard.pairs.filter(pa.array(keep))
+    query = shard.candidates.query[keep]
+    order = pooling.best_rank({n: r[keep] for n, r in shard.candidates.ranks.items()})
+    involved = relations.involved(data, block, pairs["document_row"].to_numpy())
+    kinds = relations.annotate(block, involved, query, order, shard.candidates.tie[keep])
+    scores = {name: score[keep].copy() for name, score in shard.candidates.scores.items()}
+    named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
+    for relation, column in named.items():
+        pairs = pairs.set_column(pairs.column_names.index(relation), relation, column)
+    for name in p.scorers:
+        scores[name][~pooling.worth_scoring(pairs, p.scorers[name].depth)] = np.nan
+    learned = scores.pop(rules.P_FALSE, None)
+    unaware = judging.shard_of(data, p, shard.name, block, pairs, query, kinds, scores, compared=learned is None)
+    if learned is None:
+        return unaware
+    # Whoever does not know the hidden positives describes every pair of their queries in another way.
+    scores[rules.P_FALSE] = describing.false_probability(data, p, unaware, judging.learned(data))
+    return judging.shard_of(data, p, shard.name, block, pairs, query, kinds, scores)
+
+
 def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity.Propensity | None = None) -> Leak:
     """Hide, mine and count in one shard of queries, ``audit.rounds`` times.
 
@@ -125,7 +175,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity
             break
         tested = np.unique(positive_query[hidden])
         queries, hidden_count = queries + len(tested), hidden_count + int(hidden.sum())
-        unaware = judging.hide(data, p, shard, hidden)
+        unaware = hide(data, p, shard, hidden)
         came_back = answers(data, block, unaware, hidden)
         stands_for = came_back * (propensity.UNITS if seen is None else seen.stands_for(unaware.candidates))
         for name, stack in stacks.items():

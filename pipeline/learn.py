@@ -31,7 +31,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     if not p.filter.learns:
         note = {"usable": False, "reason": "no rule of filter is learned", "features": []}
         with data.staging("relevance"):
-            data.write_text(f"{staged('relevance')}/{describing.MODEL}", json.dumps(note) + "\n")
+            data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(note) + "\n")
             data.publish("relevance")
         return Counts()
     pairs = sum(data.rows("pairs"))
@@ -49,7 +49,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         counts = runner.run("learn", build, data, p.beam, writes=["relevance"], rows=pairs, flags=flags)
     finally:
         data.begin(EXAMPLES)
-    model = describing.model(data)
+    model = judging.learned(data)
     if not model["usable"]:
         print(f"learn: {model['reason']}; filter.fallback judges instead", file=sys.stderr)  # noqa: T201
     return counts
@@ -98,7 +98,7 @@ def examples(data: Data, p: params.Params, loaded: judging.Shard, share: float =
 def teach_models(_: str, data: Data, p: params.Params) -> Counts:
     """Teach a model per fold; write them, or why there are none."""
     note = taught(data.read_all(staged(EXAMPLES)), describing.names(p))
-    data.write_text(f"{staged('relevance')}/{describing.MODEL}", json.dumps(note, indent=1) + "\n")
+    data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(note, indent=1) + "\n")
     return Counts()
 
 
@@ -127,7 +127,7 @@ def taught(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
 def judge_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Write how likely each pair of one shard is a positive that nobody labelled; null where nothing was learned."""
     loaded = judging.load(data, p, shard, judged=False, compared=False)
-    learned = describing.model(data, staged("relevance"))
+    learned = judging.learned(data, staged("relevance"))
     probability = describing.false_probability(data, p, loaded, learned)
     table = pa.table(
         [loaded.pairs["query_id"], loaded.pairs["document_id"], pooling.null_where_nan(probability)],

@@ -35,7 +35,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Pool the queries of one shard."""
-    block, query_rows = retrievers.query_block(data, shard)
+    block, query_rows = relations.query_block(data, shard)
     found = {name: data.read(f"candidates/{name}", shard, _FOUND) for name in p.retrievers}
     parts = [
         (block.positive_query, block.positive_row),

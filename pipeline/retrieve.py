@@ -65,7 +65,7 @@ def groups(data: Data, workers: int) -> dict[str, list[str]]:
 def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Counts:
     """Search the queries of the shards whose ``first`` is named and write what was found, a file for each."""
     shards = groups(data, p.beam.workers)[first]
-    block, rows = retrievers.query_block(data, *shards)
+    block, rows = relations.query_block(data, *shards)
     found = find(data, p, name, block, rows)
     documents, (place,) = arrays.places(found.document)
     ids = lookup.rows(data, "documents", ("document_id",)).take(documents)["document_id"]
@@ -127,7 +127,7 @@ def measure_recall(_: str, data: Data, p: params.Params, name: str) -> Counts:
     measured = RECALL.empty_table()
     if isinstance(settings, params.Dense) and settings.index != "Flat":
         shards = data.shards("queries")[:_SHARDS]
-        block, rows = retrievers.query_block(data, *shards)
+        block, rows = relations.query_block(data, *shards)
         some = np.concatenate([lookup.query_rows(data).of(shard)[:_MEASURED] for shard in shards])
         exact = search(data, dense.DenseRetriever(data, settings.encoder), rows, some, settings.depth)
         columns = ["query_id", "document_row"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline import describing, judging, params, propensity
+from pipeline import judging, params, propensity
 from transforms import selection, weighting
 from transforms.storage import Data
 
@@ -24,7 +24,7 @@ def weigh(data: Data, p: params.Params, loaded: judging.Shard, chosen: selection
         return chosen.times * weighting.propensity_weights(logits, settings.temperature, settings.clip)
     if isinstance(settings, params.LambdaRank):
         ranks = candidates.ranks[settings.retriever]
-        own = ranks[describing.pair_of(loaded)[chosen.positive]]
+        own = ranks[loaded.pair_of_positive[chosen.positive]]
         return chosen.times * weighting.lambda_weights(own, ranks[chosen.pair], settings.cut)
     scores = candidates.scores[settings.score][chosen.pair].astype(np.float64)
     if isinstance(settings, params.Phi):

@@ -12,7 +12,7 @@ import test_learned
 from typer.testing import CliRunner
 
 from benchmarks import frontier as benchmark
-from pipeline import cli, frontier, judging, leak, params
+from pipeline import cli, frontier, leak, params
 from transforms import randomness
 
 KEYS = {"filter", "setting", "fn_rate", "fn_low", "fn_high", "hardness", "per_query", "seconds"}
@@ -50,7 +50,7 @@ def test_the_points_are_those_of_a_plain_count(job, kind):
         for number in range(hiding.rounds):
             hidden = leak.hidden_positives(block.positive_query, words, 0.5, randomness.mix(4, number))
             gone = set(test_learned.pairs_of_positives(shard, hidden))
-            unaware = judging.hide(job.data, job.p, shard, hidden)
+            unaware = leak.hide(job.data, job.p, shard, hidden)
             rows = frontier.chosen_by(job.data, job.p, unaware, stack)
             found = test_learned.pairs_of(unaware, rows)
             chosen += found

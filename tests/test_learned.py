@@ -15,7 +15,7 @@ import whole_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import describing, export, frontier, judging, learn, params
+from pipeline import describing, export, frontier, judging, leak, learn, params
 from pipeline import filter as filtering
 from transforms import features, lookup, randomness, relevance
 from transforms.storage import Data
@@ -161,11 +161,11 @@ def test_a_probability_of_being_false_is_one_and_keeps_the_order(labelled, share
 def test_a_positive_left_out_is_described_as_if_it_were_hidden(job, number):
     """Each query's positive ``number`` is hidden: what is said of it must be what was said of it as a positive."""
     for shard in job.shards()[:2]:
-        left_out = np.where(shard.candidates.relations["positive"], describing.itself(shard), -1)
+        left_out = np.where(shard.candidates.relations["positive"], shard.positive_of_pair, -1)
         as_positive = described(job, shard, left_out)
         hidden = np.zeros(len(shard.block.positives), bool)
         hidden[np.flatnonzero(np.arange(len(hidden)) % 3 == number)] = True
-        unaware = judging.hide(job.data, job.p, shard, hidden)
+        unaware = leak.hide(job.data, job.p, shard, hidden)
         as_candidate = described(job, unaware, np.full(len(unaware.pairs), -1))
         gone = set(pairs_of_positives(shard, hidden)) & set(as_candidate)
         assert len(gone) > 8
@@ -220,7 +220,7 @@ def test_for_learning_every_pair_is_described_by_one_positive_less(job):
         own = shard.candidates.positive_query[left_out]
         assert (own == shard.candidates.query).all(), "each leaves out a positive of its own query"
         positive = shard.candidates.relations["positive"]
-        assert (left_out[positive] == describing.itself(shard)[positive]).all()
+        assert (left_out[positive] == shard.positive_of_pair[positive]).all()
         column = describing.names(job.p).index("positives")
         known = np.expm1(describing.describe(job.data, job.p, shard, left_out)[:, column])
         assert known == pytest.approx(2.0, abs=1e-5)
@@ -239,7 +239,7 @@ def test_queries_with_a_single_positive_are_judged_and_mined_too(tmp_path):
     for shard in single.shards():
         alone = np.isin(shard.pairs["query_id"].to_pylist(), list(lonely))
         positive = shard.candidates.relations["positive"]
-        left_out = np.where(positive, describing.itself(shard), -1)
+        left_out = np.where(positive, shard.positive_of_pair, -1)
         nearest = describing.describe(single.data, single.p, shard, left_out)[:, column]
         assert np.isnan(nearest[alone & positive]).all(), "nobody is left to be near to"
         assert np.isfinite(nearest[alone & ~positive]).all()
@@ -373,7 +373,7 @@ def test_the_size_of_the_shards_changes_no_bit(job, changes, tmp_path):
     other = copy.copy(job)
     other.p, other.data = params.parse(planted.sections(job.folder, **changes)), Data(str(tmp_path / "data"))
     whole_path.run(other.data, other.p)
-    assert describing.model(other.data) == describing.model(job.data)
+    assert judging.learned(other.data) == judging.learned(job.data)
     assert other.p_false() == job.p_false()
 
 
@@ -383,7 +383,7 @@ def test_several_processes_change_no_bit(job, tmp_path):
     shutil.copytree(job.data.root, other.data.root)
     shutil.rmtree(other.data.path("relevance"))
     learn.run(other.data, other.p)
-    assert describing.model(other.data) == describing.model(job.data)
+    assert judging.learned(other.data) == judging.learned(job.data)
     assert other.p_false() == job.p_false()
 
 
@@ -396,7 +396,7 @@ def test_the_order_of_the_source_changes_no_bit(job, tmp_path):
     other = copy.copy(job)
     other.p, other.data = params.parse(planted.sections(tmp_path)), Data(str(tmp_path / "data"))
     whole_path.run(other.data, other.p)
-    assert describing.model(other.data) == describing.model(job.data)
+    assert judging.learned(other.data) == judging.learned(job.data)
     assert other.p_false() == job.p_false()
 
 
@@ -438,7 +438,7 @@ def test_a_triplet_says_how_likely_it_is_false_and_only_if_that_was_asked(job, t
     whole_path.run(plain.data, plain.p)
     for dataset in ("triplets", "negatives"):
         assert "p_false" not in plain.data.read_all(dataset).column_names
-    assert describing.model(plain.data) == {"usable": False, "reason": "no rule of filter is learned", "features": []}
+    assert judging.learned(plain.data) == {"usable": False, "reason": "no rule of filter is learned", "features": []}
 
 
 # Standing back.
@@ -458,7 +458,7 @@ def test_the_learned_rule_is_in_the_recipe(job):
 
 def stands_back(folder, capfd, message, **corpus):
     back = Job(folder, corpus=corpus)
-    model = describing.model(back.data)
+    model = judging.learned(back.data)
     assert not model["usable"]
     assert message in model["reason"]
     assert f"learn: {model['reason']}; filter.fallback judges instead" in capfd.readouterr().err
@@ -489,7 +489,7 @@ def test_with_features_that_say_nothing_the_fallback_judges_and_all_say_so(tmp_p
 def test_a_shard_can_be_judged_as_if_some_positives_were_hidden(job):
     shard = job.shards()[0]
     hidden = np.arange(len(shard.block.positives)) % 3 == 0
-    unaware = judging.hide(job.data, job.p, shard, hidden)
+    unaware = leak.hide(job.data, job.p, shard, hidden)
     gone = set(pairs_of_positives(shard, hidden))
     positive = set(pairs_of(unaware, np.flatnonzero(unaware.candidates.relations["positive"])))
     assert not gone & positive
@@ -554,9 +554,9 @@ def test_no_score_may_take_the_name_of_the_learned_one(tmp_path):
 def test_a_second_learning_after_a_change_of_the_params_starts_anew(tmp_path):
     """What an earlier run left cannot pass for the result of this one."""
     first = Job(tmp_path, corpus={"topics": 20})
-    assert describing.model(first.data)["usable"]
+    assert judging.learned(first.data)["usable"]
     plain = params.parse(planted.sections(tmp_path, filter={"kind": "naive"}))
     learn.run(first.data, plain)
-    assert not describing.model(first.data)["usable"]
+    assert not judging.learned(first.data)["usable"]
     assert first.data.files("relevance") == []
     lookup.forget()

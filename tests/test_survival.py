@@ -18,7 +18,7 @@ import yaml
 from models import static_encoder
 
 from benchmarks import fuzz, kills
-from pipeline import commandline, describing, ingest, params, runner
+from pipeline import commandline, ingest, judging, params, runner
 from transforms import checksums, disk, encoder, faiss_index, lookup, shards, storage, vector_store
 from transforms.storage import Data, shard_names
 
@@ -336,7 +336,7 @@ def test_a_learned_model_that_is_damaged_or_of_older_code_says_what_to_do(tmp_pa
     (tmp_path / "relevance").mkdir()
     (tmp_path / "relevance/model.json").write_text(content)
     with pytest.raises(ValueError, match=r"relevance/model.json: must be .*Rebuild it: dvc repro --force"):
-        describing.model(Data(str(tmp_path)))
+        judging.learned(Data(str(tmp_path)))
 
 
 def test_params_that_change_while_a_stage_runs_are_noticed(tmp_path, monkeypatch, capsys):

@@ -60,6 +60,13 @@ class QueryBlock:
         return asking[position][other], positive_row[owner][other]
 
 
+def query_block(data: Data, *shards: str) -> tuple[QueryBlock, np.ndarray]:
+    """The queries and positives of some shards, one after the other, and the (q,) row numbers of these queries."""
+    tables = [[data.read(dataset, shard) for shard in shards] for dataset in ("queries", "positives")]
+    block = QueryBlock(*(pa.concat_tables(parts).combine_chunks() for parts in tables))
+    return block, np.concatenate([lookup.query_rows(data).of(shard) for shard in shards])
+
+
 @dataclasses.dataclass(frozen=True)
 class Involved:
     """The documents that decide what pairs are: theirs, every positive and every sibling's positive.
