@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import threadpoolctl
 
 from benchmarks import frontier as lines
@@ -60,7 +59,7 @@ def main() -> int:
         if not learned["usable"]:
             raise ValueError(f"{asked.data}: must have enough to learn from, but {learned['reason']}")
         shard = judging.load(data, p, data.shards("queries")[0])
-        left_out = np.where(shard.candidates.relations["positive"], shard.positive_of_pair, -1)
+        left_out = shard.positive_of_pair
         features = describing.describe(data, p, shard, left_out)
         model = relevance.Model(**learned["models"][0])
         rule = p.filter.with_rule(params.Rule.model_validate({"kind": "abs", "score": "dense", "abs": 0.6}))

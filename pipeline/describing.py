@@ -8,13 +8,12 @@ import numpy as np
 import threadpoolctl
 
 from pipeline import judging, params, retrievers
-from pipeline.judging import Shard
 from transforms import arrays, features, lookup, relevance
 from transforms.lexical import LexicalRetriever
 from transforms.storage import Data
 
 
-def false_probability(data: Data, p: params.Params, shard: Shard, learned: dict[str, Any]) -> np.ndarray:
+def false_probability(data: Data, p: params.Params, shard: judging.Shard, learned: dict[str, Any]) -> np.ndarray:
     """(n,) float32, how likely each pair is a positive that nobody labelled; NaN where nothing was learned.
 
     A known positive is judged as if nobody knew it. A query is judged by the model that did not see it.
@@ -24,8 +23,7 @@ def false_probability(data: Data, p: params.Params, shard: Shard, learned: dict[
         return probability
     if learned["features"] != names(p):
         raise judging.stale(data)
-    left_out = np.where(shard.candidates.relations["positive"], shard.positive_of_pair, -1)
-    values = describe(data, p, shard, left_out)
+    values = describe(data, p, shard, shard.positive_of_pair)
     fold = relevance.fold_of(shard.block.queries["near_group"].to_pylist())[shard.candidates.query]
     for number, parameters in enumerate(learned["models"]):
         rows = np.flatnonzero(fold == number)
@@ -50,7 +48,7 @@ def names(p: params.Params) -> list[str]:
     return [*scores, *near, *words, *shared, "positives", "usage"]
 
 
-def describe(data: Data, p: params.Params, shard: Shard, left_out: np.ndarray) -> np.ndarray:
+def describe(data: Data, p: params.Params, shard: judging.Shard, left_out: np.ndarray) -> np.ndarray:
     """(n, f) float32 features of the pairs of a shard, in their order; NaN where there is nothing to say.
 
     Args:
@@ -133,7 +131,7 @@ def _lexical(p: params.Params) -> list[str]:
     return [name for name, retriever in p.retrievers.items() if isinstance(retriever, params.Bm25)][:1]
 
 
-def left_out_for_learning(shard: Shard, words: np.ndarray) -> np.ndarray:
+def left_out_for_learning(shard: judging.Shard, words: np.ndarray) -> np.ndarray:
     """(n,) which positive to leave out of each pair's description: itself, or for a candidate any of its query's.
 
     So positives and candidates are described by equally many positives, as a hidden positive among its query's

@@ -43,25 +43,16 @@ class Shard:
         """(p,) uint64 hash of each (query, positive), which decides whether it is hidden."""
         return randomness.mix(self.words.query[self.block.positive_query], self.words.positive)
 
-    @property
-    def positive_of_pair(self) -> np.ndarray:
-        """(n,) which positive each pair is, -1 for those that are none."""
-        document, positive = self.pairs["document_row"].to_numpy(), self.block.positive_row
-        result = np.full(len(document), -1)
-        width = np.int64(max(document.max(initial=0), positive.max(initial=0)) + 1)
-        own = self.candidates.positive_query * width + positive
-        order = np.argsort(own, kind="stable")
-        known = np.flatnonzero(self.candidates.relations["positive"])
-        result[known] = order[np.searchsorted(own[order], self.candidates.query[known] * width + document[known])]
-        return result
-
-    @property
+    @functools.cached_property
     def pair_of_positive(self) -> np.ndarray:
         """(p,) which pair each positive is."""
-        own = self.positive_of_pair
-        result = np.full(len(self.block.positives), -1)
-        result[own[own >= 0]] = np.flatnonzero(own >= 0)
-        return result
+        document, positive = self.pairs["document_row"].to_numpy(), self.candidates.relations["positive"]
+        return _pair_of_positive(self.block, self.candidates.query, document, positive)
+
+    @functools.cached_property
+    def positive_of_pair(self) -> np.ndarray:
+        """(n,) which positive each pair is, -1 for those that are none."""
+        return pooling.scatter(len(self.pairs), self.pair_of_positive, np.arange(len(self.block.positives)), -1)
 
     @functools.cached_property
     def once_a_query(self) -> Shard:
@@ -193,11 +184,7 @@ def shard_of(
 ) -> Shard:
     """The shard of these pairs, (n,) query numbers, and what is known of them, as ``Shard`` holds it."""
     rows = pairs["document_row"].to_numpy()
-    width = np.int64(rows.max(initial=0) + 1)
-    labelled = np.flatnonzero(kinds["positive"])
-    keys = query[labelled] * width + rows[labelled]
-    order = np.argsort(keys)
-    place = labelled[order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]]
+    place = _pair_of_positive(block, query, rows, kinds["positive"])
     clusters = {name: lookup.clusters(data, name)[rows].astype(np.int64) for name in clustered(p)}
     return Shard(
         name,
@@ -219,6 +206,17 @@ def shard_of(
             positive_clusters={name: cluster[place] for name, cluster in clusters.items()},
         ),
     )
+
+
+def _pair_of_positive(
+    block: relations.QueryBlock, query: np.ndarray, document: np.ndarray, positive: np.ndarray
+) -> np.ndarray:
+    """(p,) which of the pairs, (n,) queries and documents, each positive is; ``positive``: (n,) bool, which are any."""
+    width = np.int64(document.max(initial=0) + 1)
+    labelled = np.flatnonzero(positive)
+    keys = query[labelled] * width + document[labelled]
+    order = np.argsort(keys)
+    return labelled[order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]]
 
 
 def _similarities(

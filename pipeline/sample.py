@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import commandline, judging, params, propensity, reusing, runner, weighing
-from transforms import arrays, pooling, relations, reuse, rules, schema, selection
+from transforms import arrays, lookup, pooling, reuse, rules, schema, selection
 from transforms.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -81,7 +81,7 @@ def choose(
 def propose(shard: str, data: Data, p: params.Params, number: int) -> Counts:
     """Write what one shard would choose, for a round of ``sample.reuse``."""
     loaded = judging.load(data, p, shard)
-    _, rows = relations.query_block(data, shard)
+    rows = lookup.query_rows(data).of(shard)
     early, late = reusing.denied(data, loaded, rows, number)
     if number == 0 or late.any():  # or else the shard proposes what it did
         chosen = choose(data, loaded, read_verdicts(data, shard, loaded, p), p.sample, early | late)
@@ -97,7 +97,7 @@ def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
         chosen = choose(data, loaded, verdicts, p.sample)
     else:
         # What the last round refused has no round left to be replaced in.
-        _, rows = relations.query_block(data, shard)
+        rows = lookup.query_rows(data).of(shard)
         early, late = reusing.denied(data, loaded, rows, reuse.ROUNDS)
         chosen = choose(data, loaded, verdicts, p.sample, early)
         chosen = chosen.without(late[chosen.pair])

@@ -6,7 +6,7 @@ import sys
 import planted
 import pytest
 
-from benchmarks import approximate, budget, candidates, growth, learned_cost, stages
+from benchmarks import against_sentence_transformers, approximate, budget, candidates, growth, learned_cost, stages
 from benchmarks import workers as several
 from benchmarks.synthetic import PER_QUERY
 from transforms.storage import Data
@@ -72,3 +72,8 @@ def test_a_budget_is_held_against_hidden_positives(monkeypatch, capsys, folder):
     assert {(line["budget"], line["confidence"]) for line in found} == {
         (budget_, confidence) for budget_ in budget.BUDGETS for confidence in budget.CONFIDENCES
     }
+
+
+def test_every_difference_from_sentence_transformers_has_a_reason(printed, folder):
+    found = printed(against_sentence_transformers, "--data", folder, "--split", "test")
+    assert all(mode["unexplained"] == 0 and mode["same"] > 0 for mode in found["negatives"].values())

@@ -259,9 +259,9 @@ def test_a_sample_of_the_queries_is_whole_queries_described_as_before(job):
         assert some.block.positives.equals(shard.block.positives.filter(pa.array(mine)))
         for key, values in some.candidates.positive_scores.items():
             assert np.array_equal(values, shard.candidates.positive_scores[key][mine], equal_nan=True)
-        known = np.where(some.candidates.relations["positive"], some.positive_of_pair, -1)
+        known = some.positive_of_pair
         features = describing.describe(job.data, p, some, known)
-        whole = np.where(shard.candidates.relations["positive"], shard.positive_of_pair, -1)
+        whole = shard.positive_of_pair
         assert np.allclose(features, describing.describe(job.data, p, shard, whole)[keep], atol=1e-5, equal_nan=True)
         sizes.append((len(np.unique(some.candidates.query)), shard.queries))
     found, queries = np.sum(sizes, axis=0)

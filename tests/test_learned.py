@@ -161,7 +161,7 @@ def test_a_probability_of_being_false_is_one_and_keeps_the_order(labelled, share
 def test_a_positive_left_out_is_described_as_if_it_were_hidden(job, number):
     """Each query's positive ``number`` is hidden: what is said of it must be what was said of it as a positive."""
     for shard in job.shards()[:2]:
-        left_out = np.where(shard.candidates.relations["positive"], shard.positive_of_pair, -1)
+        left_out = shard.positive_of_pair
         as_positive = described(job, shard, left_out)
         hidden = np.zeros(len(shard.block.positives), bool)
         hidden[np.flatnonzero(np.arange(len(hidden)) % 3 == number)] = True

@@ -31,10 +31,11 @@ def cells_of(data: Data) -> Cells:
 
 def _laid_out(data: Data) -> Cells:
     first = lookup.representatives(data)
-    shards = zip(data.shards("documents"), np.split(first, np.cumsum(data.rows("documents"))[:-1]), strict=True)
-    # Their first words alone, copied: a view would hold the whole hashes of all documents.
-    words = [text.hash_words(data.read("documents", s, ["text_hash"])["text_hash"])[mask, 0] for s, mask in shards]
-    return lay_out(np.concatenate(words), np.flatnonzero(first))
+    shards = (data.read("documents", shard, ["text_hash"])["text_hash"] for shard in data.shards("documents"))
+    # Copied: a view of the first words would hold the whole hashes of all documents.
+    return lay_out(
+        np.concatenate([text.hash_words(shard)[:, 0].copy() for shard in shards])[first], np.flatnonzero(first)
+    )
 
 
 def lay_out(words: np.ndarray, rows: np.ndarray) -> Cells:
