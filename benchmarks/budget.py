@@ -1,16 +1,21 @@
-"""Does the budget hold? Many random hidings, each calibrated without them, on any BEIR folder.
+"""Does the budget hold? Many drawings of what is labelled, each judged without the rest, on any BEIR folder.
 
-Usage: python -m benchmarks.budget --data FOLDER [--splits 100] [--queries 200] [--work DIR] [--output NAME]
+Usage: python -m benchmarks.budget --data FOLDER [--known one half 0.1] [--labelled random bm25] [--splits 20]
+           [--queries 200] [--encoder MODEL] [--pretrained FILE] [--work DIR] [--output NAME]
 
-In each split half of the positives of every query that has several are hidden from everything. The learned filter is
-taught and calibrated on the other half, for each budget on average and with 90 % confidence, mines, and the hidden
-positives that come back are counted. Beside it every rule with fixed cuts, on the same splits. A split exceeds a
-budget where the share that came back is above it. Prints one JSON line per (budget, confidence) with
+In each split some positives of every query are labelled and the others hidden from everything: ``one`` of them, the
+``half``, or a share; drawn at random, or those that a system ranks best (``bm25``, ``dense``) or BM25 ranks ``worst``.
+The job learns, estimates the labelled share and chooses its cut from these labels alone, with default settings, for
+each budget on average and with 90 % confidence; it mines, and the hidden positives that come back are counted. A split
+exceeds a budget where the share that came back is above it. Prints one JSON line per (known, labelled, budget,
+confidence) with
 
   exceeded          share of the splits above the budget
   fn_rate, worst    mean and highest share of false negatives
   hardness, per_query   means over splits
-  failed            splits where the stage would stop: the budget cannot be shown
+  refused           splits where the budget is refused: nothing of them is in the other figures
+  share             labelled share of the positives found: true, and means of the estimate's ends and middle
+  naive             share of false negatives, and hardness, without any rule
   rule              of the fixed rules that exceed in at most a tenth of the splits, the hardest one at 4.95 negatives
                     per query and more, with its figures; and the strictest one
 """
@@ -26,6 +31,7 @@ import tempfile
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks import frontier as lines
 from pipeline import (
@@ -43,7 +49,7 @@ from pipeline import (
     quota,
     retrieve,
 )
-from transforms import randomness, risk, rules
+from transforms import arrays, lookup, randomness, rules
 from transforms.storage import Data
 
 BUDGETS = (0.02, 0.05)
@@ -51,16 +57,23 @@ CONFIDENCES = (None, 0.9)
 PROMISED = 0.1  # share of the splits that may exceed
 
 
-def prepare(folder: pathlib.Path, work: pathlib.Path, queries: int) -> tuple[Data, params.Params]:
+def prepare(folder: pathlib.Path, work: pathlib.Path, asked: argparse.Namespace) -> tuple[Data, params.Params]:
     """Mine up to the pool with every positive known; all queries in one shard."""
-    p = lines.job(work / "source")
-    p = p.model_copy(update={"ingest": p.ingest.model_copy(update={"queries_per_shard": 1 << 20})})
-    p = p.model_copy(update={"calibrate": p.calibrate.model_copy(update={"rounds": 1})})
+    p = lines.job(work / "source", asked.encoder)
+    p = p.model_copy(
+        update={
+            "ingest": p.ingest.model_copy(update={"queries_per_shard": 1 << 20}),
+            "filter": params.Filter(kind="learned", max_false_negatives=BUDGETS[0]),
+            "learn": p.learn.model_copy(update={"pretrained": asked.pretrained}),
+        }
+    )
     data = Data(str(work / "data"))
     positives = lines.positives_of(folder)
-    several = [query for query, documents in positives.items() if len(documents) > 1][:queries]
-    single = [query for query, documents in positives.items() if len(documents) == 1][: max(0, queries - len(several))]
-    lines.write_source(folder, work / "source", {query: positives[query] for query in several + single}, {})
+    order = list(positives)
+    if asked.known == ["one"]:  # as they come; else queries with several positives first
+        order.sort(key=lambda query: randomness.id_words(pa.array([query]))[0])
+    queries = order[: asked.queries]
+    lines.write_source(folder, work / "source", {query: positives[query] for query in queries}, {})
     ingest.run(data, p)
     for name in p.encoders:
         embed.run(data, p, name)
@@ -72,63 +85,108 @@ def prepare(folder: pathlib.Path, work: pathlib.Path, queries: int) -> tuple[Dat
     return data, p
 
 
-def split(data: Data, p: params.Params, whole: judging.Shard, seed: int) -> dict[str, Any]:
-    """Hide, teach, calibrate, mine and count once: name -> (share that came back, hardness, negatives per query)."""
-    block = whole.block
-    hidden = leak.hidden_positives(block.positive_query, whole.positive_words, 0.5, randomness.mix(seed, 77))
-    tested = np.bincount(block.positive_query[hidden], minlength=whole.queries) > 0
-    data.write_text(f"relevance/{judging.MODEL}", json.dumps({"usable": False}))
+def hidden_of(whole: judging.Shard, known: str, labelled: str, seed: int) -> np.ndarray:
+    """(p,) bool, which positives nobody labelled: all but one of each query, or but a share, never its only one."""
+    query = whole.block.positive_query
+    size = np.bincount(query, minlength=whole.queries)[query]
+    wanted = np.ones(len(query), np.int64)
+    if known != "one":
+        share = 0.5 if known == "half" else float(known)
+        wanted = np.clip(np.round(share * size).astype(np.int64), 1, np.maximum(size - 1, 1))
+    noise = randomness.uniforms(randomness.mix(seed, 77, whole.positive_words))
+    scores = whole.candidates.positive_scores
+    key = {"random": noise, "worst": scores["bm25"]}.get(labelled)
+    if key is None:
+        key = -scores[labelled]
+    return np.asarray(arrays.rank_within(query, [key.astype(np.float64), noise]) >= wanted)
+
+
+def unaware_of(
+    data: Data, p: params.Params, whole: judging.Shard, hidden: np.ndarray
+) -> tuple[judging.Shard, dict[str, Any]]:
+    """The shard as judged by a job that never knew the hidden positives, and what that job learned."""
+    data.write("positives", whole.name, whole.block.positives.filter(pa.array(~hidden)))
+    lookup.labels.cache_clear()  # of the other queries too, only what is labelled is known
     unaware = leak.hide(data, p, whole, hidden)
     note = learn.taught(learn.examples(data, p, unaware), describing.names(p))
+    opinion = describing.opinion(data, p, unaware, note)
+    note |= learn.shared(p, note, learn.sampled(p, unaware, opinion))
     data.write_text(f"relevance/{judging.MODEL}", json.dumps(note))
-    unaware = leak.hide(data, p, whole, hidden)  # again, now that there is a model to judge by
-    answers = leak.answers(data, block, unaware, hidden)
+    p_false = describing.probability(opinion.full, opinion.taught, note)
+    place = unaware.pair_of_positive
+    candidates = dataclasses.replace(
+        unaware.candidates,
+        scores={**unaware.candidates.scores, rules.P_FALSE: p_false},
+        positive_scores={**unaware.candidates.positive_scores, rules.P_FALSE: p_false[place]},
+    )
+    return dataclasses.replace(unaware, candidates=candidates), note
+
+
+def split(data: Data, p: params.Params, whole: judging.Shard, hidden: np.ndarray) -> dict[str, Any]:
+    """Learn, calibrate, mine and count once: name -> (share that came back, hardness, negatives per query)."""
+    unaware, note = unaware_of(data, p, whole, hidden)
+    answers = leak.answers(data, whole.block, unaware, hidden)
+    free = ~np.any(list(unaware.candidates.relations.values()), axis=0) & unaware.candidates.retrieved
+    found = int((unaware.candidates.relations["positive"] & unaware.candidates.retrieved).sum())
+    missed = int(answers[free].sum())
 
     def outcome(stack: params.Filter) -> tuple[float, float, float]:
         pair = frontier.chosen_by(data, p, unaware, stack)
-        pair = pair[tested[unaware.candidates.query[pair]]]
         if not len(pair):  # a rule may leave nothing
             return 0.0, float("nan"), 0.0
         hardness = unaware.candidates.scores["dense"][pair]
-        return float(answers[pair].mean()), float(hardness.mean()), len(pair) / int(tested.sum())
+        return float(answers[pair].mean()), float(hardness.mean()), len(pair) / whole.queries
 
+    filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter)[::2]]
+    measured = [calibrate.measure(data, p, unaware, filters)]
     result: dict[str, Any] = {}
-    if note["usable"]:
-        filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter)[::2]]
-        points = frontier.points([frontier.measure(data, p, unaware, filters, p.calibrate)])
-        for confidence in CONFIDENCES:
-            bounds = calibrate.bounds_of(points, confidence)
-            for budget in BUDGETS:
-                place = risk.loosest(bounds, budget)
-                result[f"learned {budget} {confidence}"] = outcome(filters[place]) if place >= 0 else None
+    for confidence in CONFIDENCES:
+        points = calibrate.points_of(measured, confidence)
+        for budget in BUDGETS:
+            asked = p.model_copy(
+                update={"filter": p.filter.model_copy(update={"max_false_negatives": budget, "confidence": confidence})}
+            )
+            chosen = calibrate.chosen_cut(points, asked, note)
+            kept = chosen["refused"] is None
+            result[f"learned {budget} {confidence}"] = outcome(p.filter.with_cut(chosen["cut"])) if kept else None
     for (kind, cut), variant in lines.variants(p).items():
         if kind != "learned":
             result[f"{kind} {cut}"] = outcome(variant.filter)
-    return result
+    estimated = {key: note["share"][key] for key in ("low", "middle", "high", "place", "gap", "chosen", "depends")}
+    return {**result, "share": {"true": found / max(found + missed, 1), **estimated}}
 
 
 def report(splits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One line per budget and confidence."""
-    fixed = [name for name in splits[0] if not name.startswith("learned")]
+    fixed = [name for name in splits[0] if name != "share" and not name.startswith("learned")]
+    shares = [one["share"] for one in splits]
+    share = {key: _mean([one[key] for one in shares]) for key in shares[0]}
     result = []
     for budget in BUDGETS:
         holds = [summary(name, splits, budget) for name in fixed]
+        naive = next(line for line in holds if line["filter"].startswith("naive"))
         holds = [line for line in holds if line["exceeded"] <= PROMISED]
         full = [line for line in holds if line["per_query"] >= 4.95]
         for confidence in CONFIDENCES:
             line = summary(f"learned {budget} {confidence}", splits, budget)
-            line |= {"budget": budget, "confidence": confidence}
+            line |= {"budget": budget, "confidence": confidence, "share": share}
+            line["naive"] = {key: naive[key] for key in ("fn_rate", "hardness")}
             line["rule"] = max(full, key=lambda rule: rule["hardness"], default=None)
             line["strictest_rule"] = min(holds, key=lambda rule: rule["hardness"], default=None)
             result.append(line)
     return result
 
 
+def _mean(values: list[float | None]) -> float | None:
+    some = [value for value in values if value is not None]
+    return float(f"{np.mean(some):.4g}") if some else None
+
+
 def summary(name: str, splits: list[dict[str, Any]], budget: float) -> dict[str, Any]:
     """Figures of one filter over all splits."""
     done = np.array([found for one in splits if (found := one.get(name)) is not None])
     if not len(done):
-        return {"filter": name, "splits": len(splits), "failed": len(splits)}
+        return {"filter": name, "splits": len(splits), "refused": len(splits)}
     figures = {
         "exceeded": (done[:, 0] > budget).mean(),
         "fn_rate": done[:, 0].mean(),
@@ -137,32 +195,46 @@ def summary(name: str, splits: list[dict[str, Any]], budget: float) -> dict[str,
         "per_query": done[:, 2].mean(),
     }
     rounded = {key: float(f"{value:.4g}") for key, value in figures.items()}
-    return {"filter": name, "splits": len(splits), "failed": len(splits) - len(done), **rounded}
+    return {"filter": name, "splits": len(splits), "refused": len(splits) - len(done), **rounded}
 
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.budget", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.budget", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
-    parser.add_argument("--splits", type=int, default=100, help="random hidings")
-    parser.add_argument("--queries", type=int, default=200, help="queries at most, those with several positives first")
+    parser.add_argument("--known", nargs="+", default=["half"], help="one, half, or a share of the positives")
+    parser.add_argument("--labelled", nargs="+", default=["random"], choices=("random", "bm25", "dense", "worst"))
+    parser.add_argument("--splits", type=int, default=20, help="drawings of what is labelled")
+    parser.add_argument(
+        "--queries",
+        type=int,
+        default=200,
+        help="queries at most; with --known one as they come, else those with several positives first",
+    )
+    parser.add_argument("--encoder", default=lines.ENCODER, help="another model")
+    parser.add_argument("--pretrained", help="the filter to start from: one that has not seen this corpus")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
     parser.add_argument("--output", help="NAME: also write benchmarks/results/budget_NAME.json")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        data, p = prepare(asked.data, asked.work or pathlib.Path(scratch), asked.queries)
+        data, p = prepare(asked.data, asked.work or pathlib.Path(scratch), asked)
         (shard,) = data.shards("queries")
         whole = judging.load(data, p, shard, judged=False)
-        unknown = np.full(len(whole.pairs), np.nan, np.float32)
-        scores = {**whole.candidates.scores, rules.P_FALSE: unknown}  # nothing is learned yet
-        whole = dataclasses.replace(whole, candidates=dataclasses.replace(whole.candidates, scores=scores))
-        splits = []
-        for seed in range(asked.splits):
-            splits.append(split(data, p, whole, seed))
-            print(f"split {seed + 1} of {asked.splits}", file=sys.stderr, flush=True)
-    found = report(splits)
-    for line in found:
-        print(json.dumps(line))
+        every, found = data.read("positives", shard), []
+        try:
+            for known in asked.known:
+                for labelled in asked.labelled:
+                    splits = []
+                    for seed in range(asked.splits if labelled == "random" or known != "one" else 1):
+                        splits.append(split(data, p, whole, hidden_of(whole, known, labelled, seed)))
+                        print(f"{known}, {labelled}: {seed + 1} of {asked.splits}", file=sys.stderr, flush=True)
+                    for line in report(splits):
+                        found.append({"known": known, "labelled": labelled, **line})
+                        print(json.dumps(found[-1]), flush=True)
+        finally:
+            data.write("positives", shard, every)
     if asked.output:
         lines.RESULTS.mkdir(exist_ok=True)
         note = {"data": asked.data.name, "queries": whole.queries, "lines": found}

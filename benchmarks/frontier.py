@@ -1,10 +1,12 @@
 """False negatives against hardness, filter by filter, on any BEIR folder.
 
-Usage: python -m benchmarks.frontier --data FOLDER [--seeds 1] [--encoder MODEL] [--work DIR] [--output NAME]
+Usage: python -m benchmarks.frontier --data FOLDER [--known half] [--seeds 1] [--encoder MODEL] [--pretrained FILE]
+           [--work DIR] [--output NAME]
 
-Half of the positives of every query that has several are hidden: taken out of the source before the job starts, so
-that no stage can know them. The job of ``params`` below mines with every filter and setting; hidden positives (and
-copies of them) that come back as negatives are counted. One JSON line per filter and setting on standard output:
+Half of the positives of every query that has several are hidden, or all but ``one`` or but a share (``--known``): taken
+out of the source before the job starts, so that no stage can know them. The job of ``params`` below mines with every
+filter and setting; hidden positives (and copies of them) that come back as negatives are counted. One JSON line per
+filter and setting on standard output:
 
   filter, setting   the rule, and its cut; ``learned``: the price of a false negative (``sample.price``)
   fn_rate, fn_low, fn_high   share of the chosen negatives that are hidden positives, with a 95 % interval from a
@@ -95,7 +97,7 @@ def job(source: pathlib.Path, encoder: str = ENCODER) -> params.Params:
                 "dense": {"kind": "dense", "encoder": "minilm", "depth": 100},
                 "bm25": {"kind": "bm25", "depth": 100},
             },
-            "filter": {"kind": "learned", "p_false": 1.0, "fallback": {"kind": "naive"}},
+            "filter": {"kind": "learned", "p_false": 1.0},
             "sample": {"kind": "top", "score": "dense", "negatives": NEGATIVES},
         }
     )
@@ -116,14 +118,16 @@ def positives_of(folder: pathlib.Path) -> dict[str, list[str]]:
     return {query: list(found[query]) for query in several + single}
 
 
-def hide(positives: dict[str, list[str]], seed: int) -> dict[str, list[str]]:
-    """Query id -> the half of its positives that nobody will know; at least one, never all."""
-    generator = np.random.default_rng(seed)
-    return {
-        query: [documents[i] for i in generator.permutation(len(documents))[: max(1, round(len(documents) / 2))]]
-        for query, documents in positives.items()
-        if len(documents) > 1
-    }
+def hide(positives: dict[str, list[str]], seed: int, known: str = "half") -> dict[str, list[str]]:
+    """Query id -> those of its positives that nobody will know: the half, all but ``one`` or but a share; never all."""
+    generator, result = np.random.default_rng(seed), {}
+    for query, documents in positives.items():
+        if len(documents) > 1:
+            share = {"half": 0.5, "one": 0.0}.get(known)
+            share = float(known) if share is None else share
+            kept = max(1, len(documents) - max(1, round(len(documents) * (1 - share))))
+            result[query] = [documents[i] for i in generator.permutation(len(documents))[: len(documents) - kept]]
+    return result
 
 
 def write_source(
@@ -212,8 +216,7 @@ def count(
     group = dict(zip(documents["document_id"].to_pylist(), documents["near_group"].to_pylist(), strict=True))
     wanted = [(q, group[d]) for q, ds in hidden.items() for d in ds]
     asked, answers = (pa.array([pair[i] for pair in wanted], pa.string()) for i in range(2))
-    usable = judging.learned(data)["usable"]
-    stacks = {key: variant for key, variant in variants(p).items() if usable or key[0] != "learned"}
+    stacks = variants(p)
     for key in stacks:
         tallies[key].seconds += learning if key[0] == "learned" else 0.0
     for name in data.shards("queries"):
@@ -238,6 +241,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description=__doc__)
     parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
     parser.add_argument("--seeds", type=int, default=1, help="how often other positives are hidden")
+    parser.add_argument("--known", default="half", help="half, one, or a share of the positives")
+    parser.add_argument("--pretrained", help="the filter to start from: one that has not seen this corpus")
     parser.add_argument("--encoder", default=ENCODER, help="another model, by which numbers are not comparable")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
     parser.add_argument("--output", help="NAME: also write benchmarks/results/frontier_NAME.json")
@@ -245,11 +250,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         work = asked.work or pathlib.Path(scratch)
         p, data = job(work / "source", asked.encoder), Data(str(work / "data"))
+        p = p.model_copy(update={"learn": p.learn.model_copy(update={"pretrained": asked.pretrained})})
         positives = positives_of(asked.data)
         tallies: dict[tuple[str, float], Tally] = collections.defaultdict(Tally)
         queries = [query for query, documents in positives.items() if len(documents) > 1]
         for seed in range(asked.seeds):
-            hidden = hide(positives, seed)
+            hidden = hide(positives, seed, asked.known)
             write_source(asked.data, work / "source", positives, hidden)
             learning = mine(data, p)
             count(data, p, hidden, tallies, learning)
@@ -261,6 +267,7 @@ def main() -> int:
         RESULTS.mkdir(exist_ok=True)
         report = {
             "data": asked.data.name,
+            "known": asked.known,
             "seeds": asked.seeds,
             "queries": len(queries),
             "quality": quality,

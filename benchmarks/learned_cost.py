@@ -7,7 +7,7 @@ all candidates of a shard, judges them by a model, and applies a rule to them, s
 candidates, the features, and median microseconds of processor time for each candidate
 
   describe   the features, from ranks, scores, vectors, words and labels
-  judge      p_false from the features
+  describe_and_judge   all of it: features, both filters, p_false
   rule       what the cheapest rule takes, ``abs``, with the sampler: to compare with
 """
 
@@ -27,7 +27,6 @@ import threadpoolctl
 
 from benchmarks import frontier as lines
 from pipeline import describing, frontier, judging, params
-from transforms import relevance
 from transforms.storage import Data
 
 
@@ -56,23 +55,20 @@ def main() -> int:
         lines.write_source(asked.data, work / "source", positives, lines.hide(positives, 0))
         lines.mine(data, p)
         learned = judging.learned(data)
-        if not learned["usable"]:
-            raise ValueError(f"{asked.data}: must have enough to learn from, but {learned['reason']}")
         shard = judging.load(data, p, data.shards("queries")[0])
-        left_out = shard.positive_of_pair
-        features = describing.describe(data, p, shard, left_out)
-        model = relevance.Model(**learned["models"][0])
+        left_out, names = shard.positive_of_pair, describing.names(p)
         rule = p.filter.with_rule(params.Rule.model_validate({"kind": "abs", "score": "dense", "abs": 0.6}))
         steps: dict[str, Callable[[], Any]] = {
-            "describe": lambda: describing.describe(data, p, shard, left_out),
-            "judge": lambda: relevance.false_probability(model.labelled(features), p.learn.labelled),
+            "describe": lambda: describing.matrix(describing.describe(data, p, shard, left_out), names),
+            "describe_and_judge": lambda: describing.false_probability(data, p, shard, learned),
             "rule": lambda: frontier.chosen_by(data, p, shard, rule),
         }
+        candidates = len(shard.pairs)
         report = {
             "data": asked.data.name,
-            "candidates": len(features),
-            "features": features.shape[1],
-            "microseconds": {name: microseconds(step, len(features), asked.repeats) for name, step in steps.items()},
+            "candidates": candidates,
+            "features": len(names),
+            "microseconds": {name: microseconds(step, candidates, asked.repeats) for name, step in steps.items()},
         }
     print(json.dumps(report))
     if asked.output:

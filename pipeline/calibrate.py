@@ -1,58 +1,66 @@
 """calibrate: relevance, pairs, scores -> calibration.   Usage: python -m pipeline.calibrate [--data data]
 
-Chooses the cut of the main rule of ``filter`` by the budget ``max_false_negatives``: hides known positives, mines with
-every cut, and counts what comes back. A filter without a budget only leaves a note.
+Chooses the cut of the main rule of ``filter`` by the budget ``max_false_negatives``: mines with every cut, and adds up
+how likely each negative is false, at the unfavourable end of the labelled share. Where queries have several positives,
+some are hidden and those that come back are counted: the higher of the two is promised. A budget that no cut can keep
+is refused by name, and the negatives are chosen by the fallback, or by the cut that comes nearest. A filter without a
+budget only leaves a note.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 
 from pipeline import commandline, frontier, judging, params, propensity, runner
 from transforms import lookup, risk
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
+_HIDDEN = "hidden_"  # columns of what is measured on hidden positives
+_ENOUGH = 30  # queries with hidden positives below which these say too little
+_FULL = 0.8  # of the most negatives that any cut gives: a refused budget comes as near as it can with so many
+
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
-    """Choose the loosest cut that keeps the budget.
-
-    Raises:
-      ValueError: no cut can be promised to keep it; says what would help.
-    """
+    """Choose the loosest cut that keeps the budget, or say why none does."""
     if p.filter.max_false_negatives is None:
         with data.staging("calibration"):
             data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps({"cut": p.filter.cut}) + "\n")
             data.publish("calibration")
         return Counts()
-    ruled = judging.judge_of(data, p)
-    filters = [ruled.filter.with_cut(cut) for cut in frontier.cuts(data, p, ruled.filter)]
+    filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter)]
 
     def build(root: beam.Pipeline) -> Any:
         pool, work = p.calibrate.pool, functools.partial(measure_shard, data=data, p=p, filters=filters)
         fitted = None if pool is None else propensity.fitting(root, data, p, "calibrate", pool)
         measured = root | beam.Create(data.shards("queries")) | ForEachShard(work, after=fitted)
-        choose = functools.partial(choose_cut, data=data, p=ruled)
+        choose = functools.partial(choose_cut, data=data, p=p)
         return root | "One" >> beam.Create(["cut"]) | "Choose" >> ForEachShard(choose, after=measured)
 
     rows = sum(data.rows("queries"))
     try:
-        return runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
+        counts = runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
     finally:
         propensity.forget(data, "calibrate")
+    note = data.read_json(f"calibration/{judging.CUT}")
+    if note["refused"] is not None:
+        print(f"calibrate: {note['refused']}", file=sys.stderr)  # noqa: T201
+    return counts
 
 
 def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[params.Filter]) -> Counts:
     """Write what each cut lets through in one shard of queries."""
     pool = p.calibrate.pool
     seen = None if pool is None else propensity.read(data, p, "calibrate", pool)
-    measured = frontier.measure(data, p, frontier.load(data, p, shard), filters, p.calibrate, seen=seen)
+    measured = measure(data, p, frontier.load(data, p, shard), filters, seen)
     output = staged("calibration")
     data.write(output, shard, measured)
     queries = len(lookup.query_rows(data).of(shard))
@@ -61,40 +69,119 @@ def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[pa
     return Counts({**counts, f"rows:{output}": len(measured)})
 
 
-def bounds_of(points: Sequence[dict[str, Any]], confidence: float | None) -> np.ndarray:
-    """(c,) what the share of false negatives stays below at each cut: on average, or with some confidence."""
-    queries, losses = points[0]["queries"], np.array([point["loss"] for point in points])
-    if confidence is None:
-        return risk.expected_bound(losses, queries)
-    return risk.confident_bound(losses, queries, confidence)
+def measure(
+    data: Data,
+    p: params.Params,
+    shard: judging.Shard,
+    filters: Sequence[params.Filter],
+    seen: propensity.Propensity | None = None,
+) -> pa.Table:
+    """What each cut is expected to let through (``frontier.expected``), and did of hidden positives, ``hidden_`` …"""
+    labelled = judging.learned(data)["share"]["low"]
+    hidden = frontier.measure(data, p, shard, filters, p.calibrate, labelled=labelled, seen=seen)
+    table = frontier.expected(data, p, shard, filters)
+    for name in hidden.column_names[1:]:
+        table = table.append_column(_HIDDEN + name, hidden[name])
+    return table
+
+
+def points_of(parts: Sequence[pa.Table], confidence: float | None) -> list[dict[str, Any]]:
+    """The line of all shards, from strict to loose: what each cut is expected to let through, and what is promised.
+
+    Returns:
+      ``setting``, ``queries``, ``loss``: expected share of false negatives, ``bound``: what it stays below on average,
+      or with this confidence; ``hardness``, ``per_query``, and ``hidden``: queries, loss and corrected of those that
+      were hidden.
+    """
+    hidden = frontier.points(
+        [
+            part.select([n for n in part.column_names if n.startswith(_HIDDEN)])
+            .rename_columns([n.removeprefix(_HIDDEN) for n in part.column_names if n.startswith(_HIDDEN)])
+            .append_column("setting", part["setting"])
+            for part in parts
+        ]
+    )
+    names = ("queries", "chosen", "expected", "cautious", "hardness")
+    sums = {name: np.sum([part[name].to_numpy() for part in parts], axis=0) for name in names}
+    chosen, queries = np.maximum(sums["chosen"], 1), int(sums["queries"][0])
+    bound = np.where(sums["chosen"] > 0, sums["cautious"] / chosen, 0.0)
+    if hidden[0]["queries"] >= _ENOUGH:
+        bound = np.maximum(bound, [point["loss"] for point in hidden])
+    bound = np.maximum.accumulate(bound)  # a looser cut is never promised less
+    if confidence is not None:
+        bound = risk.confident_bound(bound, queries, confidence)
+    figures = {
+        "loss": sums["expected"] / chosen,
+        "bound": bound,
+        "hardness": sums["hardness"] / chosen,
+        "per_query": sums["chosen"] / max(queries, 1),
+    }
+    return [
+        {
+            "setting": point["setting"],
+            "queries": queries,
+            **{name: float(f"{values[number]:.6g}") for name, values in figures.items()},
+            "hidden": {key: point[key] for key in ("queries", "loss", "corrected")},
+        }
+        for number, point in enumerate(hidden)
+    ]
 
 
 def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
     """Write the cut, with the whole line it was chosen from."""
-    budget, confidence = p.filter.max_false_negatives, p.filter.confidence
-    assert budget is not None
-    points = frontier.points([data.read(staged("calibration"), shard) for shard in data.shards("queries")])
-    queries, bounds = points[0]["queries"], bounds_of(points, confidence)
-    place = risk.loosest(bounds, budget)
-    if place < 0:
-        raise ValueError(
-            f"filter.max_false_negatives: must be at least what {queries} queries with a positive to hide can show,"
-            f" {bounds.min():.4f}, got {budget}. Raise it, lower filter.confidence, or give more positives"
-        )
-    lines = [{**point, "bound": float(f"{bound:.6g}")} for point, bound in zip(points, bounds, strict=True)]
-    note = {
-        "cut": points[place]["setting"],
-        "kind": p.filter.kind,
-        "budget": budget,
-        "confidence": confidence,
-        "labelled": p.learn.labelled,
-        "pool": p.calibrate.pool,
-        "queries": queries,
-        "chosen": lines[place],
-        "line": lines,
-    }
+    parts = [data.read(staged("calibration"), shard) for shard in data.shards("queries")]
+    note = chosen_cut(points_of(parts, p.filter.confidence), p, judging.learned(data))
     data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps(note, indent=1) + "\n")
     return Counts()
+
+
+def chosen_cut(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[str, Any]) -> dict[str, Any]:
+    """The loosest cut that keeps the budget, or ``refused``: why none does, and by what the negatives are chosen.
+
+    Refused too is every budget where something tells the labels, or where nothing can be chosen.
+    """
+    budget = p.filter.max_false_negatives
+    assert budget is not None
+    given = np.array([point["per_query"] > 0 for point in points])
+    bounds = np.array([point["bound"] for point in points])
+    place, kind, refused = risk.loosest(bounds, budget), p.filter.kind, None
+    if place < 0 or not given[place] or learned["distrusted"]:
+        refused = refusal(points, p, learned)
+        most = max(point["per_query"] for point in points)
+        place = next(i for i, point in enumerate(points) if point["per_query"] >= _FULL * most)
+    cut = points[place]["setting"]
+    if refused is not None and p.filter.fallback is not None:
+        kind, cut = p.filter.fallback.kind, p.filter.with_rule(p.filter.fallback).cut
+    return {
+        "cut": cut,
+        "kind": kind,
+        "budget": budget,
+        "confidence": p.filter.confidence,
+        "refused": refused,
+        "labelled": learned["share"],
+        "pool": p.calibrate.pool,
+        "queries": points[place]["queries"],
+        "chosen": points[place],
+        "line": list(points),
+    }
+
+
+def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[str, Any]) -> str:
+    """Why the budget cannot be promised, and what would help."""
+    budget, share = p.filter.max_false_negatives, learned["share"]
+    assert budget is not None
+    some = [point for point in points if point["per_query"] > 0]
+    if not some:
+        return f"{budget:.1%} false negatives cannot be promised: there are no candidates. Raise retrievers.*.depth"
+    if learned["findings"]:
+        why = learned["findings"][0]
+    else:
+        why = f"{min(point['bound'] for point in some):.1%} of the negatives may be false with the strictest cut"
+    several = "" if share["told"] else ", or set learned.labelled if you know the share"
+    return (
+        f"{budget:.1%} false negatives cannot be promised: {why}; {share['words']}. Give more positives of the same"
+        f" queries, raise filter.max_false_negatives{several.replace('learned.labelled', 'learn.labelled')}"
+    )
 
 
 if __name__ == "__main__":

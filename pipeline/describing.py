@@ -2,38 +2,99 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.special
 import threadpoolctl
 
 from pipeline import judging, params, retrievers
-from transforms import arrays, features, lookup, relevance
+from transforms import arrays, features, lookup, portable, pretrained, relevance
 from transforms.lexical import LexicalRetriever
 from transforms.storage import Data
 
 
+@dataclasses.dataclass(frozen=True)
+class Opinion:
+    """What is thought of the pairs of a shard: (n,) log odds, before the labelled share is known.
+
+    Attributes:
+      blind: a positive, labelled or not, by what does not know which are labelled.
+      full: a positive that nobody labelled, by the pretrained filter.
+      taught: the same by the filter that was taught here; 0 where none was.
+    """
+
+    blind: np.ndarray
+    full: np.ndarray
+    taught: np.ndarray
+
+
 def false_probability(data: Data, p: params.Params, shard: judging.Shard, learned: dict[str, Any]) -> np.ndarray:
-    """(n,) float32, how likely each pair is a positive that nobody labelled; NaN where nothing was learned.
+    """(n,) float32, how likely each pair is a positive that nobody labelled.
 
     A known positive is judged as if nobody knew it. A query is judged by the model that did not see it.
     """
-    probability = np.full(len(shard.pairs), np.nan, np.float32)
-    if not learned["usable"]:
-        return probability
+    both = opinion(data, p, shard, learned)
+    return probability(both.full, both.taught, learned)
+
+
+def probability(full: np.ndarray, taught: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
+    """(n,) float32 of (n,) log odds by both filters: their weighted mean, moved by what the labelled share asks for."""
+    joined = (1.0 - learned["weight"]) * full + learned["weight"] * taught
+    return scipy.special.expit(joined + learned["shift"]).astype(np.float32)
+
+
+def opinion(data: Data, p: params.Params, shard: judging.Shard, learned: dict[str, Any]) -> Opinion:
+    """What both filters think of the pairs of a shard, known positives as if nobody knew them."""
     if learned["features"] != names(p):
         raise judging.stale(data)
-    values = describe(data, p, shard, shard.positive_of_pair)
-    fold = relevance.fold_of(shard.block.queries["near_group"].to_pylist())[shard.candidates.query]
-    for number, parameters in enumerate(learned["models"]):
-        rows = np.flatnonzero(fold == number)
-        labelled = relevance.Model(**parameters).labelled(values[rows])
-        probability[rows] = relevance.false_probability(labelled, p.learn.labelled)
-    return probability
+    columns = describe(data, p, shard, shard.positive_of_pair)
+    pairs = portable_pairs(p, shard, columns)
+    filters = pretrained.load(p.learn.pretrained)
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        blind, full = filters.blind.logits(portable.blind(pairs)), filters.full.logits(portable.full(pairs))
+        taught = np.zeros(len(full))
+        if learned["usable"]:
+            values = matrix(columns, learned["features"])
+            fold = relevance.fold_of(shard.block.queries["near_group"].to_pylist())[shard.candidates.query]
+            for number, parameters in enumerate(learned["models"]):
+                rows = np.flatnonzero(fold == number)
+                taught[rows] = relevance.Model(**parameters).logits(values[rows])
+    return Opinion(blind, full, taught)
+
+
+def portable_pairs(p: params.Params, shard: judging.Shard, columns: Mapping[str, np.ndarray]) -> portable.Pairs:
+    """The pairs of a shard by their features that mean the same in every corpus: those of the first of each role."""
+    dense = next((name for name, r in p.retrievers.items() if isinstance(r, params.Dense)), None)
+    lexical = next(iter(_lexical(p)), None)
+    candidates = shard.candidates
+    found: dict[str, np.ndarray] = {}
+    ranks: dict[str, np.ndarray] = {}
+    for role, name in (("dense", dense), ("lexical", lexical)):
+        if name is not None:
+            found |= {f"{role}{suffix}": columns[f"{name}{suffix}"] for suffix in ("", "_standardised", "_gap")}
+            ranks[role] = candidates.ranks[name]
+    for encoder in retrievers.encoders(p)[:1]:
+        found["mutual"] = columns[f"mutual_{encoder}"]
+        for feature in ("nearest", "neighbours", "crowd"):
+            found |= {f"{feature}{suffix}": columns[f"{feature}_{encoder}{suffix}"] for suffix in ("", "_standardised")}
+    if lexical is not None:
+        found |= {feature: columns[f"{feature}_{lexical}"] for feature in ("asked", "answered", "overlap")}
+    found |= {feature: columns[feature] for feature in ("usage", "positives")}
+    known = candidates.relations["positive"]
+    unlabelled = ~np.any(list(candidates.relations.values()), axis=0)
+    return portable.Pairs(candidates.query, shard.queries, known, unlabelled, ranks, found)
+
+
+def matrix(columns: Mapping[str, np.ndarray], features: Sequence[str]) -> np.ndarray:
+    """(n, f) float32 features in this order."""
+    return np.column_stack([columns[name] for name in features]).astype(np.float32)
 
 
 def names(p: params.Params) -> list[str]:
-    """Names of the features, in the order of their columns."""
+    """Names of the features that a filter is taught on here, in the order of their columns."""
     scores = [f"{name}{suffix}" for name in (*p.retrievers, *p.scorers) for suffix in ("", "_standardised", "_gap")] + [
         f"{name}_found" for name in p.retrievers
     ]
@@ -44,12 +105,12 @@ def names(p: params.Params) -> list[str]:
         for suffix in ("", "_standardised")
     ]
     words = [f"{feature}_{name}" for name in _lexical(p) for feature in ("asked", "answered", "overlap")]
-    shared = [f"{f}_{encoder}" for encoder in retrievers.encoders(p)[:1] for f in ("asked", "answers", "shared")]
+    shared = [f"known_{f}_{encoder}" for encoder in retrievers.encoders(p)[:1] for f in ("asked", "answers", "shared")]
     return [*scores, *near, *words, *shared, "positives", "usage"]
 
 
-def describe(data: Data, p: params.Params, shard: judging.Shard, left_out: np.ndarray) -> np.ndarray:
-    """(n, f) float32 features of the pairs of a shard, in their order; NaN where there is nothing to say.
+def describe(data: Data, p: params.Params, shard: judging.Shard, left_out: np.ndarray) -> dict[str, np.ndarray]:
+    """Feature -> (n,) of the pairs of a shard, in their order; NaN where there is nothing to say.
 
     Args:
       data: with the vectors of the encoders and the usage of the documents.   p: params.
@@ -92,6 +153,8 @@ def describe(data: Data, p: params.Params, shard: judging.Shard, left_out: np.nd
         for feature, values in near.items():
             columns[f"{feature}_{encoder}"] = spread = np.full(len(query), np.nan)
             spread[free] = values
+            if feature == "mutual":
+                continue
             columns[f"{feature}_{encoder}_standardised"], _ = features.standardised(
                 query, spread, unlabelled, partner, shard.queries
             )
@@ -119,11 +182,11 @@ def describe(data: Data, p: params.Params, shard: judging.Shard, left_out: np.nd
         shared = features.shared_labels(
             query_rows[query], document, gone, own_labels, labels, vectors, len(vectors), documents
         )
-        columns |= {f"{feature}_{encoder}": values for feature, values in shared.items()}
+        columns |= {f"known_{feature}_{encoder}": values for feature, values in shared.items()}
     known = np.bincount(candidates.positive_query, minlength=shard.queries)[query]
     columns["positives"] = np.log1p(known - (left_out >= 0))
     columns["usage"] = np.log1p(lookup.usage(data, tuple(p.retrievers))[document] - candidates.retrieved)
-    return np.column_stack([columns[name] for name in names(p)]).astype(np.float32)
+    return columns
 
 
 def _lexical(p: params.Params) -> list[str]:

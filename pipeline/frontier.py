@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import scipy.special
 
 from pipeline import judging, leak, params, propensity
 from pipeline.sample import choose
@@ -14,7 +15,6 @@ from transforms import arrays, intervals, progress, randomness, rules
 from transforms.distribution import Distribution, distribution_of
 from transforms.storage import Data
 
-_BLIND = ("naive", "learned", "abs", "shifted", "denoise")  # can judge a query none of whose positives is known
 _STEPS = 41
 
 
@@ -58,6 +58,31 @@ def load(data: Data, p: params.Params, shard: str) -> judging.Shard:
     return judging.sampled(data, p, judging.load(data, p, shard), share, p.calibrate.seed)
 
 
+def expected(data: Data, p: params.Params, shard: judging.Shard, filters: Sequence[params.Filter]) -> pa.Table:
+    """What each filter is expected to let through in one shard of queries: one row per filter, sums of its choices.
+
+    Returns:
+      ``setting``, ``queries`` with a positive, ``chosen``, ``expected``: sum of their probabilities of being false,
+      ``cautious``: the same at the unfavourable end of the labelled share, ``hardness``: sum of their scores.
+    """
+    probability = shard.candidates.scores[rules.P_FALSE].astype(np.float64)
+    caution = judging.learned(data)["caution"]
+    cautious = scipy.special.expit(scipy.special.logit(probability) + caution)
+    queries = int((np.bincount(shard.block.positive_query, minlength=shard.queries) > 0).sum())
+    rows = []
+    for stack in filters:
+        pair = chosen_by(data, p, shard, stack)
+        hardness = shard.candidates.scores[p.sample.score][pair].astype(np.float64)
+        sums = [float(np.nansum(values)) for values in (probability[pair], cautious[pair], hardness)]
+        rows.append((_setting(stack), queries, len(pair), *sums))
+    names = ("setting", "queries", "chosen", "expected", "cautious", "hardness")
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+def _setting(stack: params.Filter) -> float:
+    return float(stack.cut) if stack.cut is not None else 0.0
+
+
 def measure(
     data: Data,
     p: params.Params,
@@ -65,15 +90,14 @@ def measure(
     filters: Sequence[params.Filter],
     hiding: Hiding,
     *,
-    single: bool = True,
+    labelled: float = 0.5,
     seen: propensity.Propensity | None = None,
 ) -> pa.Table:
     """What each filter lets through in one shard of queries: one row per filter, sums that add up over shards.
 
-    In each round about ``hidden`` of the positives of every query are hidden, and the negatives are chosen anew. A
-    query with a single positive is tested with none known, if ``single`` and where the rules can judge it so. A
-    hidden positive that is chosen stands for as many unlabelled ones as ``learn.labelled`` says there are for each
-    hidden one, because hidden and unlabelled positives are taken to be exchangeable.
+    In each round about ``hidden`` of the positives of every query with several are hidden, and the negatives are
+    chosen anew. A hidden positive that is chosen stands for as many unlabelled ones as the ``labelled`` share of all
+    positives says there are for each hidden one, because hidden and unlabelled positives are taken to be exchangeable.
 
     Returns:
       ``queries`` tested, ``loss``: sum over them of the mean share of false negatives among their chosen (at most 1
@@ -83,8 +107,7 @@ def measure(
       ``resampled_chosen``, ``resampled_leaked``: the same when queries are drawn anew.
     """
     known = np.bincount(shard.block.positive_query, minlength=shard.queries)
-    blind = single and all(rule.kind in _BLIND for f in filters for rule in f.rules)
-    tested = (known > 0) if blind else (known > 1)
+    tested = known > 1
     shard = judging.limited(data, p, shard, judging.asking_the_same(shard, tested))
     block, words = shard.block, shard.positive_words
     loss, corrected = np.zeros((2, len(filters), shard.queries))
@@ -92,13 +115,12 @@ def measure(
     hardness = np.zeros(len(filters))
     for number in range(hiding.rounds):
         hidden = leak.hidden_positives(block.positive_query, words, hiding.hidden, randomness.mix(hiding.seed, number))
-        hidden |= blind & (known == 1)[block.positive_query]
         if not hidden.any():
             break
         unaware = leak.hide(data, p, shard, hidden)
         answers = leak.answers(data, block, unaware, hidden)
         stands_for = answers * (1 if seen is None else seen.stands_for(unaware.candidates) / propensity.UNITS)
-        unlabelled = known * (1 - p.learn.labelled) / p.learn.labelled
+        unlabelled = known * (1 - labelled) / labelled
         each = unlabelled / np.maximum(np.bincount(block.positive_query[hidden], minlength=shard.queries), 1)
         highest = np.zeros(shard.queries)
         for place, stack in enumerate(filters):
@@ -118,7 +140,7 @@ def measure(
     resampled = both.reshape(len(filters), 2, -1)
     return pa.table(
         {
-            "setting": pa.array([f.cut if f.cut is not None else 0.0 for f in filters], pa.float64()),
+            "setting": pa.array([_setting(f) for f in filters], pa.float64()),
             "queries": pa.array([int(tested.sum())] * len(filters), pa.int64()),
             "rounds": pa.array([hiding.rounds] * len(filters), pa.int64()),
             "loss": loss.sum(axis=1),
@@ -178,7 +200,7 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
         "margin": params.Rule(kind="margin", score=score, margin=0.0),
         "perc": params.Rule(kind="perc", score=score, perc=1.0),
     }
-    if p.filter.learns and judging.learned(data)["usable"]:
+    if p.filter.asks_to_learn:
         rules_of["learned"] = params.Rule(kind="learned", p_false=1.0)
     alone = p.filter.model_copy(update={"also": ()})
     result = {}
@@ -187,7 +209,7 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
         filters = [base] if name == "naive" else [base.with_cut(cut) for cut in cuts(data, p, base)[::3]]
         measured = []
         for shard in data.shards("queries"):
-            measured.append(measure(data, p, load(data, p, shard), filters, p.calibrate, single=False))
+            measured.append(measure(data, p, load(data, p, shard), filters, p.calibrate))
             progress.advance(sum(measured[-1]["queries"].to_pylist()) // len(filters))
         result[name] = points(measured)
     return result

@@ -74,14 +74,14 @@ class Shard:
 
 
 def learned(data: Data, dataset: str = "relevance") -> dict[str, Any]:
-    """What the learn stage learned: usable, reason, features, and if it could learn models, quality, importances.
+    """What the learn stage found (``learn.Note``).
 
     Raises:
       ValueError: another version of it wrote that.
     """
     found: dict[str, Any] = data.read_json(f"{dataset}/{MODEL}")
     wanted = {field.name for field in dataclasses.fields(relevance.Model)}
-    if "usable" not in found or any(set(one) != wanted for one in found.get("models", [])):
+    if not {"usable", "weight", "findings"} <= set(found) or any(set(one) != wanted for one in found.get("models", [])):
         raise stale(data)
     return found
 
@@ -94,21 +94,18 @@ def stale(data: Data) -> ValueError:
     )
 
 
-def judge_of(data: Data, p: params.Params) -> params.Params:
-    """The params with the rule that judges: the fallback where nothing was learned."""
-    if not p.filter.learns or learned(data)["usable"]:
-        return p
-    assert p.filter.fallback is not None
-    return p.model_copy(update={"filter": p.filter.with_rule(p.filter.fallback)})
-
-
 def in_force(data: Data, p: params.Params) -> params.Params:
-    """The params with the rule that judges and the cut that the budget chose."""
-    p = judge_of(data, p)
+    """The params with the rule that judges and the cut that the budget chose: the fallback where none could be kept."""
     if p.filter.max_false_negatives is None:
         return p
-    cut = data.read_json(f"calibration/{CUT}")["cut"]
-    return p.model_copy(update={"filter": p.filter.with_cut(cut)})
+    note = data.read_json(f"calibration/{CUT}")
+    ruled = p.filter if note["kind"] == p.filter.kind else p.filter.with_rule(_fallback(p))
+    return p.model_copy(update={"filter": ruled.with_cut(note["cut"])})
+
+
+def _fallback(p: params.Params) -> params.Rule:
+    assert p.filter.fallback is not None
+    return p.filter.fallback
 
 
 def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compared: bool = True) -> Shard:

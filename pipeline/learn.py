@@ -1,11 +1,13 @@
 """learn: pairs, scores, vectors -> relevance.   Usage: python -m pipeline.learn [--data data]
 
-Teaches the false-negative filter of ``filter.kind: learned`` and says of every pair how likely it is a positive that
-nobody labelled. A filter without a learned rule only leaves a note.
+Says of every pair how likely it is a positive that nobody labelled: by the filter that Gangue comes with, by one that
+is taught on the job's own positives where there are enough, and by the share of all positives that is labelled, which
+is read off the data. A job that asks for none of this (``filter``: no learned rule, no budget) only leaves a note.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import sys
@@ -19,40 +21,62 @@ import pyarrow.compute as pc
 import threadpoolctl
 
 from pipeline import commandline, describing, judging, params, runner
-from transforms import arrays, pooling, randomness, relevance, schema
+from transforms import arrays, labelled_share, pooling, portable, pretrained, randomness, relevance, schema
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
-EXAMPLES = "examples"
+EXAMPLES, OPINIONS, SAMPLED = "examples", "opinions", "sampled"
+_SAMPLE = 2000  # queries, about, that the labelled share is read off
+NOTHING = {
+    "usable": False,
+    "weight": 0.0,
+    "distrusted": False,
+    "findings": [],
+    "reason": "no rule is learned, no budget to keep",
+}
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
-    """Teach the models, one per fold of queries, and judge every pair by the one that did not see its query."""
-    if not p.filter.learns:
-        note = {"usable": False, "reason": "no rule of filter is learned", "features": []}
+    """Teach the models, one per fold of queries, estimate the labelled share, and judge every pair."""
+    if not p.filter.asks_to_learn:
         with data.staging("relevance"):
-            data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(note) + "\n")
+            data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(NOTHING) + "\n")
             data.publish("relevance")
         return Counts()
+    pretrained.load(p.learn.pretrained)  # one that cannot be read is told of now
     pairs = sum(data.rows("pairs"))
 
     def build(root: beam.Pipeline) -> Any:
         shards = root | beam.Create(data.shards("queries"))
         describe = functools.partial(describe_shard, data=data, p=p, share=min(1.0, p.learn.examples / max(pairs, 1)))
         described = shards | "Describe" >> ForEachShard(describe)
-        teach = functools.partial(teach_models, data=data, p=p)
-        taught = root | "One" >> beam.Create(["model"]) | "Teach" >> ForEachShard(teach, after=described)
-        return shards | "Judge" >> ForEachShard(functools.partial(judge_shard, data=data, p=p), after=taught)
+        one = root | "One" >> beam.Create(["model"])
+        taught = one | "Teach" >> ForEachShard(functools.partial(teach_models, data=data, p=p), after=described)
+        share = min(1.0, _SAMPLE / max(sum(data.rows("queries")), 1))
+        weigh = functools.partial(weigh_shard, data=data, p=p, share=share)
+        weighed = shards | "Weigh" >> ForEachShard(weigh, after=taught)
+        shared = one | "Share" >> ForEachShard(functools.partial(estimate_share, data=data, p=p), after=weighed)
+        return shards | "Judge" >> ForEachShard(functools.partial(judge_shard, data=data), after=shared)
 
-    data.begin(EXAMPLES)
+    scratch = (EXAMPLES, OPINIONS, SAMPLED)
     try:
+        for name in scratch:
+            data.begin(name)
         counts = runner.run("learn", build, data, p.beam, writes=["relevance"], rows=pairs, flags=flags)
     finally:
-        data.begin(EXAMPLES)
-    model = judging.learned(data)
-    if not model["usable"]:
-        print(f"learn: {model['reason']}; filter.fallback judges instead", file=sys.stderr)  # noqa: T201
+        for name in scratch:
+            data.begin(name)
+    for line in said(judging.learned(data)):
+        print(f"learn: {line}", file=sys.stderr)  # noqa: T201
     return counts
+
+
+def said(note: dict[str, Any]) -> list[str]:
+    """What a person must know of a note, a line each."""
+    lines = [f"{note['share']['words']}"]
+    if not note["usable"]:
+        lines.append(f"the pretrained filter judges alone: {note['reason']}")
+    return [*lines, *note["findings"]]
 
 
 def describe_shard(shard: str, data: Data, p: params.Params, share: float) -> Counts:
@@ -69,7 +93,8 @@ def examples(data: Data, p: params.Params, loaded: judging.Shard, share: float =
       share: of the queries that may serve as examples.
 
     Returns:
-      ``features``, ``positive``, ``weight``: how many pairs the row stands for, ``fold`` of its query.
+      ``features``, ``positive``, ``weight``: how many pairs the row stands for, ``fold`` of its query, ``several``:
+      whether the query has another known positive, ``blind``: log odds of being a positive by what is not taught here.
     """
     candidates = loaded.candidates
     words = randomness.mix(p.learn.seed, loaded.words.query[candidates.query], loaded.words.document)
@@ -80,7 +105,12 @@ def examples(data: Data, p: params.Params, loaded: judging.Shard, share: float =
     place = arrays.rank_within(candidates.query, [np.where(free, randomness.uniforms(words), 2.0)])
     chosen = np.flatnonzero(asked[candidates.query] & (positive | (free & (place < wanted[candidates.query]))))
     left_out = describing.left_out_for_learning(loaded, randomness.mix(p.learn.seed + 1, words))
-    values = describing.describe(data, p, loaded, left_out)[chosen]
+    columns = describing.describe(data, p, loaded, left_out)
+    values = describing.matrix(columns, describing.names(p))[chosen]
+    blind = portable.blind(describing.portable_pairs(p, loaded, columns))[chosen]
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        alike = pretrained.load(p.learn.pretrained).blind.logits(blind)
+    several = np.bincount(candidates.positive_query, minlength=loaded.queries)[candidates.query[chosen]] > 1
     of_query = np.bincount(candidates.query[free], minlength=loaded.queries)
     weight = np.where(positive, 1.0, (of_query / np.maximum(np.minimum(of_query, wanted), 1))[candidates.query])
     fold = relevance.fold_of(loaded.block.queries["near_group"].to_pylist())
@@ -91,54 +121,173 @@ def examples(data: Data, p: params.Params, loaded: judging.Shard, share: float =
             "weight": pa.array(weight[chosen], pa.float32()),
             "fold": pa.array(fold[candidates.query[chosen]], pa.int8()),
             "order": pa.array(words[chosen]),
+            "several": pa.array(several),
+            "blind": pa.array(alike),
         }
     )
 
 
 def teach_models(_: str, data: Data, p: params.Params) -> Counts:
     """Teach a model per fold; write them, or why there are none."""
-    note = taught(data.read_all(staged(EXAMPLES)), describing.names(p))
-    data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(note, indent=1) + "\n")
+    _write(data, taught(data.read_all(staged(EXAMPLES)), describing.names(p)))
     return Counts()
 
 
+def _write(data: Data, note: dict[str, Any]) -> None:
+    data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(note, indent=1) + "\n")
+
+
 def taught(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
-    """Models, quality and importances learned from ``examples``, or the reason why there are none."""
+    """Models, quality and importances learned from ``examples``, or the reason why there are none.
+
+    Returns:
+      ``usable``: whether what was taught takes part in judging; ``reason`` if not; ``several``: positives among the
+      examples whose query has another;
+      ``features`` in their order; ``dropped``: those that tell labels, and why; ``distrusted``: whether something tells
+      the labels still, so that nothing can be promised; ``findings``: lines for a person.
+    """
     table = table.take(pc.sort_indices(table["order"]))  # whatever the shards: sums go by the order of rows
-    note: dict[str, Any] = {"usable": False, "features": names}
+    note: dict[str, Any] = {"usable": False, "weight": 0.0, "features": names, "distrusted": False}
+    note |= {"several": 0, "dropped": {}, "findings": []}
+    values = arrays.matrix(table, "features").astype(np.float64)
+    labels, blind = table["positive"].to_numpy(), table["blind"].to_numpy()
+    weights = table["weight"].to_numpy().astype(np.float64)
+    fold = table["fold"].to_numpy().astype(np.int64)
     try:
         with threadpoolctl.threadpool_limits(1, "blas"):  # so that no bit depends on the number of threads
-            models, note["quality"] = relevance.learn(
-                arrays.matrix(table, "features").astype(np.float64),
-                table["positive"].to_numpy(),
-                table["weight"].to_numpy().astype(np.float64),
-                table["fold"].to_numpy().astype(np.int64),
-            )
+            if labels.any() and not labels.all():
+                note["dropped"] = relevance.telling(values, labels, blind, names)
+            values[:, [name in note["dropped"] for name in names]] = np.nan
+            models, note["quality"] = relevance.learn(values, labels, weights, fold)
+            too_good = relevance.separation(models, values, labels, fold, blind)
         note["models"] = [vars(model) for model in models]
         note["importances"] = relevance.importances(models, names)
         auc = note["quality"]["auc"]
-        note["usable"] = auc >= relevance.USEFUL
-        note["reason"] = f"the area under the curve must be at least {relevance.USEFUL}, it is {auc:.3f}"
+        note["usable"] = auc >= relevance.USEFUL and too_good is None
+        note["several"] = int((labels & table["several"].to_numpy()).sum())
+        if too_good is not None:
+            note["reason"], note["distrusted"] = f"it tells labels too well to be true, {too_good}", True
+            note["findings"].append(
+                f"labelled positives are told from candidates that look as good {too_good}: what was labelled is not"
+                " drawn from the positives at random, or something tells the labels"
+            )
+        elif not note["usable"]:
+            note["reason"] = f"the area under the curve must be at least {relevance.USEFUL}, it is {auc:.3f}"
     except ValueError as error:
         note["reason"] = str(error)
     return note
 
 
-def judge_shard(shard: str, data: Data, p: params.Params) -> Counts:
-    """Write how likely each pair of one shard is a positive that nobody labelled; null where nothing was learned."""
+def weigh_shard(shard: str, data: Data, p: params.Params, share: float) -> Counts:
+    """Write the log odds of each pair of a shard, and what the labelled share is read off for some of its queries."""
     loaded = judging.load(data, p, shard, judged=False, compared=False)
-    learned = judging.learned(data, staged("relevance"))
-    probability = describing.false_probability(data, p, loaded, learned)
-    table = pa.table(
-        [loaded.pairs["query_id"], loaded.pairs["document_id"], pooling.null_where_nan(probability)],
+    opinion = describing.opinion(data, p, loaded, judging.learned(data, staged("relevance")))
+    columns = [loaded.pairs["query_id"], loaded.pairs["document_id"], opinion.full, opinion.taught]
+    table = pa.table(columns, names=["query_id", "document_id", "full", "taught"])
+    data.write(staged(OPINIONS), shard, table, suffix=".arrow")
+    some = sampled(p, loaded, opinion, share)
+    data.write(staged(SAMPLED), shard, some, suffix=".arrow")
+    return Counts({"sampled": len(some)})
+
+
+def sampled(p: params.Params, loaded: judging.Shard, opinion: describing.Opinion, share: float = 1.0) -> pa.Table:
+    """What was found for about a ``share`` of the queries of a shard, and what is thought of it."""
+    candidates = loaded.candidates
+    free = ~np.any(list(candidates.relations.values()), axis=0)
+    known = candidates.relations["positive"]
+    asked = randomness.uniforms(randomness.mix(p.learn.seed + 2, loaded.words.query)) < share
+    rows = np.flatnonzero(asked[candidates.query] & (free | known) & candidates.retrieved)
+    words = loaded.words.query[candidates.query[rows]]
+    columns = {
+        "query": pa.array(words),
+        "known": pa.array(known[rows]),
+        **{name: pa.array(getattr(opinion, name)[rows]) for name in ("blind", "full", "taught")},
+        **{name: pa.array(candidates.scores[name][rows].astype(np.float64)) for name in p.retrievers},
+    }
+    return pa.table(columns)
+
+
+def estimate_share(_: str, data: Data, p: params.Params) -> Counts:
+    """Add the labelled share, and the constants that it asks for, to the note."""
+    note = judging.learned(data, staged("relevance"))
+    _write(data, note | shared(p, note, data.read_all(staged(SAMPLED))))
+    return Counts()
+
+
+def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str, Any]:
+    """What the labelled share says: ``share`` in numbers and words, ``weight``, ``shift``, ``caution``, ``findings``.
+
+    ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
+    labelled, by the middle of the share's interval; ``caution`` is added besides where a promise is made, which takes
+    the unfavourable end.
+    """
+    # In the order of the log odds within a query, whatever the shards: equal rows are equal.
+    table = table.sort_by([(name, "ascending") for name in ("query", "full", "blind", "known")])
+    words = table["query"].to_numpy()
+    query = np.cumsum(np.r_[False, words[1:] != words[:-1]]) if len(words) else np.zeros(0, np.int64)
+    known = table["known"].to_numpy(zero_copy_only=False)
+    logits = {name: table[name].to_numpy() for name in ("blind", "full", "taught")}
+    sample = labelled_share.Sample(
+        query,
+        int(query[-1]) + 1 if len(query) else 0,
+        known,
+        logits["blind"],
+        logits["full"],
+        {name: table[name].to_numpy() for name in p.retrievers},
+    )
+    found = labelled_share.estimate(sample)
+    findings = list(note["findings"])
+    used = found
+    if p.learn.labelled != "auto":
+        told = p.learn.labelled
+        used = dataclasses.replace(found, low=told, middle=told, high=told)
+        if not found.low <= told <= found.high:
+            findings.append(
+                f"learn.labelled says that {told:.0%} of all positives are labelled, the data say {found.low:.1%} to"
+                f" {found.high:.1%}: what you say is believed, and every promise rests on it"
+            )
+    elif found.chosen >= _LOOKS_CHOSEN or found.depends >= _DEPENDS:
+        findings.append(
+            "the labelled positives look chosen by a search system: they stand where it ranks best, not where positives"
+            " in general would; many more may be unlabelled than can be seen"
+        )
+    weight = round(relevance.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
+    free = ((1.0 - weight) * logits["full"] + weight * logits["taught"])[~known]
+    low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
+    share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
+    evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends")}
+    words_of_it = (
+        str(used) if p.learn.labelled == "auto" else f"learn.labelled: {p.learn.labelled:.1%} of all positives"
+    )
+    return {
+        "share": {**share, **evidence, "told": p.learn.labelled != "auto", "words": words_of_it},
+        "estimated": {key: _rounded(getattr(found, key)) for key in ("low", "middle", "high")},
+        "weight": weight,
+        "shift": middle,
+        "caution": max(0.0, low - middle),
+        "findings": findings,
+    }
+
+
+_LOOKS_CHOSEN, _DEPENDS = 0.5, 1.5
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def judge_shard(shard: str, data: Data) -> Counts:
+    """Write how likely each pair of one shard is a positive that nobody labelled."""
+    table = data.read(staged(OPINIONS), shard)
+    full, taught = (table[name].to_numpy() for name in ("full", "taught"))
+    probability = describing.probability(full, taught, judging.learned(data, staged("relevance")))
+    judged = pa.table(
+        [table["query_id"], table["document_id"], pooling.null_where_nan(probability)],
         schema=schema.RELEVANCE,
     )
     output = staged("relevance")
-    data.write(output, shard, table, read_once=True)
-    judged = int(np.isfinite(probability).sum())
-    return Counts(
-        {"in": len(table), "out:judged": judged, "out:not_judged": len(table) - judged, f"rows:{output}": len(table)}
-    )
+    data.write(output, shard, judged, read_once=True)
+    return Counts({"in": len(judged), "out:judged": len(judged), f"rows:{output}": len(judged)})
 
 
 if __name__ == "__main__":

@@ -207,6 +207,8 @@ def _line(where: str, item: Any) -> str:
         "lambda_rank",
         "mmr",
         "cluster",
+        "constrained-float",
+        "literal['auto']",
     }
     path = [str(part) for i, part in enumerate(item["loc"]) if not (part in tags and _is_tag(item["loc"], i))]
     place = ".".join(path)
@@ -221,6 +223,7 @@ def _line(where: str, item: Any) -> str:
 def _is_tag(location: tuple[Any, ...], index: int) -> bool:
     return (
         (location[0] == "source" and index == 1)
+        or (location[:2] == ("learn", "labelled") and index == 2)
         or (location[0] == "retrievers" and index == 2)
         or (location[:2] in (("sample", "weight"), ("sample", "diverse")) and index == 2)
     )

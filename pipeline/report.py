@@ -110,8 +110,12 @@ def _learned(evidence: Evidence, learned: dict[str, Any]) -> dict[str, Any]:
     """How good the learned filter is on queries it did not see, and how many of the candidates fell to it."""
     quality, judged = learned.get("quality", {}), sum(evidence.verdicts.values())
     dropped = evidence.verdicts.get("learned", 0)
+    share = learned["share"]
     return {
         "usable": learned["usable"],
+        "weight": learned["weight"],
+        "labelled": {key: share[key] for key in ("low", "middle", "high", "place", "gap", "chosen", "depends")},
+        "findings": learned["findings"],
         **{key: quality.get(key) for key in ("auc", "ece", "positives", "candidates")},
         "dropped": dropped,
         "dropped_share": _rounded(dropped / judged if judged else None),
@@ -120,10 +124,13 @@ def _learned(evidence: Evidence, learned: dict[str, Any]) -> dict[str, Any]:
 
 def _budget(budget: dict[str, Any]) -> dict[str, Any]:
     """The budget, the cut that was chosen by it, and what calibration saw at this cut."""
-    keys = ("bound", "loss", *(["corrected"] if budget["pool"] else []), "hardness", "per_query")
-    chosen = {key: budget["chosen"][key] for key in keys}
-    asked = {key: budget[key] for key in ("confidence", "kind", "cut", "queries", "labelled")}
-    return {"false_negatives": budget["budget"], **asked, **chosen}
+    chosen = {key: budget["chosen"][key] for key in ("bound", "loss", "hardness", "per_query")}
+    if budget["refused"] is not None:  # of another cut, or another rule, than the one that judges
+        chosen |= {"bound": None}
+    if budget["pool"]:
+        chosen["corrected"] = budget["chosen"]["hidden"]["corrected"]
+    asked = {key: budget[key] for key in ("refused", "confidence", "kind", "cut", "queries")}
+    return {"false_negatives": budget["budget"], **asked, "labelled": budget["labelled"]["middle"], **chosen}
 
 
 def score_bins(evidence: Evidence, name: str) -> list[dict[str, Any]]:

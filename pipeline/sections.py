@@ -254,22 +254,23 @@ class Filter(Rule):
     """The main rule, and further ones that stack on it."""
 
     also: tuple[Rule, ...] = ()
-    fallback: Rule | None = None  # learned: what judges where nothing can be learned
+    fallback: Rule | None = (
+        None  # learned: what judges where the budget cannot be kept; null: the cut that comes nearest
+    )
     max_false_negatives: Annotated[float, Field(gt=0, lt=1)] | None = None  # choose the main rule's cut by this budget
     confidence: Annotated[float, Field(gt=0, lt=1)] | None = None  # that the budget holds; null: it holds on average
 
     @model_validator(mode="after")
     def _whole(self) -> Filter:
-        if (self.fallback is None) == self.learns:
-            raise ValueError("fallback belongs to kind learned, which needs one: it judges where nothing is learned")
+        if self.fallback is not None and not self.learns:
+            raise ValueError("fallback belongs to kind learned: it judges where that cannot keep its budget")
         if any(rule.kind == "learned" for rule in (*self.also, *([self.fallback] if self.fallback else []))):
             raise ValueError("kind learned must be the main rule, not one under also or fallback")
         if self.confidence is not None and self.max_false_negatives is None:
             raise ValueError("confidence belongs to max_false_negatives, and there is none")
         if self.max_false_negatives is not None:
-            for rule in (self, self.fallback):
-                if rule is not None and rule.kind not in CUT:
-                    raise ValueError(f"max_false_negatives chooses cuts of {', '.join(CUT)} only, got kind {rule.kind}")
+            if self.kind not in CUT:
+                raise ValueError(f"max_false_negatives chooses cuts of {', '.join(CUT)} only, got kind {self.kind}")
             if (own := getattr(self, CUT[self.kind])) is not None:
                 raise ValueError(f"{CUT[self.kind]} is chosen by max_false_negatives, got {own}. Remove one of them")
         return self
@@ -286,8 +287,8 @@ class Filter(Rule):
 
     @property
     def asks_to_learn(self) -> bool:
-        """Whether a learned rule was asked for, though the fallback may judge."""
-        return self.fallback is not None
+        """Whether pairs must be known by how likely they are false: by a learned rule, or to keep a budget."""
+        return self.learns or self.fallback is not None or self.max_false_negatives is not None
 
     @property
     def cut(self) -> float | None:
@@ -306,11 +307,12 @@ class Filter(Rule):
 
 
 class Learn(Section):
-    """What the learned false-negative filter is taught on."""
+    """How it is known which unlabelled candidates are positives too."""
 
     examples: Positive = 500_000  # about so many pairs serve as examples at most
     candidates: Positive = 30  # per positive
-    labelled: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of all positives that are labelled, as you reckon
+    labelled: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"  # share of all positives that is labelled
+    pretrained: str | None = None  # file of the pretrained filter; null: the one that comes with Gangue
     seed: int = 13
 
 

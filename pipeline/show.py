@@ -39,14 +39,18 @@ def summary(params_path: str, root: str, reports: str) -> None:
             f" {rules['high']:.1%}), at a mean {p.sample.score} score of {rules['hardness']:.3f}; without rules"
             f" {naive['share']:.1%} at {naive['hardness']:.3f}."
         )
-    if budget:
+    elif leak:
+        console.print("Leak test: not measured, since no query has two labelled positives that could be hidden.")
+    if budget and budget["refused"]:
+        console.print(escape(f"Budget: {budget['refused']}."))
+    elif budget:
         how = "on average" if budget["confidence"] is None else f"with {budget['confidence']:.0%} confidence"
-        leaked = leak["rules"]["share"]
         console.print(
             f"Budget: {budget['false_negatives']:.1%} false negatives {how}; {budget['kind']} at {budget['cut']:.4g}"
-            f" promises {budget['bound']:.1%} and shows {budget['loss']:.1%}"
-            + (f", the leak test {leaked:.1%}." if leaked is not None else ".")
+            f" promises {budget['bound']:.1%} and expects {budget['loss']:.1%}."
         )
+    for finding in (metrics.get("learned") or {}).get("findings", []):
+        console.print(escape(f"Finding: {finding}."))
     places = f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html"
     console.print(escape(places))
 
@@ -89,11 +93,10 @@ def calibrate(params_path: str, root: str, reports: str) -> None:
 
     Queries with several positives only, as rules on the positive's score need one that is known.
     """
-    from pipeline import charts, frontier, judging
+    from pipeline import charts, frontier
 
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
-    p = judging.judge_of(data, p)
-    kinds = 6 if p.filter.learns else 5
+    kinds = 6 if p.filter.asks_to_learn else 5
     with progress.shown("calibrate", kinds * sum(data.rows("queries"))):
         lines = frontier.lines(data, p)
     table = Table("filter", "setting", "false negatives", "95 % interval", "hardness", "per query", box=None)

@@ -1,5 +1,6 @@
 """Every benchmark runs, on next to nothing: its figures mean nothing here, but its program must not be broken."""
 
+import itertools
 import json
 import sys
 
@@ -62,16 +63,18 @@ def test_stages_are_held_against_bare_loops(tmp_path, folder):
 
 
 def test_the_learned_filter_has_a_price(printed, folder):
-    assert printed(learned_cost, "--data", folder, "--repeats", 1)["microseconds"]["judge"] > 0
+    assert printed(learned_cost, "--data", folder, "--repeats", 1)["microseconds"]["describe_and_judge"] > 0
 
 
 def test_a_budget_is_held_against_hidden_positives(monkeypatch, capsys, folder):
-    monkeypatch.setattr(sys, "argv", ["budget", "--data", str(folder), "--splits", "2", "--queries", "24"])
+    asked = ["--splits", "2", "--queries", "24", "--known", "one", "half", "--labelled", "random", "bm25"]
+    monkeypatch.setattr(sys, "argv", ["budget", "--data", str(folder), *asked])
     assert budget.main() == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert {(line["budget"], line["confidence"]) for line in found} == {
-        (budget_, confidence) for budget_ in budget.BUDGETS for confidence in budget.CONFIDENCES
-    }
+    assert {(line["known"], line["labelled"], line["budget"], line["confidence"]) for line in found} == set(
+        itertools.product(("one", "half"), ("random", "bm25"), budget.BUDGETS, budget.CONFIDENCES)
+    )
+    assert all(0 < line["share"]["true"] <= 1 and line["share"]["low"] <= line["share"]["high"] for line in found)
 
 
 def test_every_difference_from_sentence_transformers_has_a_reason(printed, folder):

@@ -16,9 +16,10 @@ from transforms.storage import Data
 BUDGET = {"kind": "learned", "max_false_negatives": 0.3, "fallback": {"kind": "abs", "score": "dense", "abs": 0.5}}
 STACKS = {
     "both": (BUDGET, {"topics": 30}),
-    "budget": ({"kind": "abs", "score": "dense", "max_false_negatives": 0.3, "confidence": 0.8}, {"topics": 30}),
-    "learned": ({"kind": "learned", "p_false": 0.3, "fallback": {"kind": "naive"}}, {"topics": 30}),
-    "fallback": ({"kind": "learned", "p_false": 0.3, "fallback": {"kind": "naive"}}, {"topics": 8}),
+    "budget": ({"kind": "abs", "score": "dense", "max_false_negatives": 0.7, "confidence": 0.8}, {"topics": 30}),
+    "refused": ({"kind": "learned", "max_false_negatives": 0.001}, {"topics": 30}),
+    "learned": ({"kind": "learned", "p_false": 0.3}, {"topics": 30}),
+    "few": ({"kind": "learned", "p_false": 0.3}, {"topics": 8}),
     "neither": ({"kind": "naive"}, {"topics": 8}),
 }
 
@@ -77,10 +78,12 @@ def test_the_budget_is_reported_with_what_it_rests_on(jobs):
     note = json.loads((job.folder / "data" / "calibration" / "cut.json").read_text())
     assert job.budget["false_negatives"] == 0.3
     assert job.budget["cut"] == note["cut"]
+    assert job.budget["refused"] is None
     assert job.budget["loss"] <= job.budget["bound"] <= 0.3
     text = section(job.page, "The budget")
     assert "At most 30.0 % of the negatives may be false, on average" in text
-    assert "hidden and unlabelled positives are exchangeable, and 50 % of all positives are labelled" in text
+    assert note["labelled"]["words"] in text
+    assert "for each labelled positive about" in text
     assert f"{100 * note['chosen']['bound']:.1f} %" in text
     assert f"{100 * job.leak['rules']['share']:.1f} %" in text
 
@@ -90,17 +93,31 @@ def test_confidence_is_named(jobs):
     assert "with 80% confidence" in run(jobs("budget").folder, "summary")
 
 
-def test_a_filter_that_stood_back_is_reported_with_the_reason(jobs):
-    job = jobs("fallback")
-    assert job.learned == {**dict.fromkeys(job.learned), "usable": False, "dropped": 0, "dropped_share": 0.0}
+def test_a_filter_that_was_not_taught_is_reported_with_the_reason(jobs):
+    job = jobs("few")
+    assert not job.learned["usable"]
+    assert job.learned["weight"] == 0
+    assert job.learned["auc"] is None
     text = section(job.page, "The learned filter")
-    assert "Not used: to learn from at least 50 positives must be retrieved, 24 are" in text
-    assert "The fallback naive judged instead." in text
+    assert "The pretrained filter judged alone: to learn from at least 50 positives must be retrieved, 24 are" in text
+
+
+def test_a_refused_budget_is_named_wherever_a_number_would_stand(jobs):
+    job = jobs("refused")
+    assert job.budget["bound"] is None
+    assert "cannot be promised" in job.budget["refused"]
+    text = section(job.page, "The budget")
+    assert f"Cannot be promised: {job.budget['refused']}" in text
+    assert "below which it is promised to be cannot be promised" in text
+    assert "The budget of 0.1 % false negatives cannot be promised" in " ".join(job.page.split())
+    summary = run(job.folder, "summary")
+    assert f"Budget: {job.budget['refused']}." in summary
+    assert "promises" not in summary
 
 
 @pytest.mark.parametrize(
     ("name", "learned", "budget"),
-    [("learned", True, False), ("fallback", True, False), ("budget", False, True), ("neither", False, False)],
+    [("learned", True, False), ("few", True, False), ("budget", True, True), ("neither", False, False)],
 )
 def test_a_section_is_there_only_where_it_was_asked_for(jobs, name, learned, budget):
     job = jobs(name)
@@ -126,22 +143,27 @@ def test_what_the_learn_stage_says_is_escaped(jobs):
     assert hostile not in charts.bars({hostile: 1.0})
 
 
-def test_the_summary_names_budget_and_leak_in_one_line(jobs):
+def test_the_summary_names_budget_and_leak_in_a_line_each(jobs):
     job = jobs("both")
-    (line,) = [line for line in run(job.folder, "summary").splitlines() if line.startswith("Budget")]
+    lines = run(job.folder, "summary").splitlines()
+    (line,) = [line for line in lines if line.startswith("Budget")]
     assert line.startswith("Budget: 30.0% false negatives on average; learned at ")
-    assert f"promises {job.budget['bound']:.1%} and shows {job.budget['loss']:.1%}" in line
-    assert line.endswith(f"the leak test {job.leak['rules']['share']:.1%}.")
+    assert line.endswith(f"promises {job.budget['bound']:.1%} and expects {job.budget['loss']:.1%}.")
+    (line,) = [line for line in lines if line.startswith("Leak test")]
+    assert f"{job.leak['rules']['share']:.1%} of the negatives are hidden positives" in line
 
 
-def test_a_job_without_a_leak_test_has_a_summary_too(tmp_path):
+def test_without_two_positives_of_a_query_the_leak_test_says_that_it_measured_nothing(tmp_path):
     planted.write(tmp_path, topics=8, single=8)
     stack = {"kind": "abs", "score": "dense", "max_false_negatives": 0.5}
     (tmp_path / "params.yaml").write_text(json.dumps(planted.sections(tmp_path, filter=stack)))
     run(tmp_path, "mine")
     text = run(tmp_path, "summary")
-    assert "Leak test" not in text
-    assert "Budget: 50.0% false negatives on average" in text
+    assert "Leak test: not measured, since no query has two labelled positives" in text
+    assert not any(character.isdigit() for line in text.splitlines() if "Leak" in line for character in line)
+    assert "Budget: 50.0% false negatives" in text
+    page = (tmp_path / "reports" / "report.html").read_text()
+    assert "leak test: not measured, since no query has two positives" in page
 
 
 def test_the_same_job_gives_the_same_report(jobs):

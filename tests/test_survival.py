@@ -331,7 +331,10 @@ def test_a_damaged_faiss_index_is_named(tmp_path):
         faiss_index.read(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"usable": true, "features": [], "models": [{"mean": [1]}]}', "{}"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", '{"usable": true, "weight": 1, "findings": [], "features": [], "models": [{"mean": [1]}]}', "{}"],
+)
 def test_a_learned_model_that_is_damaged_or_of_older_code_says_what_to_do(tmp_path, content):
     (tmp_path / "relevance").mkdir()
     (tmp_path / "relevance/model.json").write_text(content)

@@ -113,13 +113,15 @@ def neighbourhood(
 
     Returns:
       ``nearest``, ``mean``: (n,) highest and mean cosine to the positives but the one left out, NaN without any.
+      ``mutual``: (n,) share of the query's candidates that the document is more alike to than to its nearest positive,
+      NaN without any.
       ``crowd``: (n,) mean cosine to the best candidates of the query, the positive left out among them.
       ``neighbours``: (n,) what the labels of the query's other pairs, and the query itself as one more positive,
       say of this one: kernel ridge regression, each pair predicted without itself, and the positive left out
       taken for an unlabelled one, so that a positive and a candidate are described alike.
     """
     n = len(query)
-    result = {name: np.full(n, np.nan) for name in ("nearest", "mean", "crowd", "neighbours")}
+    result = {name: np.full(n, np.nan) for name in ("nearest", "mean", "mutual", "crowd", "neighbours")}
     pairs = arrays.offsets_of(query, len(query_vectors))
     positives = arrays.offsets_of(positive_query, len(query_vectors))
     for number in np.flatnonzero(np.diff(pairs)):  # one call of BLAS for each query
@@ -136,6 +138,9 @@ def neighbourhood(
             total = np.where(known, cosines, 0.0).sum(axis=1)
             result["mean"][here] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         alike = given @ given.T
+        nearer = (alike > result["nearest"][here][:, None]) & free & ~np.eye(len(given), dtype=bool)
+        share = nearer.sum(axis=1) / np.maximum(free.sum() - free, 1)
+        result["mutual"][here] = np.where(np.isfinite(result["nearest"][here]), share, np.nan)
         best = np.flatnonzero(free)[np.argsort(-strength[here][free], kind="stable")[:_CROWD]]
         pair_of = np.full(own.stop - own.start + 1, -1)  # the last one is for nothing left out
         pair_of[itself[here][~free] - own.start] = np.flatnonzero(~free)

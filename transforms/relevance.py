@@ -17,7 +17,14 @@ import pandas as pd
 
 FOLDS = 5
 ENOUGH = 50  # positives without which nothing is learned
-USEFUL = 0.6  # area under the curve below which a model is no better than a rule
+USEFUL = 0.6  # area under the curve below which a model says too little
+TOO_GOOD = 0.995  # area under the curve that no evidence has on candidates that look as much like positives
+LABEL_FEATURES = (
+    "known_asked_",
+    "known_answers_",
+    "known_shared_",
+)  # of which other queries the document is a positive
+_PRESENCE = 0.02
 _FAR = 6.0  # standard deviations at which a feature ends at the latest
 _TAIL = 0.02  # share of the positives, or of the candidates, beyond the end of a feature
 _LOOSENESS = 0.03  # inverse strength of the regularisation
@@ -51,9 +58,13 @@ class Model:
         first, second = np.split(np.array(self.weights), 2)
         return standard @ first + np.square(standard) @ second + self.intercept
 
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """(n,) log odds that the pair is a known positive."""
+        return self.slope * self.decide(features) + self.offset
+
     def labelled(self, features: np.ndarray) -> np.ndarray:
         """(n,) probability that the pair is a known positive."""
-        return 1.0 / (1.0 + np.exp(-(self.slope * self.decide(features) + self.offset)))
+        return 1.0 / (1.0 + np.exp(-self.logits(features)))
 
 
 def fold_of(groups: Sequence[str]) -> np.ndarray:
@@ -66,23 +77,75 @@ def fold_of(groups: Sequence[str]) -> np.ndarray:
     return ((words >> np.uint64(32)) % np.uint64(FOLDS)).astype(np.int64)
 
 
-def false_probability(labelled: np.ndarray, share: float) -> np.ndarray:
-    """(n,) probability that an unlabelled candidate is a positive.
+def telling(features: np.ndarray, labels: np.ndarray, blind: np.ndarray, names: Sequence[str]) -> dict[str, str]:
+    """Features that tell an example's label, whatever makes a document a positive: name -> why.
 
-    Elkan and Noto (2008): where each positive is labelled with the same probability c, an unlabelled example
-    that a model of the labels gives g is a positive with (1 - c) / c x g / (1 - g). Here these are the odds: the
-    same for the many candidates near 0, and a probability also where the data contradict the c that was reckoned.
+    A feature is fair if it is to a left-out positive what it would be to a positive that nobody labelled. Two signs
+    that one is not: it is there, or not 0, for candidates and more rarely for the positives, since to be left out can
+    only take labels away (pairs without a corpus: each document is the positive of one query, and of none once that is
+    left out); or by itself it tells positives from candidates that look as much like positives.
 
     Args:
-      labelled: (n,) g.   share: c, the share of all positives that are labelled.
-
-    >>> false_probability(np.array([0.0, 0.01, 0.5, 0.9]), 0.5).round(6).tolist()
-    [0.0, 0.01, 0.5, 0.9]
-    >>> false_probability(np.array([0.01, 0.5]), 0.8).round(6).tolist()
-    [0.002519, 0.2]
+      features: (n, f), NaN where there is nothing to say.   labels: (n,) bool.
+      blind: (n,) log odds of being a positive, by what does not know the labels.   names: f.
     """
-    odds = (1.0 - share) / share * labelled / np.maximum(1.0 - labelled, 1e-12)
-    return odds / (1.0 + odds)
+    from sklearn.metrics import roc_auc_score
+
+    found = {}
+    there = np.isfinite(features) & (features != 0)
+    alike = blind >= np.quantile(blind[labels], 0.25)
+    for number, name in enumerate(names):
+        if name.startswith(LABEL_FEATURES):
+            of_positives, of_candidates = there[labels, number].mean(), there[~labels, number].mean()
+            if of_positives < of_candidates - _PRESENCE:
+                found[name] = (
+                    f"there for {of_positives:.0%} of the left-out positives, {of_candidates:.0%} of candidates"
+                )
+                continue
+        some = alike & np.isfinite(features[:, number])
+        if min(labels[some].sum(), (~labels[some]).sum()) >= ENOUGH:
+            area = roc_auc_score(labels[some], features[some, number])
+            if max(area, 1 - area) >= TOO_GOOD:
+                found[name] = f"tells labels among candidates that look as good (area {max(area, 1 - area):.3f})"
+    return found
+
+
+def separation(
+    models: Sequence[Model], features: np.ndarray, labels: np.ndarray, fold: np.ndarray, blind: np.ndarray
+) -> str | None:
+    """How well models tell labels among candidates that look as much like positives, if too well to be true.
+
+    Args:
+      models: one per fold.   features, labels, fold: as ``learn``.   blind: (n,) as ``telling``.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    alike = blind >= np.quantile(blind[labels], 0.25)
+    if min(labels[alike].sum(), (~labels[alike]).sum()) < ENOUGH:
+        return None
+    decisions = np.empty(len(labels))
+    for number, model in enumerate(models):
+        decisions[fold == number] = model.logits(features[fold == number])
+    area = roc_auc_score(labels[alike], decisions[alike])
+    return f"(area {area:.3f})" if area >= TOO_GOOD else None
+
+
+def joined_weight(several: int, depends: float) -> float:
+    """How much of the log odds the filter taught here decides, the rest being the pretrained one's.
+
+    Half: each corrects the other. All of it where queries have several positives, for only then do examples show how
+    alike positives are to each other; but little where labels depend on a retriever's score, for then it learned what
+    was labelled and not what is a positive.
+
+    Args:
+      several: examples that are positives and whose query has another one that is known.
+      depends: log odds of being labelled in the better half of what is alike, against the worse (``labelled_share``).
+
+    >>> [round(joined_weight(*about), 2) for about in ((0, 0.0), (500, 0.5), (10_000, 0.5), (10_000, 2.0))]
+    [0.5, 0.75, 0.98, 0.2]
+    """
+    trusted = float(np.clip((1.5 - depends) / 0.5, 0.0, 1.0))
+    return 0.2 + trusted * (0.3 + 0.5 * several / (several + 500))
 
 
 def fit(features: np.ndarray, labels: np.ndarray) -> Model:

@@ -64,7 +64,7 @@ RELEVANCE = pa.schema(
     [
         ("query_id", NAME),
         ("document_id", NAME),
-        ("p_false", pa.float32()),  # how likely the pair is a positive that nobody labelled; null: nothing learned
+        ("p_false", pa.float32()),  # how likely the pair is a positive that nobody labelled
     ]
 )
 VERDICTS = pa.schema(
