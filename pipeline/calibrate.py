@@ -30,12 +30,21 @@ _FULL = 0.8  # of the most negatives that any cut gives: a refused budget comes 
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
-    """Choose the loosest cut that keeps the budget, or say why none does."""
+    """Choose the loosest cut that keeps the budget, or say why none does.
+
+    Raises:
+      ValueError: the learn stage ran for a filter without a learned rule or a budget.
+    """
     if p.filter.max_false_negatives is None:
         with data.staging("calibration"):
             data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps({"cut": p.filter.cut}) + "\n")
             data.publish("calibration")
         return Counts()
+    if "shift" not in judging.learned(data):  # DVC runs learn again for another kind of filter, not for a first budget
+        raise ValueError(
+            f"{data.path('relevance')}: a budget needs to know how likely each candidate is a positive, and learn ran"
+            " for a filter without one. Run it again: dvc repro --force --single-item learn"
+        )
     filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter)]
 
     def build(root: beam.Pipeline) -> Any:

@@ -268,6 +268,14 @@ def test_where_something_tells_the_labels_every_budget_is_refused(job):
     assert f"cannot be promised: {reason}" in refused
 
 
+def test_a_first_budget_after_a_job_without_one_says_that_learn_must_run_again(job):
+    plain = params.parse(sections(job, {"kind": "naive"}))
+    learn.run(job.data, plain)
+    p = params.parse(sections(job, budgeted("abs", 0.3)))
+    with pytest.raises(ValueError, match=r"relevance: a budget needs to know .*dvc repro --force --single-item learn"):
+        calibrate.run(job.data, p)
+
+
 def test_without_a_budget_there_is_only_a_note(job):
     p, note = calibrated(job, {"kind": "perc", "score": "dense", "perc": 0.9})
     assert note == {"cut": 0.9}
@@ -277,7 +285,7 @@ def test_without_a_budget_there_is_only_a_note(job):
 
 
 def test_a_sample_of_the_queries_is_whole_queries_described_as_before(job):
-    p = params.parse(sections(job, budgeted("learned", 0.15)))
+    p, _ = calibrated(job, budgeted("learned", 0.15))
     sizes = []
     for name in job.data.shards("queries"):
         shard = judging.load(job.data, p, name)

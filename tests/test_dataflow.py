@@ -61,7 +61,7 @@ STEPS = {
     "pool": {"ForEachShard"},
     "teach@taught": {"ForEachShard"},
     "score@taught": {"ForEachShard"},
-    "learn": {"Describe", "Teach", "Judge"},
+    "learn": {"Describe", "Teach", "Weigh", "Share", "Judge"},
     "calibrate": {"Fit", "ForEachShard", "Choose"},
     "filter": {"ForEachShard"},
     "sample": {"Fit", *ROUNDS, "Sample"},
@@ -291,7 +291,7 @@ def packed(path):
 
 def modules():
     folders = [ROOT / "pipeline", ROOT / "transforms"]
-    found = [path for folder in folders for suffix in ("py", "j2") for path in folder.rglob(f"*.{suffix}")]
+    found = [path for folder in folders for suffix in ("py", "j2", "json") for path in folder.rglob(f"*.{suffix}")]
     return {str(path.relative_to(ROOT)) for path in found}
 
 

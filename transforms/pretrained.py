@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import importlib.resources
+import itertools
 import json
 from typing import Any
 
