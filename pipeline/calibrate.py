@@ -3,8 +3,8 @@
 Chooses the cut of the main rule of ``filter`` by the budget ``max_false_negatives``: mines with every cut, and adds up
 how likely each negative is false, at the unfavourable end of the labelled share. Where queries have several positives,
 some are hidden and those that come back are counted: the higher of the two is promised. A budget that no cut can keep
-is refused by name, and the negatives are chosen by the fallback, or by the cut that comes nearest. A filter without a
-budget only leaves a note.
+is refused by name, and the negatives are chosen by the fallback, or by the cut that is expected to keep it. A filter
+without a budget only leaves a note.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from transforms.storage import Data, staged
 
 _HIDDEN = "hidden_"  # columns of what is measured on hidden positives
 _ENOUGH = 30  # queries with hidden positives below which these say too little
-_FULL = 0.8  # of the most negatives that any cut gives: a refused budget comes as near as it can with so many
+_FULL = 0.8  # of the most negatives that any cut gives: as many are chosen where a budget is refused
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
@@ -156,8 +156,7 @@ def chosen_cut(points: Sequence[dict[str, Any]], p: params.Params, learned: dict
     place, kind, refused = risk.loosest(bounds, budget), p.filter.kind, None
     if place < 0 or not given[place] or learned["distrusted"]:
         refused = refusal(points, p, learned)
-        most = max(point["per_query"] for point in points)
-        place = next(i for i, point in enumerate(points) if point["per_query"] >= _FULL * most)
+        place = nearest(points, budget)
     cut = points[place]["setting"]
     if refused is not None and p.filter.fallback is not None:
         kind, cut = p.filter.fallback.kind, p.filter.with_rule(p.filter.fallback).cut
@@ -173,6 +172,17 @@ def chosen_cut(points: Sequence[dict[str, Any]], p: params.Params, learned: dict
         "chosen": points[place],
         "line": list(points),
     }
+
+
+def nearest(points: Sequence[dict[str, Any]], budget: float) -> int:
+    """Place of the cut for a budget that is refused: the loosest expected to keep it by the middle of the share.
+
+    Where there is none, the strictest one that leaves four fifths of the most negatives that any cut gives.
+    """
+    most = max(point["per_query"] for point in points)
+    full = [place for place, point in enumerate(points) if point["per_query"] >= _FULL * most]
+    kept = [place for place in full if points[place]["per_query"] > 0 and points[place]["loss"] <= budget]
+    return max(kept, default=full[0])
 
 
 def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[str, Any]) -> str:

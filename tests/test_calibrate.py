@@ -230,7 +230,8 @@ def test_a_budget_that_no_cut_can_keep_is_refused_by_name_and_the_job_goes_on(jo
     else:
         most = max(line["per_query"] for line in note["line"])
         enough = [line for line in note["line"] if line["per_query"] >= 0.8 * most]
-        assert note["chosen"] == enough[0], "the strictest cut that leaves enough"
+        kept = [line for line in enough if line["loss"] <= 0.0001]
+        assert note["chosen"] == (kept[-1] if kept else enough[0])
         assert ruled.cut == note["cut"]
     filtering.run(job.data, p)
 

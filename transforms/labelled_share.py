@@ -38,7 +38,7 @@ _NEXT = 10  # spacings below the first that it is compared with
 _MOST = 4.4  # log of the unlabelled positives for each labelled one where a system chose the labels, at most
 _BEYOND = 2.7  # log of how many times more these were, at most, than the pretrained filter makes out
 _PLACE = (-0.55, -0.9)  # log of the place over the place expected: from which on labels look chosen, and surely do
-_GAP = (0.4, 0.75)  # log of the gap over ln 2: from which on positives look few, and surely do
+_GAP = (0.3, 0.65)  # log of the gap over ln 2: from which on positives look few, and surely do
 _WIDER = 2.2  # log odds by which the top was too low at most
 _DEPENDING = 1.5  # log odds for labels that surely depend on a retriever's score where queries have several
 _FEW, _FEWER = 100, 0.6  # labelled positives below which the share is less sure, by how many log odds where none is
@@ -71,7 +71,7 @@ class Share:
     Attributes:
       low, middle, high: shares.   known: labelled positives found.
       place: log of the place of the labelled over the place expected of random ones, least over all orders.
-      gap: log of the gap below labelled positives over ln 2, least over the retrievers; None: too few come first.
+      gap: log of the gap below labelled positives over ln 2; None: too few come first.
       chosen: how much labels look as if a search system had chosen them, from 0 to 1.
       depends: how much they do where queries have several: log odds of being labelled in the better half of the
         documents most alike to labelled ones, against the worse half, under the retriever where it is most; else 0.
@@ -217,24 +217,20 @@ def placed(sample: Sample, positives: float) -> float:
 
 
 def gap_below(sample: Sample) -> float | None:
-    """Log of the median gap below labelled positives that come first, over ln 2; the least over the retrievers.
+    """Log of the median gap below labelled positives that come first by the blind score, over ln 2.
 
     The gap: the first normalised spacing over the mean of the next ten. None where fewer than five come first.
     """
-    found = []
-    for score in sample.scores.values():
-        has = np.flatnonzero(np.isfinite(score))
-        order = has[np.lexsort((-score[has], sample.query[has]))]
-        offsets = arrays.offsets_of(sample.query[order], sample.queries)
-        starts = offsets[:-1][np.diff(offsets) > _NEXT + 2]
-        first = starts[sample.known[order[starts]]]
-        if len(first) < 5:
-            continue
-        best = score[order[first[:, None] + np.arange(_NEXT + 2)]].astype(np.float64)
-        spacings = (best[:, :-1] - best[:, 1:]) * np.arange(1, _NEXT + 2)
-        ratio = spacings[:, 0] / np.maximum(spacings[:, 1:].mean(axis=1), 1e-9)
-        found.append(float(np.log(np.clip(np.median(ratio), 0.1, 10.0) / np.log(2.0))))
-    return min(found) if found else None
+    order = np.lexsort((-sample.blind, sample.query))
+    offsets = arrays.offsets_of(sample.query[order], sample.queries)
+    starts = offsets[:-1][np.diff(offsets) > _NEXT + 2]
+    first = starts[sample.known[order[starts]]]
+    if len(first) < 5:
+        return None
+    best = sample.blind[order[first[:, None] + np.arange(_NEXT + 2)]]
+    spacings = (best[:, :-1] - best[:, 1:]) * np.arange(1, _NEXT + 2)
+    ratio = spacings[:, 0] / np.maximum(spacings[:, 1:].mean(axis=1), 1e-9)
+    return float(np.log(np.clip(np.median(ratio), 0.1, 10.0) / np.log(2.0)))
 
 
 def _between(value: float, nothing: float, whole: float) -> float:
