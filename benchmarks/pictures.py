@@ -1,7 +1,8 @@
 """The committed results as tables and pictures.   Usage: python -m benchmarks.pictures
 
 Draws ``docs/frontier.svg`` from ``results/frontier_*.json`` and prints, for each corpus, the learned filter beside the
-best rule at the hardness of *shifted 10*.
+best rule at the hardness of *shifted 10*; then the rows of docs/benchmarks.md of the budgets with one known positive a
+query (``results/budget_*_one.json``) and of the pairs (``results/pairs_truth_*.json``).
 """
 
 from __future__ import annotations
@@ -93,11 +94,74 @@ def draw(reports: list[dict[str, Any]]) -> None:
         figure.savefig(PICTURE, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
 
 
+def at_levels(report: dict[str, Any], levels: tuple[float, ...] = (0.05, 0.1, 0.2)) -> list[str]:
+    """What the learned filter lets through, and its ratio to the best rule, where that lets so much through."""
+    ruled, learned = [line(report, name) for name in RULES], line(report, "learned")
+    ends = np.array([(points[0, 0], points[-1, 0]) for points in ruled])
+    hardness = np.linspace(ends[:, 0].min(), ends[:, 1].max(), 400)
+    best = np.nanmin([[at(points, h) for h in hardness] for points in ruled], axis=0)
+    cells = []
+    for level in levels:
+        below = np.flatnonzero(best <= level)
+        if not below.size:
+            cells.append("–")
+            continue
+        place = below.max()
+        found = at(learned, hardness[place])
+        if np.isnan(found):  # its line begins with harder negatives
+            found = float(learned[learned[:, 0] >= hardness[place], 1].min())
+        cells.append(f"{found:.1%} of {best[place]:.1%}: {found / max(best[place], 1e-9):.2f}")
+    return cells
+
+
+def budgets(report: dict[str, Any]) -> list[str]:
+    """Rows of a table: what came back of each budget on average, by how the one known positive was chosen."""
+    rows = []
+    for labelled in ("random", "bm25"):
+        two, five = (
+            next(
+                one
+                for one in report["lines"]
+                if (one["labelled"], one["budget"], one["confidence"]) == (labelled, budget, None)
+            )
+            for budget in (0.02, 0.05)
+        )
+        cells = []
+        for one in (two, five):
+            refused = f", {one['refused']} of {one['splits']} refused" if one["refused"] else ""
+            cells.append(
+                "refused | | "
+                if "fn_rate" not in one
+                else f"{one['fn_rate']:.1%}{refused} | {one['hardness']:.2f} | {one['per_query']:.1f}"
+            )
+        share, naive = two["share"], two["naive"]
+        rows.append(
+            f"| {report['data']}, {labelled} | {share['true']:.3f} | {share['low']:.3f} – {share['high']:.2f} |"
+            f" {naive['fn_rate']:.0%}, {naive['hardness']:.2f} | " + " | ".join(cells) + " |"
+        )
+    return rows
+
+
+def pairs(report: dict[str, Any]) -> list[str]:
+    """Rows of a table: what the product promised of CSV pairs and what was true."""
+    rows = []
+    for one in report["lines"]:
+        said = "refused" if one["refused"] else f"{one['shown']:.1%}"
+        rules = " | ".join(f"{one[name]['share']:.1%}" for name in ("naive", "perc 0.95", "shifted 10"))
+        rows.append(
+            f"| {report['data']}, {one['pairs']} pairs, corpus {one['corpus']}, {one['labelled']} | {said} |"
+            f" {one['share']:.1%} ({one['low']:.1%}–{one['high']:.1%}) |"
+            f" {one['hardness']:.2f}, {one['per_query']:.1f} | {rules} | {one['verdict']} |"
+        )
+    return rows
+
+
 def main() -> int:
     """Draw and print."""
     reports = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("frontier_*.json"))]
     if not reports:
         raise FileNotFoundError(f"{RESULTS}: must hold frontier_*.json, found none. Run benchmarks.frontier --output")
+    reports = [report for report in reports if report.get("known", "half") == "half"]
     draw(reports)
     rows = [compared(report) for report in reports]
     print("| corpus | hardness | naive | shifted 10 | best rule | learned | learned / best rule |")
@@ -109,6 +173,14 @@ def main() -> int:
         )
     mean = float(np.exp(np.mean([np.log(max(row["ratio"], 1e-3)) for row in rows])))
     print(f"\nGeometric mean of the last column: {mean:.2f}")
+    print("\nOne known positive a query: learned / best rule where that lets 5, 10 and 20 % through")
+    for path in sorted(RESULTS.glob("frontier_*_one.json")):
+        report = json.loads(path.read_text())
+        print(f"| {report['data']} | {' | '.join(at_levels(report))} |")
+    for pattern, rows_of in (("budget_*_one.json", budgets), ("pairs_truth_*.json", pairs)):
+        print(f"\n{pattern}")
+        for path in sorted(RESULTS.glob(pattern)):
+            print("\n".join(rows_of(json.loads(path.read_text()))))
     return 0
 
 
