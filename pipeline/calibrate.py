@@ -196,10 +196,11 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
         why = learned["findings"][0]
     else:
         why = f"{min(point['bound'] for point in some):.1%} of the negatives may be false with the strictest cut"
-    several = "" if share["told"] else ", or set learned.labelled if you know the share"
+    known = "" if share["told"] else ", or learn.labelled, if you know the share"
     return (
-        f"{budget:.1%} false negatives cannot be promised: {why}; {share['words']}. Give more positives of the same"
-        f" queries, raise filter.max_false_negatives{several.replace('learned.labelled', 'learn.labelled')}"
+        f"{budget:.1%} false negatives cannot be promised: {why}; {share['words']}. Label 200 of the negatives to see"
+        f" how many are false (gangue sample-for-labels); give more positives of the same queries, a larger"
+        f" filter.max_false_negatives{known}"
     )
 
 

@@ -69,6 +69,39 @@ def calibrate(params: ParamsPath = "params.yaml", data: DataPath = "data", repor
     raise _reported(command)
 
 
+@app.command("sample-for-labels")
+def sample_for_labels(
+    pairs: Annotated[int, typer.Option(min=1, help="How many pairs, about.")] = 200,
+    data: DataPath = "data",
+    reports: ReportsPath = "reports",
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 13,
+) -> None:
+    """Write mined negatives for somebody to label: their labels say how many are false, whatever was assumed."""
+
+    def command() -> None:
+        from pipeline import show
+
+        show.sample_for_labels(data, reports, pairs, seed)
+
+    raise _reported(command)
+
+
+@app.command()
+def labels(
+    file: Annotated[str, typer.Argument(help="What sample-for-labels wrote, with every label filled in.")],
+    data: DataPath = "data",
+    reports: ReportsPath = "reports",
+) -> None:
+    """Say how many of the negatives are false, by their labels, with a 95 % interval."""
+
+    def command() -> None:
+        from pipeline import show
+
+        show.labels(file, data, reports)
+
+    raise _reported(command)
+
+
 @app.command()
 def show(data: DataPath = "data", rows: Annotated[int, typer.Option(help="How many triplets.")] = 3) -> None:
     """Print the first triplets with their scores."""

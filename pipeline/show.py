@@ -1,4 +1,4 @@
-"""What was mined, on the terminal: a summary, or the first triplets."""
+"""What was mined, on the terminal: a summary, the first triplets, and what labels say of it."""
 
 from __future__ import annotations
 
@@ -121,4 +121,33 @@ def calibrate(params_path: str, root: str, reports: str) -> None:
     console.print(
         f"Half of the positives hidden, {points[0]['queries']} queries:"
         + escape(f" {reports}/frontier.json, {reports}/frontier.svg")
+    )
+
+
+def sample_for_labels(root: str, reports: str, pairs: int, seed: int) -> None:
+    """Write the pairs to label, and say what to do with them."""
+    from pipeline import labelling
+
+    count = labelling.draw(Data(root), Data(reports), pairs, seed)
+    Console(highlight=False, soft_wrap=True).print(
+        escape(
+            f"{count} pairs: {reports}/{labelling.NAME}.jsonl and .csv. Fill in label (1: the document answers the"
+            " query, so the negative is false; 0: it does not), all of them, then: gangue labels"
+            f" {reports}/{labelling.NAME}.jsonl"
+        )
+    )
+
+
+def labels(path: str, root: str, reports: str) -> None:
+    """Print the share of false negatives by the labels of a file; write it."""
+    from pipeline import labelling
+
+    found = labelling.measure(Data(root), path)
+    Data(reports).write_text("labels.json", json.dumps(found, indent=1) + "\n")
+    Console(highlight=False, soft_wrap=True).print(
+        escape(
+            f"{found['share']:.1%} of the {found['negatives']} negatives are false ({found['low']:.1%} to"
+            f" {found['high']:.1%} with 95% confidence), by {found['labelled']} labels, {found['false']} of them"
+            f" positive; p_false says {found['predicted']:.1%}. {reports}/labels.json"
+        )
     )

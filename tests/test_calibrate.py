@@ -220,7 +220,7 @@ def test_a_budget_that_no_cut_can_keep_is_refused_by_name_and_the_job_goes_on(jo
     p, note = calibrated(job, stack)
     assert re.match(
         r"0\.0% false negatives cannot be promised: .*of the negatives may be false with the strictest cut;"
-        r" learn\.labelled: 50\.0% of all positives\. Give more positives .*raise filter\.max_false_negatives",
+        r" learn\.labelled: 50\.0% of all positives\. Label 200 of the negatives .*larger filter\.max_false_negatives",
         note["refused"],
     )
     assert f"calibrate: {note['refused']}" in capfd.readouterr().err

@@ -31,6 +31,8 @@ def test_every_command_is_run_by_a_test_or_by_ci():
     below = {
         "gangue show",
         "gangue calibrate",
+        "gangue sample-for-labels --pairs 200",
+        "gangue labels reports/to_label.jsonl",
         "dvc exp run -S filter.max_false_negatives=0.05",
         "dvc metrics diff",
     }
@@ -137,3 +139,11 @@ def test_the_comparison_runs_on_any_beir_folder_and_every_difference_has_a_reaso
     negatives = json.loads(done.stdout)["negatives"]
     assert negatives["naive"]["same"] > 0
     assert [mode["unexplained"] for mode in negatives.values()] == [0] * 4
+
+
+def test_labels_say_how_many_negatives_are_false(project):
+    assert "Fill in label" in shell(project, "gangue sample-for-labels --pairs 200")
+    path = project / "reports" / "to_label.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**row, "label": int(i % 10 == 0)}) + "\n" for i, row in enumerate(rows)))
+    assert "negatives are false" in shell(project, "gangue labels reports/to_label.jsonl")
