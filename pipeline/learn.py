@@ -156,7 +156,7 @@ def taught(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
     try:
         with threadpoolctl.threadpool_limits(1, "blas"):  # so that no bit depends on the number of threads
             if labels.any() and not labels.all():
-                note["dropped"] = relevance.telling(values, labels, blind, names)
+                note["dropped"] = relevance.telling(values, labels, blind, table["several"].to_numpy(), names)
             values[:, [name in note["dropped"] for name in names]] = np.nan
             models, note["quality"] = relevance.learn(values, labels, weights, fold)
             too_good = relevance.separation(models, values, labels, fold, blind)
@@ -269,7 +269,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     }
 
 
-_LOOKS_CHOSEN, _DEPENDS = 0.5, 1.5
+_LOOKS_CHOSEN, _DEPENDS = 0.5, 2.0
 
 
 def _rounded(value: float | None) -> float | None:

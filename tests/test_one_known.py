@@ -112,7 +112,7 @@ def test_unlabelled_positives_are_told_from_the_rest(job):
 def test_no_feature_that_tells_labels_takes_part(job):
     """In pairs without a corpus each document is a positive of one query: of none, once that is left out."""
     dropped = set(job.learned["dropped"])
-    if job.shape in ("pairs alone", "symmetric", "pairs and corpus", "classes", "several"):
+    if job.shape in ("pairs alone", "symmetric", "pairs and corpus", "classes"):
         assert {"known_asked_static", "known_answers_static"} <= dropped
     if job.learned["usable"]:
         for name in dropped:

@@ -117,7 +117,7 @@ def estimate(sample: Sample) -> Share:
     depends = 0.0
     if sample.known[several].sum() >= max(LEAST, count / 2):
         worse, depends = worse_half(sample, several)
-        low = min(low, float(scipy.special.logit(worse))) - _DEPENDING * _between(depends, 1.0, 2.0)
+        low = min(low, float(scipy.special.logit(worse))) - _DEPENDING * _between(depends, 1.5, 2.3)
     high = 1.0 if few >= 1.0 else float(scipy.special.expit(scipy.special.logit(min(top, _HIGH)) + _WIDER))
     low = float(np.clip(scipy.special.expit(low), _LOW, _HIGH))
     high = float(np.clip(high, low, 1.0))

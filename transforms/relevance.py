@@ -25,6 +25,7 @@ LABEL_FEATURES = (
     "known_shared_",
 )  # of which other queries the document is a positive
 _PRESENCE = 0.02
+_LABELLED = 0.3  # share of labelled candidates from which on the corpus looks made of what is labelled
 _FAR = 6.0  # standard deviations at which a feature ends at the latest
 _TAIL = 0.02  # share of the positives, or of the candidates, beyond the end of a feature
 _LOOSENESS = 0.03  # inverse strength of the regularisation
@@ -77,17 +78,21 @@ def fold_of(groups: Sequence[str]) -> np.ndarray:
     return ((words >> np.uint64(32)) % np.uint64(FOLDS)).astype(np.int64)
 
 
-def telling(features: np.ndarray, labels: np.ndarray, blind: np.ndarray, names: Sequence[str]) -> dict[str, str]:
+def telling(
+    features: np.ndarray, labels: np.ndarray, blind: np.ndarray, several: np.ndarray, names: Sequence[str]
+) -> dict[str, str]:
     """Features that tell an example's label, whatever makes a document a positive: name -> why.
 
     A feature is fair if it is to a left-out positive what it would be to a positive that nobody labelled. Two signs
     that one is not: it is there, or not 0, for candidates and more rarely for the positives, since to be left out can
     only take labels away (pairs without a corpus: each document is the positive of one query, and of none once that is
-    left out); or by itself it tells positives from candidates that look as much like positives.
+    left out), where most queries have one positive or many candidates are labelled; or by itself it tells positives
+    from candidates that look as much like positives.
 
     Args:
       features: (n, f), NaN where there is nothing to say.   labels: (n,) bool.
-      blind: (n,) log odds of being a positive, by what does not know the labels.   names: f.
+      blind: (n,) log odds of being a positive, by what does not know the labels.
+      several: (n,) bool, the query has another known positive.   names: f.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -97,7 +102,8 @@ def telling(features: np.ndarray, labels: np.ndarray, blind: np.ndarray, names: 
     for number, name in enumerate(names):
         if name.startswith(LABEL_FEATURES):
             of_positives, of_candidates = there[labels, number].mean(), there[~labels, number].mean()
-            if of_positives < of_candidates - _PRESENCE:
+            single = several[labels].mean() < 0.5
+            if of_positives < of_candidates - _PRESENCE and (single or of_candidates > _LABELLED):
                 found[name] = (
                     f"there for {of_positives:.0%} of the left-out positives, {of_candidates:.0%} of candidates"
                 )
@@ -141,10 +147,10 @@ def joined_weight(several: int, depends: float) -> float:
       several: examples that are positives and whose query has another one that is known.
       depends: log odds of being labelled in the better half of what is alike, against the worse (``labelled_share``).
 
-    >>> [round(joined_weight(*about), 2) for about in ((0, 0.0), (500, 0.5), (10_000, 0.5), (10_000, 2.0))]
+    >>> [round(joined_weight(*about), 2) for about in ((0, 0.0), (500, 0.5), (10_000, 0.5), (10_000, 2.5))]
     [0.5, 0.75, 0.98, 0.2]
     """
-    trusted = float(np.clip((1.5 - depends) / 0.5, 0.0, 1.0))
+    trusted = float(np.clip((2.2 - depends) / 0.5, 0.0, 1.0))
     return 0.2 + trusted * (0.3 + 0.5 * several / (several + 500))
 
 
