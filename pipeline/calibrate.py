@@ -26,6 +26,7 @@ from transforms.storage import Data, staged
 
 _HIDDEN = "hidden_"  # columns of what is measured on hidden positives
 _ENOUGH = 30  # queries with hidden positives below which these say too little
+_LEAST = 0.2  # of the most negatives that any cut gives: a budget that leaves fewer is refused
 _FULL = 0.8  # of the most negatives that any cut gives: as many are chosen where a budget is refused
 
 
@@ -147,14 +148,15 @@ def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
 def chosen_cut(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[str, Any]) -> dict[str, Any]:
     """The loosest cut that keeps the budget, or ``refused``: why none does, and by what the negatives are chosen.
 
-    Refused too is every budget where something tells the labels, or where nothing can be chosen.
+    Refused too is every budget where something tells the labels, and one that would leave hardly any negatives.
     """
     budget = p.filter.max_false_negatives
     assert budget is not None
-    given = np.array([point["per_query"] > 0 for point in points])
+    per_query = np.array([point["per_query"] for point in points])
+    enough = (per_query > 0) & (per_query >= _LEAST * per_query.max())
     bounds = np.array([point["bound"] for point in points])
     place, kind, refused = risk.loosest(bounds, budget), p.filter.kind, None
-    if place < 0 or not given[place] or learned["distrusted"]:
+    if place < 0 or not enough[place] or learned["distrusted"]:
         refused = refusal(points, p, learned)
         place = nearest(points, budget)
     cut = points[place]["setting"]
@@ -189,19 +191,26 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
     """Why the budget cannot be promised, and what would help."""
     budget, share = p.filter.max_false_negatives, learned["share"]
     assert budget is not None
-    some = [point for point in points if point["per_query"] > 0]
-    if not some:
-        return f"{budget:.1%} false negatives cannot be promised: there are no candidates. Raise retrievers.*.depth"
+    most = max(point["per_query"] for point in points)
+    if not most:
+        return (
+            f"{_percent(budget)} false negatives cannot be promised: there are no candidates. Raise retrievers.*.depth"
+        )
     if learned["findings"]:
         why = learned["findings"][0]
     else:
-        why = f"{min(point['bound'] for point in some):.1%} of the negatives may be false with the strictest cut"
+        least = min(point["bound"] for point in points if point["per_query"] >= _LEAST * most)
+        why = f"{_percent(least)} of the negatives may be false with the strictest cut that leaves a fifth of them"
     known = "" if share["told"] else ", or learn.labelled, if you know the share"
     return (
-        f"{budget:.1%} false negatives cannot be promised: {why}; {share['words']}. Label 200 of the negatives to see"
-        f" how many are false (gangue sample-for-labels); give more positives of the same queries, a larger"
+        f"{_percent(budget)} false negatives cannot be promised: {why}; {share['words']}. Label 200 of the negatives"
+        f" to see how many are false (gangue sample-for-labels); give more positives of the same queries, a larger"
         f" filter.max_false_negatives{known}"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{float(f'{100 * share:.3g}'):g}%"
 
 
 if __name__ == "__main__":

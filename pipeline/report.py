@@ -162,7 +162,13 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": _share, "number": _number, "whole": _whole, "pretty": _pretty}
+    environment.filters |= {
+        "share": _share,
+        "number": _number,
+        "whole": _whole,
+        "pretty": _pretty,
+        "sentence": _sentence,
+    }
     drawn = {}
     for name in evidence.scores:
         edges, counts = _histograms(evidence, name)
@@ -229,6 +235,10 @@ def _number(value: float | None) -> str:
 
 def _whole(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
+
+
+def _sentence(value: str) -> str:
+    return value[:1].upper() + value[1:]
 
 
 def _pretty(value: object) -> str:
