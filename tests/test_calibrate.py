@@ -219,7 +219,8 @@ def test_a_budget_that_no_cut_can_keep_is_refused_by_name_and_the_job_goes_on(jo
     stack = budgeted(kind, 0.0001)
     p, note = calibrated(job, stack)
     assert re.match(
-        r"0\.01% false negatives cannot be promised: .*of the negatives may be false with the strictest cut that leaves a fifth of them;"
+        r"0\.01% false negatives cannot be promised: .*of the negatives may be false with the strictest cut"
+        r" that leaves a fifth of them;"
         r" learn\.labelled: 50\.0% of all positives\. Label 200 of the negatives .*larger filter\.max_false_negatives",
         note["refused"],
     )
