@@ -36,7 +36,7 @@ def false_probability(data: Data, p: params.Params, shard: judging.Shard, learne
 
     A known positive is judged as if nobody knew it. A query is judged by the model that did not see it.
     """
-    both = opinion(data, p, shard, learned)
+    both = opinion(data, p, shard, learned, blind=False)
     return probability(both.full, both.taught, learned)
 
 
@@ -46,15 +46,21 @@ def probability(full: np.ndarray, taught: np.ndarray, learned: dict[str, Any]) -
     return scipy.special.expit(joined + learned["shift"]).astype(np.float32)
 
 
-def opinion(data: Data, p: params.Params, shard: judging.Shard, learned: dict[str, Any]) -> Opinion:
-    """What both filters think of the pairs of a shard, known positives as if nobody knew them."""
+def opinion(
+    data: Data, p: params.Params, shard: judging.Shard, learned: dict[str, Any], *, blind: bool = True
+) -> Opinion:
+    """What both filters think of the pairs of a shard, known positives as if nobody knew them.
+
+    ``blind``: also what does not know the labels, which only the labelled share is read off; else NaN.
+    """
     if learned["features"] != names(p):
         raise judging.stale(data)
     columns = describe(data, p, shard, shard.positive_of_pair)
     pairs = portable_pairs(p, shard, columns)
     filters = pretrained.load(p.learn.pretrained)
     with threadpoolctl.threadpool_limits(1, "blas"):
-        blind, full = filters.blind.logits(portable.blind(pairs)), filters.full.logits(portable.full(pairs))
+        full = filters.full.logits(portable.full(pairs))
+        unaware = filters.blind.logits(portable.blind(pairs)) if blind else np.full(len(full), np.nan)
         taught = np.zeros(len(full))
         if learned["usable"]:
             values = matrix(columns, learned["features"])
@@ -62,7 +68,7 @@ def opinion(data: Data, p: params.Params, shard: judging.Shard, learned: dict[st
             for number, parameters in enumerate(learned["models"]):
                 rows = np.flatnonzero(fold == number)
                 taught[rows] = relevance.Model(**parameters).logits(values[rows])
-    return Opinion(blind, full, taught)
+    return Opinion(unaware, full, taught)
 
 
 def portable_pairs(p: params.Params, shard: judging.Shard, columns: Mapping[str, np.ndarray]) -> portable.Pairs:

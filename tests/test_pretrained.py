@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import params
-from transforms import portable, pretrained
+from transforms import features, portable, pretrained
 
 
 def pairs(seed, queries=4, each=12, *, lexical=True):
@@ -65,9 +65,9 @@ def test_the_place_of_the_known_positive_is_that_of_another_than_the_pair_itself
 
 def test_what_a_job_lacks_says_nothing():
     some = pairs(1, lexical=False)
-    for names, features in ((portable.BLIND, portable.blind(some)), (portable.FULL, portable.full(some))):
-        assert features.shape == (len(some.query), len(names))
-        for name, column in zip(names, features.T, strict=True):
+    for names, values in ((portable.BLIND, portable.blind(some)), (portable.FULL, portable.full(some))):
+        assert values.shape == (len(some.query), len(names))
+        for name, column in zip(names, values.T, strict=True):
             assert np.isnan(column).all() == name.startswith("lexical"), name
     logits = pretrained.load().full.logits(portable.full(some))
     assert np.isfinite(logits).all()
@@ -140,3 +140,25 @@ def test_a_file_that_is_not_there_is_named_with_the_key_that_asks_for_it(tmp_pat
     with pytest.raises(FileNotFoundError, match=r"learn\.pretrained: must be a file .*none\.json"):
         pretrained.load(str(tmp_path / "none.json"))
     assert params.Learn().pretrained is None
+
+
+def test_mutual_is_the_share_of_candidates_that_a_document_is_more_alike_to_than_to_a_known_positive():
+    generator = np.random.default_rng(4)
+    vectors = generator.normal(size=(36, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    query, document = np.repeat([0, 1, 2], 12), np.arange(36)
+    positives, of_query = np.array([1, 5, 30]), np.array([0, 0, 2])
+    itself = np.full(36, -1)
+    itself[positives] = range(3)
+    left_out = itself.copy()
+    left_out[0] = 0
+    strength = generator.random(36)
+    found = features.neighbourhood(
+        query, document, left_out, itself, strength, of_query, positives, vectors[:3], vectors
+    )["mutual"]
+    for row in range(36):
+        own = [p for k, p in enumerate(positives) if of_query[k] == query[row] and k != left_out[row]]
+        near = max((vectors[row] @ vectors[p] for p in own), default=None)
+        others = [j for j in range(36) if query[j] == query[row] and itself[j] < 0 and j != row]
+        share = math.nan if near is None else np.mean([vectors[row] @ vectors[j] > near for j in others])
+        assert found[row] == pytest.approx(share, nan_ok=True)

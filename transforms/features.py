@@ -138,9 +138,9 @@ def neighbourhood(
             total = np.where(known, cosines, 0.0).sum(axis=1)
             result["mean"][here] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         alike = given @ given.T
-        nearer = (alike > result["nearest"][here][:, None]) & free & ~np.eye(len(given), dtype=bool)
-        share = nearer.sum(axis=1) / np.maximum(free.sum() - free, 1)
-        result["mutual"][here] = np.where(np.isfinite(result["nearest"][here]), share, np.nan)
+        if own.stop > own.start:
+            nearer = np.count_nonzero(alike[:, free] > highest[:, None], axis=1) - (free & (np.diag(alike) > highest))
+            result["mutual"][here] = np.where(count > 0, nearer / np.maximum(free.sum() - free, 1), np.nan)
         best = np.flatnonzero(free)[np.argsort(-strength[here][free], kind="stable")[:_CROWD]]
         pair_of = np.full(own.stop - own.start + 1, -1)  # the last one is for nothing left out
         pair_of[itself[here][~free] - own.start] = np.flatnonzero(~free)
