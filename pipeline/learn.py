@@ -73,7 +73,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def said(note: dict[str, Any]) -> list[str]:
     """What a person must know of a note, a line each."""
-    lines = [f"{note['share']['words']}"]
+    lines = [note["share"]["words"]]
     if not note["usable"]:
         lines.append(f"the pretrained filter judges alone: {note['reason']}")
     return [*lines, *note["findings"]]
@@ -261,7 +261,6 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     )
     return {
         "share": {**share, **evidence, "told": p.learn.labelled != "auto", "words": words_of_it},
-        "estimated": {key: _rounded(getattr(found, key)) for key in ("low", "middle", "high")},
         "weight": weight,
         "shift": middle,
         "caution": max(0.0, low - middle),

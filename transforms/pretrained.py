@@ -71,7 +71,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """Both models, and how labelled shares were to be widened in corpora that they had not seen."""
+    """Both models of a file."""
 
     full: Model
     blind: Model
