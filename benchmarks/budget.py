@@ -1,13 +1,16 @@
 """Does the budget hold? Many drawings of what is labelled, each judged without the rest, on any BEIR folder.
 
 Usage: python -m benchmarks.budget --data FOLDER [--known one half 0.1] [--labelled random bm25] [--splits 20]
-           [--queries 200] [--encoder MODEL] [--pretrained FILE] [--work DIR] [--output NAME]
+           [--queries 200] [--labels 200] [--wrong 0.1] [--encoder MODEL] [--pretrained FILE] [--work DIR]
+           [--output NAME]
 
 In each split some positives of every query are labelled and the others hidden from everything: ``one`` of them, the
 ``half``, or a share; drawn at random, or those that a system ranks best (``bm25``, ``dense``) or BM25 ranks ``worst``.
 The job learns, estimates the labelled share and chooses its cut from these labels alone, with default settings, for
 each budget on average and with 90 % confidence; it mines, and the hidden positives that come back are counted. A split
-exceeds a budget where the share that came back is above it. Prints one JSON line per (known, labelled, budget,
+exceeds a budget where the share that came back is above it. With ``--labels`` the true labels of so many of the first
+budget's negatives are told, as by ``gangue sample-for-labels``, a share ``--wrong`` of them falsely, and all is done
+again. Prints one JSON line per (known, labelled, budget,
 confidence) with
 
   exceeded          share of the splits above the budget
@@ -49,7 +52,7 @@ from pipeline import (
     quota,
     retrieve,
 )
-from transforms import arrays, lookup, randomness, rules
+from transforms import arrays, lookup, prediction_powered, randomness, rules, schema
 from transforms.storage import Data
 
 BUDGETS = (0.02, 0.05)
@@ -65,6 +68,7 @@ def prepare(folder: pathlib.Path, work: pathlib.Path, asked: argparse.Namespace)
             "ingest": p.ingest.model_copy(update={"queries_per_shard": 1 << 20}),
             "filter": params.Filter(kind="learned", max_false_negatives=BUDGETS[0]),
             "learn": p.learn.model_copy(update={"pretrained": asked.pretrained}),
+            "labels": params.Labels(wrong=asked.wrong),
         }
     )
     data = Data(str(work / "data"))
@@ -109,10 +113,10 @@ def unaware_of(
     lookup.labels.cache_clear()  # of the other queries too, only what is labelled is known
     unaware = leak.hide(data, p, whole, hidden)
     note = learn.taught(learn.examples(data, p, unaware), describing.names(p))
-    opinion = describing.opinion(data, p, unaware, note)
-    note |= learn.shared(p, note, learn.sampled(p, unaware, opinion))
+    opinion, told = describing.opinion(data, p, unaware, note), describing.labels(data, unaware)
+    note |= learn.shared(p, note, learn.sampled(p, unaware, opinion, told))
     data.write_text(f"relevance/{judging.MODEL}", json.dumps(note))
-    p_false = describing.probability(opinion.full, opinion.taught, note)
+    p_false = describing.probability(opinion.full, opinion.taught, describing.evidence(data, p, unaware), note)
     place = unaware.pair_of_positive
     candidates = dataclasses.replace(
         unaware.candidates,
@@ -122,8 +126,50 @@ def unaware_of(
     return dataclasses.replace(unaware, candidates=candidates), note
 
 
-def split(data: Data, p: params.Params, whole: judging.Shard, hidden: np.ndarray) -> dict[str, Any]:
+def told(
+    data: Data, p: params.Params, whole: judging.Shard, hidden: np.ndarray, labels: int, seed: int
+) -> tuple[judging.Shard, np.ndarray]:
+    """The shard and what is hidden of it, once so many of the first budget's negatives are labelled."""
+    unaware, note = unaware_of(data, p, whole, hidden)
+    filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter)[::2]]
+    points = calibrate.points_of([calibrate.measure(data, p, unaware, filters)], None)
+    cut = calibrate.chosen_cut(points, p, note)["cut"]
+    pair = frontier.chosen_by(data, p, unaware, p.filter.with_cut(cut))
+    words = randomness.mix(seed, unaware.words.query[unaware.candidates.query[pair]], unaware.words.document[pair])
+    chance = prediction_powered.inclusion(unaware.candidates.scores[rules.P_FALSE][pair].astype(np.float64), labels)
+    drawn = randomness.uniforms(words) < chance
+    pair, noise = pair[drawn], randomness.uniforms(randomness.mix(seed + 1, words[drawn]))
+    said = leak.answers(data, whole.block, unaware, hidden)[pair] ^ (noise < p.labels.wrong)
+    asked = unaware.pairs.take(pa.array(pair))
+    judged = pa.table(
+        {
+            "query_id": asked["query_id"].cast(pa.string()),
+            "document_id": asked["document_id"].cast(pa.string()),
+            "grade": pa.array(said, pa.float32()),
+            "source": pa.array(["label"] * len(pair)),
+            "document_row": asked["document_row"],
+        }
+    )
+    data.write("judged", whole.name, judged.cast(schema.JUDGED))
+    if p.labels.wrong:
+        return whole, hidden
+    width = np.int64(whole.pairs["document_row"].to_numpy().max(initial=0) + 1)
+    rows = asked["document_row"].to_numpy()
+    keys = unaware.candidates.query[pair] * width + rows
+    every = whole.candidates.query * width + whole.pairs["document_row"].to_numpy()
+    column = pa.array(np.isin(every, keys[~said]))
+    pairs = whole.pairs.set_column(whole.pairs.column_names.index("judged"), "judged", column)
+    known = np.isin(whole.block.positive_query * width + whole.block.positive_row, keys[said])
+    return dataclasses.replace(whole, pairs=pairs), hidden & ~known
+
+
+def split(
+    data: Data, p: params.Params, whole: judging.Shard, hidden: np.ndarray, labels: int = 0, seed: int = 0
+) -> dict[str, Any]:
     """Learn, calibrate, mine and count once: name -> (share that came back, hardness, negatives per query)."""
+    data.write("judged", whole.name, schema.JUDGED.empty_table())
+    if labels:
+        whole, hidden = told(data, p, whole, hidden, labels, seed)
     unaware, note = unaware_of(data, p, whole, hidden)
     answers = leak.answers(data, whole.block, unaware, hidden)
     free = ~np.any(list(unaware.candidates.relations.values()), axis=0) & unaware.candidates.retrieved
@@ -213,6 +259,8 @@ def main() -> int:
         default=200,
         help="queries at most; with --known one as they come, else those with several positives first",
     )
+    parser.add_argument("--labels", type=int, default=0, help="tell the labels of so many negatives")
+    parser.add_argument("--wrong", type=float, default=0.0, help="share of these labels that are wrong")
     parser.add_argument("--encoder", default=lines.ENCODER, help="another model")
     parser.add_argument("--pretrained", help="the filter to start from: one that has not seen this corpus")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
@@ -228,16 +276,24 @@ def main() -> int:
                 for labelled in asked.labelled:
                     splits = []
                     for seed in range(asked.splits if labelled == "random" or known != "one" else 1):
-                        splits.append(split(data, p, whole, hidden_of(whole, known, labelled, seed)))
+                        hidden = hidden_of(whole, known, labelled, seed)
+                        splits.append(split(data, p, whole, hidden, asked.labels, seed))
                         print(f"{known}, {labelled}: {seed + 1} of {asked.splits}", file=sys.stderr, flush=True)
                     for line in report(splits):
                         found.append({"known": known, "labelled": labelled, **line})
                         print(json.dumps(found[-1]), flush=True)
         finally:
             data.write("positives", shard, every)
+            data.write("judged", shard, schema.JUDGED.empty_table())
     if asked.output:
         lines.RESULTS.mkdir(exist_ok=True)
-        note = {"data": asked.data.name, "queries": whole.queries, "lines": found}
+        note = {
+            "data": asked.data.name,
+            "queries": whole.queries,
+            "labels": asked.labels,
+            "wrong": asked.wrong,
+            "lines": found,
+        }
         (lines.RESULTS / f"budget_{asked.output}.json").write_text(json.dumps(note, indent=1) + "\n")
     return 0
 

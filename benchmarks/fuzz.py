@@ -69,9 +69,13 @@ def source(folder: pathlib.Path, rng: random.Random) -> params.Source:
         return params.Beir(kind="beir", path=str(folder), answers=answers)
     suffix = rng.choice((".jsonl", ".csv", ".tsv", ".parquet"))
     if kind == "pairs":
-        _write(folder / f"pairs{suffix}", _rows(rng, odd, anchor="w", positive="w", aid="q", pid="d", answers="l"), rng)
+        _write(
+            folder / f"pairs{suffix}",
+            _rows(rng, odd, anchor="w", positive="w", aid="q", pid="d", answers="l", negative="l"),
+            rng,
+        )
         _write(folder / f"corpus{suffix}", _rows(rng, odd, text="w", did="d"), rng)
-        ids = {"anchor_id": "aid", "positive_id": "pid", "document_id": "did"} if rng.random() < 0.5 else {}
+        ids: Any = {"anchor_id": "aid", "positive_id": "pid", "document_id": "did"} if rng.random() < 0.5 else {}
         corpus = rng.choice((None, f"corpus{suffix}"))
         return params.Pairs(
             kind="pairs", path=str(folder), pairs=f"pairs{suffix}", corpus=corpus, answers=answers, **ids

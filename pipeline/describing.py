@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import scipy.special
 import threadpoolctl
 
@@ -37,13 +38,46 @@ def false_probability(data: Data, p: params.Params, shard: judging.Shard, learne
     A known positive is judged as if nobody knew it. A query is judged by the model that did not see it.
     """
     both = opinion(data, p, shard, learned, blind=False)
-    return probability(both.full, both.taught, learned)
+    return probability(both.full, both.taught, evidence(data, p, shard), learned)
 
 
-def probability(full: np.ndarray, taught: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
-    """(n,) float32 of (n,) log odds by both filters: their weighted mean, moved by what the labelled share asks for."""
+def probability(full: np.ndarray, taught: np.ndarray, told: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
+    """(n,) float32 of (n,) log odds by both filters and by judges.
+
+    The weighted mean of the filters, moved by what the labelled share asks for, and the ``evidence`` added.
+    """
     joined = (1.0 - learned["weight"]) * full + learned["weight"] * taught
-    return scipy.special.expit(joined + learned["shift"]).astype(np.float32)
+    return scipy.special.expit(joined + learned["shift"] + told).astype(np.float32)
+
+
+def evidence(data: Data, p: params.Params, shard: judging.Shard) -> np.ndarray:
+    """(n,) log odds that a judge adds to each pair: -inf where it is surely no positive, 0 where nobody judged it.
+
+    A judge who is wrong at times, in a share w of the pairs (``labels.wrong``), adds or takes log((1 - w) / w).
+    """
+    result = np.where(shard.candidates.judged, -np.inf, 0.0)
+    if p.labels.wrong:
+        said = labels(data, shard)
+        result += np.where(said < 0, 0.0, np.where(said > 0, 1.0, -1.0) * scipy.special.logit(1.0 - p.labels.wrong))
+    return result
+
+
+def labels(data: Data, shard: judging.Shard) -> np.ndarray:
+    """(n,) int8, what was said of each pair when somebody was asked (``labels``): 1, 0, or -1 where nobody was."""
+    told = data.read("judged", shard.name)
+    told = told.filter(pc.equal(told["source"], "label"))
+    result = np.full(len(shard.pairs), -1, np.int8)
+    if len(told):
+        document, at = shard.pairs["document_row"].to_numpy(), told["document_row"].to_numpy()
+        width = np.int64(max(document.max(initial=0), at.max()) + 1)
+        keys = shard.block.numbers(told["query_id"]) * width + at
+        order = np.argsort(keys)
+        place = np.minimum(
+            np.searchsorted(keys[order], pair := shard.candidates.query * width + document), len(keys) - 1
+        )
+        found = keys[order][place] == pair
+        result[found] = (told["grade"].to_numpy() > 0)[order][place[found]]
+    return result
 
 
 def opinion(

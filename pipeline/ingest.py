@@ -1,4 +1,4 @@
-"""ingest: a source -> documents, queries, positives, rejected. Usage: python -m pipeline.ingest [--data D].
+"""ingest: a source -> documents, queries, positives, judged, rejected. Usage: python -m pipeline.ingest [--data D].
 
 The source is read once, in order, by this process, for lines have numbers and files have headers: some 10 us
 a record. Hashing, comparing and writing the texts cost several times that and are shared among workers. How
@@ -19,7 +19,7 @@ from transforms.planning import Cut, plan
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data
 
-WRITES = ("documents", "queries", "positives", "rejected")
+WRITES = ("documents", "queries", "positives", "judged", "rejected")
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
@@ -32,7 +32,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     data.begin("ingest")
     try:
         with progress.shown("ingest: reading the source", None, "records"):
-            found = runs.spill(data, sources.read(p.source))
+            found = runs.spill(data, sources.read(p.source, p.labels))
         build = functools.partial(_build, data=data, found=found, p=p)
         return runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)
     finally:

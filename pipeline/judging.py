@@ -195,6 +195,7 @@ def shard_of(
             ranks={name: np.asarray(pairs[f"rank_{name}"].to_numpy(), np.float64) for name in p.retrievers},
             random=pairs["random"].to_numpy(),
             next_cluster=pairs["next_cluster"].to_numpy(),
+            judged=pairs["judged"].to_numpy(),
             answered=_answered(data, p, block, rows, query),
             positive_query=block.positive_query,
             positive_scores={name: score[place] for name, score in scores.items()},

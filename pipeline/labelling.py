@@ -19,11 +19,11 @@ import numpy as np
 import pyarrow as pa
 
 from transforms import arrays, prediction_powered, randomness, rules
+from transforms.sources.labels import as_label
+from transforms.sources.values import Fault
 from transforms.storage import Data
 
 NAME = "to_label"
-_YES = ("1", "1.0", "true", "yes", "y", "positive", "relevant")
-_NO = ("0", "0.0", "false", "no", "n", "negative", "irrelevant")
 _COLUMNS = ("query_id", "document_id", "query", "positives", "document", "p_false", "label")
 
 
@@ -172,13 +172,10 @@ def measure(data: Data, path: str) -> dict[str, Any]:
 
 
 def _label(path: str, line: int, row: dict[str, Any]) -> int:
-    value = str("" if row.get("label") is None else row["label"]).strip().lower()
-    if value in _YES or value in _NO:
-        return int(value in _YES)
-    raise ValueError(
-        f"{path}:{line}: label must be 1 (the document answers the query, the negative is false) or 0, got"
-        f" {row.get('label')!r}. Leave no pair out: those that are hard to tell decide"
-    )
+    try:
+        return as_label(row.get("label"))
+    except Fault as fault:
+        raise ValueError(f"{path}:{line}: {fault}. Leave no pair out: those that are hard to tell decide") from None
 
 
 def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:

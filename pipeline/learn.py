@@ -18,6 +18,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import scipy.special
 import threadpoolctl
 
 from pipeline import commandline, describing, judging, params, runner
@@ -182,25 +183,36 @@ def weigh_shard(shard: str, data: Data, p: params.Params, share: float) -> Count
     """Write the log odds of each pair of a shard, and what the labelled share is read off for some of its queries."""
     loaded = judging.load(data, p, shard, judged=False, compared=False)
     opinion = describing.opinion(data, p, loaded, judging.learned(data, staged("relevance")))
-    columns = [loaded.pairs["query_id"], loaded.pairs["document_id"], opinion.full, opinion.taught]
-    table = pa.table(columns, names=["query_id", "document_id", "full", "taught"])
+    evidence = describing.evidence(data, p, loaded)
+    columns = [loaded.pairs["query_id"], loaded.pairs["document_id"], opinion.full, opinion.taught, evidence]
+    table = pa.table(columns, names=["query_id", "document_id", "full", "taught", "evidence"])
     data.write(staged(OPINIONS), shard, table, suffix=".arrow")
-    some = sampled(p, loaded, opinion, share)
+    some = sampled(p, loaded, opinion, describing.labels(data, loaded), share)
     data.write(staged(SAMPLED), shard, some, suffix=".arrow")
     return Counts({"sampled": len(some)})
 
 
-def sampled(p: params.Params, loaded: judging.Shard, opinion: describing.Opinion, share: float = 1.0) -> pa.Table:
-    """What was found for about a ``share`` of the queries of a shard, and what is thought of it."""
+def sampled(
+    p: params.Params, loaded: judging.Shard, opinion: describing.Opinion, told: np.ndarray, share: float = 1.0
+) -> pa.Table:
+    """What was found for about a ``share`` of the queries of a shard, and what is thought of it.
+
+    Also every pair that somebody labelled (``told``, as ``describing.labels`` gives it), ``asked`` or not. A positive
+    that is known by such a label alone is none that the source labelled: ``known`` is false.
+    """
     candidates = loaded.candidates
     free = ~np.any(list(candidates.relations.values()), axis=0)
     known = candidates.relations["positive"]
     asked = randomness.uniforms(randomness.mix(p.learn.seed + 2, loaded.words.query)) < share
-    rows = np.flatnonzero(asked[candidates.query] & (free | known) & candidates.retrieved)
+    counted = asked[candidates.query] & (free | known) & candidates.retrieved
+    rows = np.flatnonzero(counted | (told >= 0))
     words = loaded.words.query[candidates.query[rows]]
     columns = {
         "query": pa.array(words),
-        "known": pa.array(known[rows]),
+        "counted": pa.array(counted[rows]),
+        "known": pa.array((known & (told < 0))[rows]),
+        "told": pa.array(told[rows]),
+        "judged": pa.array(candidates.judged[rows]),
         **{name: pa.array(getattr(opinion, name)[rows]) for name in ("blind", "full", "taught")},
         **{name: pa.array(candidates.scores[name][rows].astype(np.float64)) for name in p.retrievers},
     }
@@ -223,6 +235,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     """
     # In the order of the log odds within a query, whatever the shards: equal rows are equal.
     table = table.sort_by([(name, "ascending") for name in ("query", "full", "blind", "known")])
+    asked, table = table.filter(pc.greater_equal(table["told"], 0)), table.filter(table["counted"])
     words = table["query"].to_numpy()
     query = np.cumsum(np.r_[False, words[1:] != words[:-1]]) if len(words) else np.zeros(0, np.int64)
     known = table["known"].to_numpy(zero_copy_only=False)
@@ -252,15 +265,30 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
             " in general would; many more may be unlabelled than can be seen"
         )
     weight = round(relevance.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
-    free = ((1.0 - weight) * logits["full"] + weight * logits["taught"])[~known]
-    low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
+    joined = (1.0 - weight) * logits["full"] + weight * logits["taught"]
+    free = joined[~known & ~table["judged"].to_numpy(zero_copy_only=False)]
+    labels = asked["told"].to_numpy()
+    if len(labels) >= labelled_share.LEAST:
+        of_asked = (1.0 - weight) * asked["full"].to_numpy() + weight * asked["taught"].to_numpy()
+        least, middle, low = labelled_share.by_labels(of_asked, labels, p.labels.wrong)
+        shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in (low, middle, least)]
+        used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
+        findings, by = [], f", by {len(labels)} labels, {int(labels.sum())} of them positive"
+    else:
+        low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
+        by = ""
+        if len(labels):
+            findings.append(
+                f"{len(labels)} labels say too little of how many negatives are false: label {labelled_share.LEAST} or"
+                " more (gangue sample-for-labels)"
+            )
     share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
     evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends")}
-    words_of_it = (
-        str(used) if p.learn.labelled == "auto" else f"learn.labelled: {p.learn.labelled:.1%} of all positives"
-    )
+    told = p.learn.labelled != "auto" and not by
+    words_of_it = f"learn.labelled: {p.learn.labelled:.1%} of all positives" if told else f"{used}{by}"
     return {
-        "share": {**share, **evidence, "told": p.learn.labelled != "auto", "words": words_of_it},
+        "share": {**share, **evidence, "told": told, "labels": len(labels), "words": words_of_it},
+        "distrusted": note["distrusted"] and not by,
         "weight": weight,
         "shift": middle,
         "caution": max(0.0, low - middle),
@@ -278,8 +306,8 @@ def _rounded(value: float | None) -> float | None:
 def judge_shard(shard: str, data: Data) -> Counts:
     """Write how likely each pair of one shard is a positive that nobody labelled."""
     table = data.read(staged(OPINIONS), shard)
-    full, taught = (table[name].to_numpy() for name in ("full", "taught"))
-    probability = describing.probability(full, taught, judging.learned(data, staged("relevance")))
+    full, taught, evidence = (table[name].to_numpy() for name in ("full", "taught", "evidence"))
+    probability = describing.probability(full, taught, evidence, judging.learned(data, staged("relevance")))
     judged = pa.table(
         [table["query_id"], table["document_id"], pooling.null_where_nan(probability)],
         schema=schema.RELEVANCE,

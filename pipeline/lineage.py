@@ -10,7 +10,7 @@ from pipeline import params
 from pipeline.export import RECIPE, recipe_params
 from transforms.storage import Data
 
-CO_SHARDED = ("positives", "pairs", "verdicts", "negatives", "shortfalls", "triplets")
+CO_SHARDED = ("positives", "judged", "pairs", "verdicts", "negatives", "shortfalls", "triplets")
 
 
 def check_shards(data: Data, p: params.Params) -> dict[str, dict[str, int]]:

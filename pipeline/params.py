@@ -34,6 +34,7 @@ from pipeline.sections import Encoder as Encoder
 from pipeline.sections import Export as Export
 from pipeline.sections import Filter as Filter
 from pipeline.sections import Ingest as Ingest
+from pipeline.sections import Labels as Labels
 from pipeline.sections import Learn as Learn
 from pipeline.sections import Name, Section
 from pipeline.sections import NextCluster as NextCluster
@@ -53,6 +54,7 @@ class Params(Section):
     """The whole of ``params.yaml``."""
 
     source: Source
+    labels: Labels = Labels()
     ingest: Ingest = Ingest()
     encoders: dict[Name, Encoder] = Field(default_factory=dict)
     cluster: Cluster = Cluster()

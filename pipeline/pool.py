@@ -1,4 +1,4 @@
-"""pool: candidates/*, positives -> pairs.   Usage: python -m pipeline.pool [--data data]"""
+"""pool: candidates/*, positives, judged -> pairs.   Usage: python -m pipeline.pool [--data data]"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FOUND = ("query_id", "rank", "score", "document_row")  # of the candidates: ids
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
-    """Join what the retrievers found with the positives and the random draws; score every pair by every retriever."""
+    """Join what was found with positives, judged pairs and random draws; score every pair by every retriever."""
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(pool_shard, data=data, p=p)
@@ -41,6 +41,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         (block.positive_query, block.positive_row),
         _draw(data, p, block),
         _next_cluster(data, p, block, query_rows),
+        *_judged(data, p, block, shard),
         *((block.numbers(table["query_id"]), table["document_row"].to_numpy()) for table in found.values()),
     ]
     involved = relations.involved(data, block, np.concatenate([document for _, document in parts]))
@@ -49,7 +50,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     # One sort by query and id merges all parts, and leaves the pairs in their order.
     key = np.concatenate([query for query, _ in parts]) * len(ids) + arrays.inverse(by_id)[involved.at]
     sizes = [len(query) for query, _ in parts]
-    pairs, (_, drawn_at, near_at, *found_at) = arrays.places(*np.split(key, np.cumsum(sizes[:-1])))
+    pairs, (_, drawn_at, near_at, judged_at, _, *found_at) = arrays.places(*np.split(key, np.cumsum(sizes[:-1])))
     query = pairs // len(ids)
     tie = pairs - query * len(ids)
     involved = dataclasses.replace(involved, at=by_id[tie])
@@ -66,6 +67,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         missing = np.flatnonzero(ranks[name] == pooling.NO_RANK)
         retriever = retrievers.open_retriever(data, p, name)
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
+    judged = pooling.scatter(len(pairs), judged_at, judged_at >= 0, False)
     kinds = relations.annotate(block, involved, query, np.minimum.reduce(list(ranks.values())), tie)
     table = pa.table(
         [
@@ -74,6 +76,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
             *(pa.array(pooling.scatter(len(pairs), at, at >= 0, False)) for at in (drawn_at, near_at)),
+            pa.array(judged & ~kinds["positive"]),
             *(pa.array(rank, mask=rank == pooling.NO_RANK) for rank in ranks.values()),
             *(pooling.null_where_nan(score) for score in scores.values()),
         ],
@@ -99,6 +102,16 @@ def _draw(data: Data, p: params.Params, block: relations.QueryBlock) -> tuple[np
     drawn = drawing.draw(words, p.pool.random, drawing.cells_of(data), p.pool.seed)
     query, turn = np.nonzero(drawn >= 0)
     return block.unlabelled(query, drawn[query, turn])
+
+
+def _judged(
+    data: Data, p: params.Params, block: relations.QueryBlock, shard: str
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Queries and documents of the pairs that are judged for certain, and of those whose judge is wrong at times."""
+    table = data.read("judged", shard)
+    query, document = block.numbers(table["query_id"]), table["document_row"].to_numpy()
+    doubtful = pc.equal(table["source"], "label").to_numpy(zero_copy_only=False) & (p.labels.wrong > 0)
+    return (query[~doubtful], document[~doubtful]), (query[doubtful], document[doubtful])
 
 
 def _next_cluster(

@@ -36,7 +36,13 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
 def _to_score(data: Data, p: params.Params, name: str) -> int:
     """How many pairs are worth scoring."""
-    columns = [*(f"rank_{retriever}" for retriever in p.retrievers), *schema.RELATIONS, "random", "next_cluster"]
+    columns = [
+        *(f"rank_{retriever}" for retriever in p.retrievers),
+        *schema.RELATIONS,
+        "random",
+        "next_cluster",
+        "judged",
+    ]
     pairs = (data.read("pairs", shard, columns) for shard in data.shards("pairs"))
     return sum(int(pooling.worth_scoring(table, p.scorers[name].depth).sum()) for table in pairs)
 

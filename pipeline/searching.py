@@ -107,6 +107,7 @@ def short_queries(
             ranks={name: rank},
             random=np.zeros(len(place), bool),
             next_cluster=np.zeros(len(place), bool),
+            judged=np.zeros(len(place), bool),
             positive_query=block.positive_query,
             positive_scores={name: positive_score.astype(np.float32)},
         ),

@@ -48,6 +48,7 @@ class Pairs(Section):
     anchor_id: str | None = None
     positive_id: str | None = None
     answers: str | None = None
+    negatives: tuple[str, ...] = ("neg", "negative", "negatives", "negative_passages")  # columns, where there are such
     corpus: str | None = None
     text: str = "text"  # column of the corpus file
     document_id: str | None = None  # column of the corpus file
@@ -73,6 +74,13 @@ class Tables(Section):
 
 
 Source = Annotated[PythonCode | Beir | Pairs | Tables, Field(discriminator="kind")]
+
+
+class Labels(Section):
+    """What ``gangue sample-for-labels`` asked and somebody answered."""
+
+    path: str | None = None  # a file, or a folder of files; null: none
+    wrong: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of the labels that are; 0: they are believed
 
 
 class Ingest(Section):

@@ -54,6 +54,7 @@ def make_corpus(data, rng, positives_each=3, queries=14, documents=80):
         chosen = [np.sort(rng.choice(documents, positives_each, replace=False)) for _ in mine]
         rows = [(n, ids[d], 1.0, int(d)) for n, own in zip(names, chosen, strict=True) for d in own]
         data.write("positives", shard, records(rows, schema.POSITIVES))
+        data.write("judged", shard, schema.JUDGED.empty_table())
         data.write("rejected", shard, schema.REJECTED.empty_table())
 
 
@@ -82,8 +83,7 @@ def make_pairs(data, p, rng, shard):
             ids,
             pa.array(document),
             *(pa.array(kinds[relation]) for relation in schema.RELATIONS),
-            pa.array(np.zeros(len(query), bool)),
-            pa.array(np.zeros(len(query), bool)),
+            *[pa.array(np.zeros(len(query), bool))] * 3,
             *(arrays.nullable(np.nan_to_num(r), ~np.isnan(r), pa.int32()) for r in ranks.values()),
             *(pa.array(score, pa.float32()) for score in scores.values()),
         ],

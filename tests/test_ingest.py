@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import ingest, params
-from transforms import admission, duplicates, planning, runs, schema, tasks, text
+from transforms import admission, duplicates, planning, rejection, runs, schema, tasks, text
 from transforms import corpus as corpus_
 from transforms import sources as readers
 from transforms.gathering import gather
@@ -335,7 +335,7 @@ RECORDS = st.builds(
 
 
 def oracle(records):
-    """Kept documents, queries and positives, slow and obvious."""
+    """Kept documents, queries, positives and judged pairs, slow and obvious."""
 
     def kept(rows):
         versions = {}
@@ -349,13 +349,18 @@ def oracle(records):
         if query in queries and document in documents and grade > 0:
             positives[query, document] = max(grade, positives.get((query, document), 0))
     queries = {name: words for name, words in queries.items() if any(query == name for query, _ in positives)}
-    return documents, queries, positives
+    judged = {
+        (query, document)
+        for query, document, grade in records["positives"]
+        if query in queries and document in documents and grade <= 0 and (query, document) not in positives
+    }
+    return documents, queries, positives, judged
 
 
 @given(RECORDS, st.integers(1, 9))
 @settings(max_examples=60, deadline=None)
 def test_every_record_lands_where_the_oracle_says(tmp_path_factory, records, rows):
-    documents, queries, positives = oracle(records)
+    documents, queries, positives, judged = oracle(records)
     path = tmp_path_factory.mktemp("oracle")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "ROWS", rows)
@@ -369,6 +374,9 @@ def test_every_record_lands_where_the_oracle_says(tmp_path_factory, records, row
     assert {row["query_id"]: row["text"].strip().lower() for row in found["queries"].to_pylist()} == queries
     grades = {(row["query_id"], row["document_id"]): row["grade"] for row in found["positives"].to_pylist()}
     assert grades == positives
+    assert {(row["query_id"], row["document_id"]) for row in found["judged"].to_pylist()} == judged
+    both = sum(row["reason"] == rejection.BOTH for row in found["rejected"].to_pylist())
+    assert both == sum((query, document) in positives for query, document, grade in records["positives"] if grade <= 0)
     assert counts["in"] == sum(map(len, records.values())) == sum(v for k, v in counts.items() if k[:4] == "out:")
     groups = {row["document_id"]: row["near_group"] for row in rows_of}
     assert groups == {name: min(d for d in documents if documents[d] == words) for name, words in documents.items()}

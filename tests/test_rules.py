@@ -28,6 +28,7 @@ def candidates(scores, query=None, positives=(1.0,), positive_query=None, random
         ranks={"s": np.asarray(ranks if ranks is not None else np.arange(1, len(scores) + 1), np.float64)},
         random=np.zeros(len(scores), bool) if random is None else np.asarray(random, bool),
         next_cluster=np.zeros(len(scores), bool),
+        judged=np.zeros(len(scores), bool),
         positive_query=positive_query,
         positive_scores={"s": np.asarray(positives, np.float64)},
     )

@@ -15,6 +15,7 @@ _SCHEMAS = {
     "documents": schema.DOCUMENTS,
     "queries": schema.QUERIES,
     "positives": schema.POSITIVES,
+    "judged": schema.JUDGED,
     "rejected": schema.REJECTED,
 }
 
@@ -35,7 +36,7 @@ def gather(name: str, found: Runs) -> Counts:
 
 def _filled(dataset: str, plan: pa.Table, found: Runs) -> pa.Table:
     """The plan's rows with the columns that are in the runs."""
-    if dataset == "positives" or not len(plan):
+    if dataset in ("positives", "judged") or not len(plan):
         return _with_empty(plan, dataset)
     parts, positions = [], []
     for part, table in found.taken(plan["run"].to_numpy(), plan["row"].to_numpy()):

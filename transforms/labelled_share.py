@@ -41,6 +41,7 @@ _PLACE = (-0.55, -0.9)  # log of the place over the place expected: from which o
 _GAP = (0.3, 0.65)  # log of the gap over ln 2: from which on positives look few, and surely do
 _WIDER = 2.2  # log odds by which the top was too low at most
 _DEPENDING = 1.5  # log odds for labels that surely depend on a retriever's score where queries have several
+_FURTHEST = 12.0  # log odds that labels can move
 _FEW, _FEWER = 100, 0.6  # labelled positives below which the share is less sure, by how many log odds where none is
 
 
@@ -123,6 +124,37 @@ def estimate(sample: Sample) -> Share:
     high = float(np.clip(high, low, 1.0))
     middle = float(scipy.special.expit((scipy.special.logit(low) + scipy.special.logit(min(high, _HIGH))) / 2))
     return Share(low, middle, high, count, place, gap, chosen, depends)
+
+
+def by_labels(logits: np.ndarray, labels: np.ndarray, wrong: float = 0.0) -> tuple[float, float, float]:
+    """The constant that log odds lack, by the labels of some pairs: lower end, middle, upper end of its 95 % interval.
+
+    The number of positive labels is a sum of independent draws, whatever decided which pairs were labelled, if that
+    looked at nothing but the features: the ends are those at which it would be so high, or so low, in one of twenty
+    cases (exact, by the Poisson binomial distribution).
+
+    Args:
+      logits: (n,) log odds of each pair to be a positive.   labels: (n,) what was said, 1 or 0.
+      wrong: share of the labels that are.
+
+    >>> low, middle, high = by_labels(np.full(200, -2.0), np.arange(200) < 50)
+    >>> [round(float(scipy.special.expit(shift - 2.0)), 2) for shift in (low, middle, high)]
+    [0.2, 0.25, 0.31]
+    """
+    positive = int(labels.sum())
+
+    def shift(count: int, share: float) -> float:
+        def excess(value: float) -> float:
+            chance = wrong + (1.0 - 2.0 * wrong) * scipy.special.expit(logits + value)
+            return float(scipy.stats.poisson_binom.cdf(count, chance)) - share
+
+        ends = -_FURTHEST, _FURTHEST
+        if excess(ends[0]) <= 0.0 or excess(ends[1]) >= 0.0:  # no constant explains so few positives, or so many
+            return ends[0] if excess(ends[0]) <= 0.0 else ends[1]
+        return float(scipy.optimize.brentq(excess, *ends, xtol=1e-6))
+
+    low = shift(positive - 1, 1.0 - _ERROR) if positive else -_FURTHEST
+    return low, shift(positive, 0.5), shift(positive, _ERROR)
 
 
 def best_depth(score: np.ndarray, known: np.ndarray) -> tuple[float, float]:

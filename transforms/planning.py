@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import admission, arrays, corpus, duplicates, tasks, text
+from transforms import admission, arrays, corpus, duplicates, schema, tasks, text
 from transforms.admission import Named
 from transforms.corpus import Admitted
 from transforms.rejection import (
+    BOTH,
     CONTRADICTORY,
     UNANSWERED,
     UNKNOWN_DOCUMENT,
@@ -49,7 +50,8 @@ def plan(element: str, found: Runs, cut: Cut, unnamed: str) -> Counts:
     """
     queries = _named_queries(found)
     asked = found.column("positives", "document_id").cast(pa.large_string())
-    wanted = asked.unique()
+    also = found.column("judged", "document_id").cast(pa.large_string())
+    wanted = pa.chunked_array([*asked.chunks, *also.chunks], pa.large_string()).unique()
     wanted = wanted.take(pc.sort_indices(wanted))
     documents, document_rows, names = _documents(found, cut, wanted)
     query_places = admission.places(found.column("positives", "query_id"), queries)
@@ -63,6 +65,8 @@ def plan(element: str, found: Runs, cut: Cut, unnamed: str) -> Counts:
     answered[query_places[best]] = True
     named[query_places[~unasked]] = True
     lost = (queries.record >= 0) & ~answered
+    at = (query_places[best], document_places[best])
+    judged = _judged(found, queries, wanted, document_rows, answered, at)
     falls = (
         Fall("documents", documents.contradictory, CONTRADICTORY),
         Fall("queries", queries.contradictory, CONTRADICTORY),
@@ -70,6 +74,7 @@ def plan(element: str, found: Runs, cut: Cut, unnamed: str) -> Counts:
         Fall("queries", queries.record[lost & ~named], unnamed),
         Fall("positives", np.flatnonzero(unasked), UNKNOWN_QUERY),
         Fall("positives", np.flatnonzero(~unasked & homeless), UNKNOWN_DOCUMENT),
+        *judged.falls,
     )
     rejected = rejected_records(found, falls)
     left = {
@@ -83,14 +88,69 @@ def plan(element: str, found: Runs, cut: Cut, unnamed: str) -> Counts:
 
     shard_of, more = _query_tasks(found, queries, answered, cut)
     names += more
-    places = (query_places[best], document_places[best])
-    names += _positive_tasks(found, (queries.ids, wanted), places, grades[best], document_rows, shard_of, cut)
+    ids = (queries.ids, wanted)
+    names += _pair_tasks(found, "positives", ids, at, {"grade": grades[best]}, document_rows, shard_of, cut)
+    names += _pair_tasks(found, "judged", ids, judged.places, judged.columns, document_rows, shard_of, cut)
     shards = text.shard_count(len(rejected), cut.documents_per_shard)
     shard = np.arange(len(rejected)) * shards // max(1, len(rejected))
     rejected = rejected.append_column("shard", pa.array(shard, pa.int64()))
     names += tasks.write_all(found.data, "rejected", rejected, shards, cut.documents_per_shard)
     tasks.save_names(found.data, names)
-    return Counts({"out:merged": documents.merged + queries.merged + len(valid) - len(best)})
+    return Counts({"out:merged": documents.merged + queries.merged + len(valid) - len(best) + judged.merged})
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What became of the records of judged pairs.
+
+    Attributes:
+      places: (k,) query and (k,) document of each that is kept, sorted, each pair once.
+      columns: its ``grade`` and ``source``.   merged: number of records that repeat another.
+    """
+
+    falls: tuple[Fall, ...]
+    places: tuple[np.ndarray, np.ndarray]
+    columns: dict[str, Any]
+    merged: int
+
+
+def _judged(
+    found: Runs,
+    queries: Named,
+    wanted: pa.Array[Any],
+    document_rows: np.ndarray,
+    answered: np.ndarray,
+    positives: tuple[np.ndarray, np.ndarray],
+) -> Judged:
+    """Sort out the judged pairs: who judges a positive to be none, of the source or of another judge, contradicts."""
+    query = admission.places(found.column("judged", "query_id"), queries)
+    asked = found.column("judged", "document_id").cast(pa.large_string())
+    document = admission.one_array(pc.index_in(asked, value_set=wanted)).to_numpy()
+    grade = admission.one_array(found.column("judged", "grade")).to_numpy()
+    source = found.column("judged", "source")
+    unasked = (query < 0) | ~np.append(answered, False)[query]
+    homeless = ~unasked & (document_rows[document] < 0)
+    usable = ~unasked & ~homeless
+    width = np.int64(len(wanted) + 1)
+    keys = query * width + document
+    yes = np.concatenate([positives[0] * width + positives[1], keys[usable & (grade > 0)]])
+    contradicts = usable & (grade <= 0) & np.isin(keys, yes)
+    judge = pc.index_in(source, pa.array(schema.JUDGES)).to_numpy()
+    rows = np.flatnonzero(usable & ~contradicts)
+    rows = rows[np.lexsort((judge[rows], keys[rows]))]
+    first = np.ones(len(rows), bool)
+    first[1:] = np.diff(keys[rows]) != 0
+    kept = rows[first]
+    return Judged(
+        (
+            Fall("judged", np.flatnonzero(unasked), UNKNOWN_QUERY),
+            Fall("judged", np.flatnonzero(homeless), UNKNOWN_DOCUMENT),
+            Fall("judged", np.flatnonzero(contradicts), BOTH),
+        ),
+        (query[kept], document[kept]),
+        {"grade": grade[kept], "source": admission.one_array(source.take(pa.array(kept)))},
+        len(rows) - len(kept),
+    )
 
 
 def _documents(found: Runs, cut: Cut, wanted: pa.Array[Any]) -> tuple[Admitted, np.ndarray, list[str]]:
@@ -133,16 +193,17 @@ def _query_tasks(found: Runs, queries: Named, answered: np.ndarray, cut: Cut) ->
     return shard_of, tasks.write_all(found.data, "queries", pa.table(columns), shards, cut.queries_per_shard)
 
 
-def _positive_tasks(
+def _pair_tasks(
     found: Runs,
+    dataset: str,
     ids: tuple[pa.Array[Any], pa.Array[Any]],
     places: tuple[np.ndarray, np.ndarray],
-    grades: np.ndarray,
+    values: dict[str, Any],
     document_rows: np.ndarray,
     shard_of: np.ndarray,
     cut: Cut,
 ) -> list[str]:
-    """Write the tasks of the positives, which hold all there is to write; returns the tasks' names."""
+    """Write the tasks of pairs of queries and documents, which hold all there is to write; returns the tasks' names."""
     shard = shard_of[places[0]]
     order = np.lexsort((places[1], places[0], shard))
     query, document = places[0][order], places[1][order]
@@ -150,11 +211,11 @@ def _positive_tasks(
         "shard": shard[order],
         "query_id": ids[0].take(query),
         "document_id": ids[1].take(document),
-        "grade": grades[order],
+        **{name: pa.array(column).take(pa.array(order)) for name, column in values.items()},
         "document_row": document_rows[document],
     }
     shards = text.shard_count(int(np.count_nonzero(shard_of >= 0)), cut.queries_per_shard)
-    return tasks.write_all(found.data, "positives", pa.table(columns), shards, cut.queries_per_shard)
+    return tasks.write_all(found.data, dataset, pa.table(columns), shards, cut.queries_per_shard)
 
 
 def _near_groups(

@@ -18,6 +18,7 @@ CONTRADICTORY = "duplicate id with different text"
 UNANSWERED = "no positive"
 UNKNOWN_QUERY = "query is unknown or rejected"
 UNKNOWN_DOCUMENT = "document is unknown or rejected"
+BOTH = "judged no positive, and a positive too"
 
 
 @dataclasses.dataclass(frozen=True)

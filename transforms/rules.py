@@ -65,6 +65,7 @@ class Candidates:
       ranks: retriever -> (n,) float raw rank, NaN where not returned.
       random: (n,) bool, drawn from the corpus rather than retrieved.
       next_cluster: (n,) bool, from the cluster next to the query's own.
+      judged: (n,) bool, somebody said that it is no positive: no rule on a score drops it.
       positive_query: (p,) query number of each positive, ascending.
       positive_scores: score name -> (p,) float.
       similarities: dense retriever -> (n,) float, highest cosine to another positive of the query, NaN without one;
@@ -80,6 +81,7 @@ class Candidates:
     ranks: Mapping[str, np.ndarray]
     random: np.ndarray
     next_cluster: np.ndarray
+    judged: np.ndarray
     positive_query: np.ndarray
     positive_scores: Mapping[str, np.ndarray]
     similarities: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -199,6 +201,8 @@ def judge(candidates: Candidates, rules: Sequence[Rule], queries: int) -> Verdic
         fires, unscored = _fires(rule, candidates, pairs, positive, structural, queries)
         fired |= fires * np.int64(bits[name])
         fired[np.flatnonzero(unscored & structural)] |= bits[UNSCORED]
+    told = np.flatnonzero(candidates.judged[pairs])
+    fired[told] = identity[pairs[told]]
     # A positive is a positive: what else a rule says of it is noise.
     fired[np.flatnonzero(candidates.relations["positive"][pairs])] = bits["positive"]
     return Verdicts(names, pairs, positive, first_bit(fired), fired)

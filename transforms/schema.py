@@ -41,6 +41,15 @@ POSITIVES = pa.schema(
         ("document_row", pa.int64()),
     ]
 )
+JUDGED = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("document_id", pa.string()),
+        ("grade", pa.float32()),  # above 0: it answers the query
+        ("source", pa.string()),  # who says so: see JUDGES
+        ("document_row", pa.int64()),
+    ]
+)
 REJECTED = pa.schema([("origin", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("record", pa.string())])
 CANDIDATES = pa.schema(
     [
@@ -88,6 +97,9 @@ SHORTFALLS = pa.schema(
 )
 CLUSTERS = pa.schema([("document_id", pa.string()), ("cluster", pa.int32()), ("similarity", pa.float32())])
 
+JUDGES = ("label", "grade", "column")
+"""Who judged a pair: somebody asked about this job (``labels``), the source's judgements, its column of negatives."""
+
 RELATIONS = ("positive", "same_text", "near_duplicate", "own_text", "sibling_positive", "duplicate")
 """What a document can be to a query besides a candidate; a boolean column of ``pairs`` each.
 
@@ -112,6 +124,7 @@ def pairs(retrievers: Iterable[str]) -> pa.Schema:
         + [(relation, pa.bool_()) for relation in RELATIONS]
         + [("random", pa.bool_())]  # drawn from the whole corpus, not retrieved
         + [("next_cluster", pa.bool_())]  # from the cluster next to the query's own, not retrieved
+        + [("judged", pa.bool_())]  # judged, and no positive: a negative whatever rules say
         + [(f"rank_{name}", pa.int32()) for name in retrievers]
         + [(f"score_{name}", pa.float32()) for name in retrievers]
     )

@@ -172,11 +172,10 @@ def _hard(
 ) -> tuple[np.ndarray, int, int]:
     """(m,) how often each row is chosen as a hard negative; positives that are flat, and with a widened band."""
     result = np.zeros(len(rows.pair), np.int64)
+    inside = np.flatnonzero((candidates.retrieved | candidates.judged)[rows.pair])
     if settings.ensemble is not None and settings.ensemble.kind == "intra":
-        found = np.flatnonzero(candidates.retrieved[rows.pair])
-        result[found] = _best_of_each(settings, candidates, rows.take(found))
+        result[inside] = _best_of_each(settings, candidates, rows.take(inside))
         return result, 0, 0
-    inside = np.flatnonzero(candidates.retrieved[rows.pair])
     if settings.skip_kept or settings.first is not None:
         place = arrays.rank_within(rows.positive[inside], [-rows.score[inside], rows.tie[inside]])
         last = np.inf if settings.first is None else settings.skip_kept + settings.first

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from transforms.sources import beir, pairs, python_code, tables
+from transforms.sources import beir, labels, pairs, python_code, tables
 from transforms.sources.blocks import Block, Record, in_blocks
 
 if TYPE_CHECKING:
     from pipeline import params
 
 
-def read(source: params.Source) -> Iterator[Block]:
-    """Everything a source holds, as blocks of records.
+def read(source: params.Source, told: params.Labels | None = None) -> Iterator[Block]:
+    """Everything a source holds and labels tell, as blocks of records.
 
     Raises:
       FileNotFoundError: a file is missing.   ValueError: a file as a whole cannot be read.   OSError: or opened.
     """
     try:
-        yield from in_blocks(_records(source))
+        yield from in_blocks(itertools.chain(_records(source), labels.records(told) if told else ()))
     except OSError as error:
         if error.errno is None:  # it says already what to do
             raise

@@ -15,7 +15,7 @@ from transforms.sources.values import Fault, as_answers, as_grade, as_id, as_str
 if TYPE_CHECKING:
     from pipeline import params
 
-_JUDGED_ZERO = ".judged_zero"  # pairs that were judged and found not relevant
+_JUDGED_ZERO = ".judged_zero"  # pairs that were judged and found not relevant, beside the split of that name
 _SOURCE_DOCS = "source_docs"  # the papers that queries were written from: neither positive nor safe negative
 
 
@@ -49,6 +49,10 @@ def records(source: params.Beir) -> Iterator[Record]:
     yield from rows.records(queries, asked, query)
     for file in qrels:
         yield from _judgements(file, source.min_grade)
+    for split in dict.fromkeys(source.splits):
+        zero = root / "qrels" / f"{split}{_JUDGED_ZERO}.tsv"
+        if zero.is_file():
+            yield from _judgements(File(zero, f"qrels/{split}{_JUDGED_ZERO}.tsv"), source.min_grade)
 
 
 def _file(root: Path | Remote, name: str) -> File:
@@ -70,7 +74,10 @@ def _split(root: Path | Remote, split: str) -> File:
 
 
 def _judgements(file: File, min_grade: float) -> Iterator[Record]:
-    """Positives of one split. The header is optional: the third field of a judgement is a number."""
+    """Positives of one split, and what was judged to be none; grades between count as neither.
+
+    The header is optional: the third field of a judgement is a number.
+    """
     good, bad = 0, ""
     with file.path.open("rb") as stream:
         for number, line, whole in rows.lines(stream):
@@ -92,7 +99,9 @@ def _judgements(file: File, min_grade: float) -> Iterator[Record]:
                 yield rejected(file.origin, number, str(fault), raw)
                 continue
             good += 1
-            if grade < min_grade:
+            if grade < min_grade and grade <= 0:
+                yield Record("judged", (query_id, document_id, grade, "grade", file.origin, number))
+            elif grade < min_grade:
                 yield rejected(file.origin, number, "grade below min_grade", raw)
             else:
                 yield Record("positives", (query_id, document_id, grade, file.origin, number))

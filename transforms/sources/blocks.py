@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from transforms import schema, text
 
-Dataset = Literal["documents", "queries", "positives", "rejected"]
+Dataset = Literal["documents", "queries", "positives", "judged", "rejected"]
 _PLACE: list[tuple[str, Any]] = [
     ("origin", pa.string()),
     ("line", pa.int64()),
@@ -20,12 +20,22 @@ RECORDS: dict[Dataset, pa.Schema] = {
         [("query_id", pa.string()), ("text", pa.string()), ("answers", pa.list_(pa.string())), *_PLACE]
     ),
     "positives": pa.schema([("query_id", pa.string()), ("document_id", pa.string()), ("grade", pa.float32()), *_PLACE]),
+    "judged": pa.schema(
+        [
+            ("query_id", pa.string()),
+            ("document_id", pa.string()),
+            ("grade", pa.float32()),
+            ("source", pa.string()),
+            *_PLACE,
+        ]
+    ),
     "rejected": schema.REJECTED,
 }
 _LONG = {
     "documents": 1,
     "queries": 0,
     "positives": 0,
+    "judged": 0,
     "rejected": 2,
 }  # the first of two columns that may be long
 ROWS = 8192

@@ -1,4 +1,7 @@
-"""A file of (anchor, positive) rows, as sentence-transformers trains on, and optionally more documents."""
+"""A file of (anchor, positive) rows, as sentence-transformers trains on, and optionally more documents.
+
+What the rows call negatives are judged pairs, and documents too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from transforms.sources import files, rows
 from transforms.sources.blocks import Record, content_ids, rejected
 from transforms.sources.files import File
 from transforms.sources.row import Kind
-from transforms.sources.values import Fault, as_answers, as_id, as_text
+from transforms.sources.values import Fault, as_answers, as_id, as_string, as_text
 
 if TYPE_CHECKING:
     from pipeline import params
@@ -55,6 +58,8 @@ def _pairs(file: File, source: params.Pairs) -> Iterator[Record]:
         columns[source.positive_id] = "ids"
     if source.answers is not None:
         columns[source.answers] = "texts"
+    negatives = [name for name in source.negatives if name not in columns]
+    columns |= dict.fromkeys(negatives, "passages")
     names = list(columns)
 
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
@@ -76,9 +81,38 @@ def _pairs(file: File, source: params.Pairs) -> Iterator[Record]:
             found.append(Record("positives", ((query_id, anchor), (document_id, body), 1.0, file.origin, line)))
         if found:
             found.append(Record("queries", (query_id, anchor, answers, file.origin, line)))
+        for name in negatives if found else ():
+            try:
+                passages = _negatives(row[name], name, source)
+            except Fault as fault:
+                faults.append(rejected(file.origin, line, str(fault), f"{anchor}\t{row[name]}"))
+                continue
+            for title, body, identifier in passages:
+                found.append(Record("documents", (identifier, title, body, file.origin, line)))
+                pair = ((query_id, anchor), (identifier, body))
+                found.append(Record("judged", (*pair, 0.0, "column", file.origin, line)))
         return [*faults, *found]
 
-    return rows.records(file, columns, parse)
+    return rows.records(file, columns, parse, optional=negatives)
+
+
+def _negatives(value: Any, name: str, source: params.Pairs) -> list[tuple[str, str, str | None]]:
+    """(title, text, id) of each negative of a row: a string, a list of them, or of passages as Tevatron writes them.
+
+    Raises:
+      Fault: one is none of these, or has no text.
+    """
+    found = []
+    for one in value if isinstance(value, list) else [value]:
+        title, body, identifier = "", one, None
+        if isinstance(one, dict):
+            title, body = as_string(one.get("title") or "", f"{name}.title"), one.get("text")
+            if source.positive_id is not None and one.get("docid") is not None:
+                identifier = as_id(one["docid"], f"{name}.docid")
+        if body is None or (isinstance(body, str) and not body.strip()):
+            continue  # no negative is no fault
+        found.append((title, as_string(body, name), identifier))
+    return found
 
 
 def _positives(row: dict[str, Any], source: params.Pairs) -> list[tuple[Any, Any]]:
@@ -109,7 +143,7 @@ def _with_ids(parsed: Iterator[Record]) -> Iterator[Record]:
             elif dataset == "queries":
                 identifier, words, *place = values
                 yield Record(dataset, (identifier or queries[words], words, *place))
-            elif dataset == "positives":
+            elif dataset in ("positives", "judged"):
                 (query_id, words), (document_id, body), *rest = values
                 yield Record(dataset, (query_id or queries[words], document_id or documents[body], *rest))
             else:
@@ -119,6 +153,6 @@ def _with_ids(parsed: Iterator[Record]) -> Iterator[Record]:
 def _made(prefix: str, dataset: str, place: int, part: Sequence[Record]) -> dict[str, str]:
     """Id of each text among the records that have none."""
     texts = {v[place + 1] for d, v in part if d == dataset and v[0] is None}
-    texts |= {v[place][1] for d, v in part if d == "positives" and v[place][0] is None}
+    texts |= {v[place][1] for d, v in part if d in ("positives", "judged") and v[place][0] is None}
     ordered = sorted(texts)
     return dict(zip(ordered, content_ids(prefix, ordered), strict=True))

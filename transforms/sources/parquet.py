@@ -19,7 +19,9 @@ _WANTED: dict[Kind, str] = {
     "ids": "ids or lists of ids",
     "text": "strings",
     "texts": "strings or lists of strings",
+    "passages": "strings, lists of strings or lists of passages with a text",
     "grade": "numbers",
+    "label": "numbers, booleans or strings",
 }
 
 
@@ -58,8 +60,15 @@ def _fits(kind: pa.DataType, wanted: Kind) -> bool:
         return True
     if wanted == "grade":
         return pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind)
-    if wanted in ("ids", "texts") and (pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)):
-        return _fits(kind.value_type, "id" if wanted == "ids" else "text")
+    if wanted == "label":
+        return pt.is_boolean(kind) or _fits(kind, "grade") or _fits(kind, "text")
+    if wanted == "passages" and pt.is_struct(kind):
+        return kind.get_field_index("text") >= 0
+    if wanted in ("ids", "texts", "passages") and (
+        pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)
+    ):
+        inner: Kind = {"ids": "id", "passages": "passages"}.get(wanted, "text")  # type: ignore[assignment]
+        return _fits(kind.value_type, inner)
     stringy = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
     stringy = stringy or pt.is_binary(kind) or pt.is_large_binary(kind)
     return stringy or (wanted in ("id", "ids") and pt.is_integer(kind))

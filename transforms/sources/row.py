@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from transforms.sources.files import File
 
-Kind = Literal["id", "ids", "text", "texts", "grade"]  # what a column holds
+Kind = Literal["id", "ids", "text", "texts", "passages", "grade", "label"]  # what a column holds
 
 
 class Row(NamedTuple):

@@ -1,4 +1,4 @@
-"""Documents, queries and positives that have ids, in Parquet, JSON Lines or CSV files."""
+"""Documents, queries and positives that have ids, in Parquet, JSON Lines or CSV files; grades of 0 are judged pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transforms.sources import files, rows
 from transforms.sources.blocks import Record
 from transforms.sources.files import File
 from transforms.sources.row import Kind
-from transforms.sources.values import Fault, as_answers, as_grade, as_id, as_string, as_text
+from transforms.sources.values import as_answers, as_grade, as_id, as_string, as_text
 
 if TYPE_CHECKING:
     from pipeline import params
@@ -66,7 +66,7 @@ def _positives(file: File, source: params.Tables) -> Iterator[Record]:
         document_id = as_id(values[1], source.positive_document_id)
         grade = as_grade(values[2], str(source.grade), written=written) if len(values) > 2 else 1.0
         if grade <= 0:
-            raise Fault(f"{source.grade} is not above 0: not a positive")
+            return [Record("judged", (query_id, document_id, grade, "grade", file.origin, line))]
         return [Record("positives", (query_id, document_id, grade, file.origin, line))]
 
     columns: dict[str, Kind] = {source.positive_query_id: "id", source.positive_document_id: "id"}

@@ -1,0 +1,73 @@
+"""Labels of single pairs: what somebody said who was asked (``gangue sample-for-labels``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transforms.sources import files, rows
+from transforms.sources.blocks import Record
+from transforms.sources.files import File
+from transforms.sources.values import Fault, as_id
+
+if TYPE_CHECKING:
+    from pipeline import params
+
+YES = ("1", "1.0", "true", "yes", "y", "positive", "relevant")
+NO = ("0", "0.0", "false", "no", "n", "negative", "irrelevant")
+
+
+def records(labels: params.Labels) -> Iterator[Record]:
+    """A judged pair for each label, and a positive for each that says so, unless some labels are wrong.
+
+    Raises:
+      FileNotFoundError: no such file or folder.   ValueError: a file is not what its name says, or lacks a column.
+    """
+    if labels.path is None:
+        return
+    for file in _files(labels.path):
+        yield from rows.records(file, {"query_id": "id", "document_id": "id", "label": "label"}, _parse(file, labels))
+
+
+def as_label(value: object) -> int:
+    """1: the document answers the query, or 0.
+
+    Raises:
+      Fault: it is neither.
+
+    >>> as_label("yes"), as_label(0), as_label(True)
+    (1, 0, 1)
+    """
+    word = str("" if value is None else value).strip().lower()
+    if word in YES or word in NO:
+        return int(word in YES)
+    raise Fault(f"label must be 1 (the document answers the query) or 0, got {value!r}")
+
+
+def _parse(file: File, labels: params.Labels) -> Any:
+    def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
+        query_id, document_id = as_id(values[0], "query_id"), as_id(values[1], "document_id")
+        if values[2] is None or not str(values[2]).strip():
+            return []  # nobody has answered yet
+        grade = float(as_label(values[2]))
+        pair = (query_id, document_id, grade)
+        found = [Record("judged", (*pair, "label", file.origin, line))]
+        if grade and not labels.wrong:
+            found.append(Record("positives", (*pair, file.origin, line)))
+        return found
+
+    return parse
+
+
+def _files(path: str) -> list[File]:
+    found = files.Remote(path.rstrip("/")) if "://" in path else Path(path)
+    if found.is_dir():
+        every = sorted(entry for entry in found.iterdir() if entry.suffix in files.SUFFIXES and entry.is_file())
+        return [File(entry, files.origin(entry, found)) for entry in every]
+    if not found.is_file() or found.suffix not in files.SUFFIXES:
+        raise FileNotFoundError(
+            f"labels.path: {path} must be a folder or a file that ends in {', '.join(files.SUFFIXES)}, found none."
+            " gangue sample-for-labels writes one to fill in"
+        )
+    return [File(found, Path(str(found)).name)]
