@@ -16,6 +16,7 @@ from transforms.distribution import Distribution, distribution_of
 from transforms.storage import Data
 
 _STEPS = 41
+_STEEPER = 0.5  # share by which log odds may be too small beyond what labels reach
 
 
 class Hiding(Protocol):
@@ -66,8 +67,7 @@ def expected(data: Data, p: params.Params, shard: judging.Shard, filters: Sequen
       ``cautious``: the same at the unfavourable end of the labelled share, ``hardness``: sum of their scores.
     """
     probability = shard.candidates.scores[rules.P_FALSE].astype(np.float64)
-    caution = judging.learned(data)["caution"]
-    cautious = scipy.special.expit(scipy.special.logit(probability) + caution)
+    cautious = unfavourable(probability, judging.learned(data))
     queries = int((np.bincount(shard.block.positive_query, minlength=shard.queries) > 0).sum())
     rows = []
     for stack in filters:
@@ -77,6 +77,21 @@ def expected(data: Data, p: params.Params, shard: judging.Shard, filters: Sequen
         rows.append((_setting(stack), queries, len(pair), *sums))
     names = ("setting", "queries", "chosen", "expected", "cautious", "hardness")
     return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+def unfavourable(probability: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
+    """(n,) how likely each pair is false at the unfavourable end of the labelled share.
+
+    Where labels say what that is, they do up to ``reach``: beyond it log odds may grow faster than is thought, by half.
+
+    >>> both = unfavourable(np.array([0.5, 0.9]), {"caution": 1.0, "reach": 0.0})
+    >>> scipy.special.logit(both).round(2).tolist()
+    [1.0, 4.3]
+    """
+    odds = scipy.special.logit(probability)
+    if learned["reach"] is not None:
+        odds += _STEEPER * np.maximum(odds - learned["reach"], 0.0)
+    return np.asarray(scipy.special.expit(odds + learned["caution"]))
 
 
 def _setting(stack: params.Filter) -> float:

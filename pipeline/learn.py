@@ -231,7 +231,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
 
     ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
     labelled, by the middle of the share's interval; ``caution`` is added besides where a promise is made, which takes
-    the unfavourable end.
+    the unfavourable end, and more beyond ``reach``, the log odds up to which labels say what is true (null: no labels).
     """
     # In the order of the log odds within a query, whatever the shards: equal rows are equal.
     table = table.sort_by([(name, "ascending") for name in ("query", "full", "blind", "known")])
@@ -274,9 +274,10 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
         shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in (low, middle, least)]
         used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
         findings, by = [], f", by {len(labels)} labels, {int(labels.sum())} of them positive"
+        reach = _rounded(float(np.quantile(of_asked, _REACH)) + middle)
     else:
         low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
-        by = ""
+        by, reach = "", None
         if len(labels):
             findings.append(
                 f"{len(labels)} labels say too little of how many negatives are false: label {labelled_share.LEAST} or"
@@ -292,11 +293,13 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
         "weight": weight,
         "shift": middle,
         "caution": max(0.0, low - middle),
+        "reach": reach,
         "findings": findings,
     }
 
 
 _LOOKS_CHOSEN, _DEPENDS = 0.5, 2.0
+_REACH = 0.9  # quantile of the log odds of labelled pairs up to which they tell
 
 
 def _rounded(value: float | None) -> float | None:
