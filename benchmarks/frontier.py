@@ -1,12 +1,14 @@
 """False negatives against hardness, filter by filter, on any BEIR folder.
 
-Usage: python -m benchmarks.frontier --data FOLDER [--known half] [--seeds 1] [--encoder MODEL] [--pretrained FILE]
-           [--work DIR] [--output NAME]
+Usage: python -m benchmarks.frontier --data FOLDER [--known half] [--labelled random] [--judge 0.1] [--seeds 1]
+           [--encoder MODEL] [--pretrained FILE] [--work DIR] [--output NAME]
 
 Half of the positives of every query that has several are hidden, or all but ``one`` or but a share (``--known``): taken
-out of the source before the job starts, so that no stage can know them. The job of ``params`` below mines with every
-filter and setting; hidden positives (and copies of them) that come back as negatives are counted. One JSON line per
-filter and setting on standard output:
+out of the source before the job starts, so that no stage can know them. Which are known is drawn at random, or a system
+chose them (``--labelled bm25|dense|worst``). With ``--judge`` somebody who is wrong in this share of the cases labels
+all that ``learned`` would choose at some setting, and the job is mined again with these labels (``labels.wrong``). The
+job of ``params`` below mines with every filter and setting; hidden positives (and copies of them) that come back as
+negatives are counted. One JSON line per filter and setting on standard output:
 
   filter, setting   the rule, and its cut; ``learned``: the price of a false negative (``sample.price``)
   fn_rate, fn_low, fn_high   share of the chosen negatives that are hidden positives, with a 95 % interval from a
@@ -118,16 +120,55 @@ def positives_of(folder: pathlib.Path) -> dict[str, list[str]]:
     return {query: list(found[query]) for query in several + single}
 
 
-def hide(positives: dict[str, list[str]], seed: int, known: str = "half") -> dict[str, list[str]]:
-    """Query id -> those of its positives that nobody will know: the half, all but ``one`` or but a share; never all."""
+def hide(
+    positives: dict[str, list[str]],
+    seed: int,
+    known: str = "half",
+    strength: dict[tuple[str, str], float] | None = None,
+) -> dict[str, list[str]]:
+    """Query id -> those of its positives that nobody will know: the half, all but ``one`` or but a share; never all.
+
+    The strongest are known, by (query, document) -> strength; None: any.
+    """
     generator, result = np.random.default_rng(seed), {}
     for query, documents in positives.items():
         if len(documents) > 1:
             share = {"half": 0.5, "one": 0.0}.get(known)
             share = float(known) if share is None else share
             kept = max(1, len(documents) - max(1, round(len(documents) * (1 - share))))
-            result[query] = [documents[i] for i in generator.permutation(len(documents))[: len(documents) - kept]]
+            order = [documents[i] for i in generator.permutation(len(documents))]
+            if strength is not None:
+                order.sort(key=lambda document: strength.get((query, document), -np.inf))
+            result[query] = order[: len(documents) - kept]
     return result
+
+
+def strengths(data: Data, p: params.Params, labelled: str) -> dict[tuple[str, str], float]:
+    """(query, document) -> how strong a system finds each positive of a job that knows them all."""
+    found: dict[tuple[str, str], float] = {}
+    for name in data.shards("queries"):
+        shard = judging.load(data, p, name, judged=False)
+        scores = shard.candidates.positive_scores[labelled if labelled in p.retrievers else "bm25"].astype(np.float64)
+        keys = zip(*(shard.block.positives[key].to_pylist() for key in ("query_id", "document_id")), strict=True)
+        found |= dict(zip(keys, (-scores if labelled == "worst" else scores).tolist(), strict=True))
+    return found
+
+
+def judge(
+    data: Data, p: params.Params, hidden: dict[str, list[str]], wrong: float, seed: int, path: pathlib.Path
+) -> int:
+    """Write what somebody who is wrong at times says of all that ``learned`` would choose; returns how many pairs."""
+    generator, lines = np.random.default_rng(seed), []
+    stacks = [variant for (kind, _), variant in variants(p).items() if kind == "learned"]
+    for name in data.shards("queries"):
+        shard = judging.load(data, p, name)
+        pair = np.unique(np.concatenate([frontier.chosen_by(data, one, shard, one.filter) for one in stacks]))
+        asked = shard.pairs.take(pa.array(pair)).select(["query_id", "document_id"]).to_pylist()
+        for row, noise in zip(asked, generator.random(len(asked)), strict=True):
+            true = row["document_id"] in hidden.get(row["query_id"], ())
+            lines.append(json.dumps({**row, "label": int(true ^ (noise < wrong))}) + "\n")
+    path.write_text("".join(lines))
+    return len(lines)
 
 
 def write_source(
@@ -242,6 +283,8 @@ def main() -> int:
     parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
     parser.add_argument("--seeds", type=int, default=1, help="how often other positives are hidden")
     parser.add_argument("--known", default="half", help="half, one, or a share of the positives")
+    parser.add_argument("--labelled", default="random", choices=("random", "bm25", "dense", "worst"))
+    parser.add_argument("--judge", type=float, help="share of a judge's labels that are wrong")
     parser.add_argument("--pretrained", help="the filter to start from: one that has not seen this corpus")
     parser.add_argument("--encoder", default=ENCODER, help="another model, by which numbers are not comparable")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
@@ -254,10 +297,22 @@ def main() -> int:
         positives = positives_of(asked.data)
         tallies: dict[tuple[str, float], Tally] = collections.defaultdict(Tally)
         queries = [query for query, documents in positives.items() if len(documents) > 1]
+        strength = None
+        if asked.labelled != "random":
+            write_source(asked.data, work / "source", positives, {})
+            mine(data, p)
+            strength = strengths(data, p, asked.labelled)
         for seed in range(asked.seeds):
-            hidden = hide(positives, seed, asked.known)
+            hidden = hide(positives, seed, asked.known, strength)
             write_source(asked.data, work / "source", positives, hidden)
             learning = mine(data, p)
+            if asked.judge is not None:
+                told = judge(data, p, hidden, asked.judge, seed, work / "labels.jsonl")
+                print(f"{told} labels", file=sys.stderr)
+                labels = params.Labels(path=str(work / "labels.jsonl"), wrong=asked.judge)
+                p = p.model_copy(update={"labels": labels})
+                learning = mine(data, p)
+                p = p.model_copy(update={"labels": params.Labels()})
             count(data, p, hidden, tallies, learning)
         quality = data.read_json("relevance/model.json").get("quality", {})
     lines = [tally.line(*key, queries, asked.seeds) for key, tally in tallies.items()]
@@ -268,6 +323,8 @@ def main() -> int:
         report = {
             "data": asked.data.name,
             "known": asked.known,
+            "labelled": asked.labelled,
+            "judge": asked.judge,
             "seeds": asked.seeds,
             "queries": len(queries),
             "quality": quality,

@@ -5,7 +5,8 @@ Usage: python -m benchmarks.pretrain --data FOLDER FOLDER ... --work DIR [--leav
 Every BEIR folder is ingested and embedded once under ``--work`` (two encoders). Then jobs are made of it in memory
 (``benchmarks.simulated``) in which few of its positives are labelled, in many ways (``REGIMES``), and two models are
 fitted on the pairs of all: how likely a candidate is a positive that nobody labelled, and, without knowing which
-document is labelled, how likely one is a positive. Corpora weigh the same, and so do the jobs of each.
+document is labelled, how likely one is a positive. Corpora weigh the same, and so do the jobs of each; but for the first
+model those whose queries have hardly more than one positive, which have next to nothing to show, weigh a fifth.
 
 ``--leave-out`` fits without one corpus, to judge that corpus by what has not seen it. ``all`` as its value writes one
 file for each corpus, named after it, into the folder ``--write``, and ``none.json``, which has seen all.
@@ -14,6 +15,7 @@ file for each corpus, named after it, into the folder ``--write``, and ``none.js
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -31,6 +33,16 @@ from transforms import portable, pretrained
 FILE = pathlib.Path(pretrained.__file__).with_name(pretrained.FILE)
 ROWS = 4000  # pairs of each job that are fitted on, at most
 SEED = 7
+SINGLE, LIGHT = 1.5, 0.2  # positives a query below which a corpus weighs that much for the full model
+NETWORKS = ((32, 0.1, 0), (32, 0.1, 1), (32, 0.1, 2))  # width, weight decay, seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What a corpus shows: its jobs, and how much they weigh for the full model."""
+
+    jobs: list[dict[str, np.ndarray]]
+    weight: float
 
 
 def regimes() -> list[Regime]:
@@ -83,14 +95,18 @@ def _some(mask: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     return rows if len(rows) <= ROWS else np.sort(draw.choice(rows, ROWS, replace=False))
 
 
-def fit(corpora: dict[str, list[dict[str, np.ndarray]]], which: str) -> dict[str, Any]:
+def fit(corpora: dict[str, Shown], which: str) -> dict[str, Any]:
     """One model, as the file holds it."""
     from sklearn.linear_model import LogisticRegression
 
-    jobs = [(len(of_corpus), job) for of_corpus in corpora.values() for job in of_corpus]
-    values = np.concatenate([job[which] for _, job in jobs]).astype(np.float64)
-    labels = np.concatenate([job[f"{which}_label"] for _, job in jobs])
-    weights = np.concatenate([np.full(len(job[which]), 1.0 / (len(job[which]) * count)) for count, job in jobs])
+    jobs = [
+        (job, (shown.weight if which == "full" else 1.0) / (len(job[which]) * len(shown.jobs)))
+        for shown in corpora.values()
+        for job in shown.jobs
+    ]
+    values = np.concatenate([job[which] for job, _ in jobs]).astype(np.float64)
+    labels = np.concatenate([job[f"{which}_label"] for job, _ in jobs])
+    weights = np.concatenate([np.full(len(job[which]), weight) for job, weight in jobs])
     weights /= weights.mean()
     mean, scale = np.nanmean(values, axis=0), np.maximum(np.nanstd(values, axis=0), 1e-6)
     standard = np.clip((values - mean) / scale, -pretrained.CLIP, pretrained.CLIP)
@@ -105,7 +121,7 @@ def fit(corpora: dict[str, list[dict[str, np.ndarray]]], which: str) -> dict[str
         "scale": _rounded(scale),
         "line": _rounded(line.coef_[0]),
         "intercept": float(f"{line.intercept_[0]:.6g}"),
-        "networks": [_network(both, labels, weights, *how) for how in ((32, 1e-3, 0), (24, 1e-2, 1), (24, 1e-2, 2))],
+        "networks": [_network(both, labels, weights, *how) for how in NETWORKS],
     }
 
 
@@ -142,7 +158,7 @@ def _rounded(values: Any) -> list[float]:
     return [float(f"{float(value):.5g}") for value in values]
 
 
-def write(path: pathlib.Path, corpora: dict[str, list[dict[str, np.ndarray]]]) -> None:
+def write(path: pathlib.Path, corpora: dict[str, Shown]) -> None:
     """Fit both models on these corpora and write their file."""
     found = {"version": pretrained.VERSION, "corpora": sorted(corpora)}
     found |= {which: fit(corpora, which) for which in ("full", "blind")}
@@ -162,16 +178,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with threadpoolctl.threadpool_limits(1, "blas"):
         corpora = {}
         for folder in asked.data:
-            corpora[folder.name] = jobs_of(simulated.prepare(folder, asked.work / folder.name))
+            corpus = simulated.prepare(folder, asked.work / folder.name)
+            positives = np.mean([len(own) for own in corpus.positives])
+            corpora[folder.name] = Shown(jobs_of(corpus), LIGHT if positives < SINGLE else 1.0)
             print(
-                f"{folder.name}: {len(corpora[folder.name])} jobs, {time.monotonic() - started:.0f} s", file=sys.stderr
+                f"{folder.name}: {len(corpora[folder.name].jobs)} jobs, {time.monotonic() - started:.0f} s",
+                file=sys.stderr,
             )
         if asked.leave_out == "all":
             for name in ("none", *corpora):
-                write(asked.write / f"{name}.json", {n: jobs for n, jobs in corpora.items() if n != name})
+                write(asked.write / f"{name}.json", {n: shown for n, shown in corpora.items() if n != name})
                 print(f"without {name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
         else:
-            write(asked.write, {name: jobs for name, jobs in corpora.items() if name != asked.leave_out})
+            write(asked.write, {name: shown for name, shown in corpora.items() if name != asked.leave_out})
     return 0
 
 

@@ -103,23 +103,20 @@ def points_of(parts: Sequence[pa.Table], confidence: float | None) -> list[dict[
       or with this confidence; ``hardness``, ``per_query``, and ``hidden``: queries, loss and corrected of those that
       were hidden.
     """
-    hidden = frontier.points(
-        [
-            part.select([n for n in part.column_names if n.startswith(_HIDDEN)])
-            .rename_columns([n.removeprefix(_HIDDEN) for n in part.column_names if n.startswith(_HIDDEN)])
-            .append_column("setting", part["setting"])
-            for part in parts
-        ]
-    )
+    hidden = frontier.points(parts, _HIDDEN)
     names = ("queries", "chosen", "expected", "cautious", "hardness")
     sums = {name: np.sum([part[name].to_numpy() for part in parts], axis=0) for name in names}
     chosen, queries = np.maximum(sums["chosen"], 1), int(sums["queries"][0])
     bound = np.where(sums["chosen"] > 0, sums["cautious"] / chosen, 0.0)
-    if hidden[0]["queries"] >= _ENOUGH:
+    enough = hidden[0]["queries"] >= _ENOUGH
+    if confidence is not None:
+        bound = risk.confident_bound(np.maximum.accumulate(bound), queries, confidence)
+        if enough:
+            losses = np.hstack([_losses(part) for part in parts])
+            bound = np.maximum(bound, risk.tighter_bound(losses, confidence))
+    elif enough:
         bound = np.maximum(bound, [point["loss"] for point in hidden])
     bound = np.maximum.accumulate(bound)  # a looser cut is never promised less
-    if confidence is not None:
-        bound = risk.confident_bound(bound, queries, confidence)
     figures = {
         "loss": sums["expected"] / chosen,
         "bound": bound,
@@ -135,6 +132,12 @@ def points_of(parts: Sequence[pa.Table], confidence: float | None) -> list[dict[
         }
         for number, point in enumerate(hidden)
     ]
+
+
+def _losses(part: pa.Table) -> np.ndarray:
+    """(c, q) loss of each hidden query at each cut."""
+    flat: Any = part[f"{_HIDDEN}losses"].combine_chunks().flatten()
+    return np.asarray(flat.to_numpy()).reshape(len(part), -1)
 
 
 def choose_cut(_: str, data: Data, p: params.Params) -> Counts:

@@ -116,9 +116,9 @@ def measure(
 
     Returns:
       ``queries`` tested, ``loss``: sum over them of the mean share of false negatives among their chosen (at most 1
-      each, and never less than with a stricter cut), ``corrected``: the same with each of them counted as often as
-      positives like it stay unlabelled by what ``seen`` says of who was judged, ``chosen``, ``leaked``,
-      ``hardness``: sums over all rounds,
+      each, and never less than with a stricter cut), ``losses`` of each, in an order that says nothing,
+      ``corrected``: the same with each of them counted as often as positives like it stay unlabelled by what ``seen``
+      says of who was judged, ``chosen``, ``leaked``, ``hardness``: sums over all rounds,
       ``resampled_chosen``, ``resampled_leaked``: the same when queries are drawn anew.
     """
     known = np.bincount(shard.block.positive_query, minlength=shard.queries)
@@ -151,6 +151,7 @@ def measure(
             counted = tested[query]
             np.add.at(tally[place], query[counted], np.stack([np.ones_like(leaked), leaked], axis=1)[counted])
             hardness[place] += unaware.candidates.scores[p.sample.score][pair[counted]].sum()
+    order = np.flatnonzero(tested)[np.argsort(shard.words.query[tested])]
     both = intervals.resampled(shard.words.query, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
     resampled = both.reshape(len(filters), 2, -1)
     return pa.table(
@@ -159,6 +160,7 @@ def measure(
             "queries": pa.array([int(tested.sum())] * len(filters), pa.int64()),
             "rounds": pa.array([hiding.rounds] * len(filters), pa.int64()),
             "loss": loss.sum(axis=1),
+            "losses": loss[:, order].tolist(),
             "corrected": corrected.sum(axis=1),
             "chosen": tally[:, :, 0].sum(axis=1),
             "leaked": tally[:, :, 1].sum(axis=1),
@@ -176,11 +178,17 @@ def chosen_by(data: Data, p: params.Params, shard: judging.Shard, stack: params.
     return np.unique(choose(data, shard if each else shard.once_a_query, verdicts, p.sample).pair)
 
 
-def points(parts: Sequence[pa.Table]) -> list[dict[str, Any]]:
-    """The line of all shards: share of false negatives with its interval, hardness and quota at each cut."""
+def points(parts: Sequence[pa.Table], prefix: str = "") -> list[dict[str, Any]]:
+    """The line of all shards: share of false negatives with its interval, hardness and quota at each cut.
+
+    Args:
+      parts: as ``measure`` gives them.   prefix: of their columns but ``setting``.
+    """
+    keys = ("queries", "loss", "corrected", "chosen", "leaked", "hardness")
+    read = (*keys, "rounds", "resampled_chosen", "resampled_leaked")
+    tables = [part.select(["setting", *(prefix + key for key in read)]) for part in parts]
     result = []
-    for row in zip(*(part.to_pylist() for part in parts), strict=True):
-        keys = ("queries", "loss", "corrected", "chosen", "leaked", "hardness")
+    for row in zip(*(table.rename_columns(["setting", *read]).to_pylist() for table in tables), strict=True):
         total = {key: sum(part[key] for part in row) for key in keys}
         drawn = [np.sum([part[f"resampled_{key}"] for part in row], axis=0) for key in ("leaked", "chosen")]
         low, high = intervals.interval_of_ratio(*drawn)

@@ -23,7 +23,7 @@ from transforms.sources.labels import as_label
 from transforms.sources.values import Fault
 from transforms.storage import Data
 
-NAME = "to_label"
+NAME, MEASURED = "to_label", "labels.json"
 _COLUMNS = ("query_id", "document_id", "query", "positives", "document", "p_false", "label")
 
 
@@ -44,6 +44,11 @@ class Negatives:
         """(n,) hashes of the ids of query and document."""
         query, document = (randomness.id_words(self.table[name]) for name in ("query_id", "negative_id"))
         return query, document
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pairs, whatever else changes."""
+        return f"{int(np.bitwise_xor.reduce(randomness.mix(0, *self.words), initial=0)):016x}"
 
     def drawn(self, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """(n,) probability of each to be drawn, and (n,) bool, whether it is."""
@@ -127,7 +132,8 @@ def measure(data: Data, path: str) -> dict[str, Any]:
     """The share of false negatives by the labels of a file that ``draw`` wrote and somebody filled in.
 
     Returns:
-      ``share``, ``low``, ``high``; ``labelled``, ``false``: pairs; ``negatives``: in all; ``predicted``: by p_false.
+      ``share``, ``low``, ``high``; ``labelled``, ``false``: pairs; ``negatives``: in all; ``predicted``: by p_false;
+      ``of``: which negatives these are.
 
     Raises:
       FileNotFoundError: no such file.
@@ -168,7 +174,17 @@ def measure(data: Data, path: str) -> dict[str, Any]:
         "false": int(values.sum()),
         "negatives": len(negatives.table),
         "predicted": round(float(negatives.predicted.mean()), 6),
+        "of": negatives.fingerprint,
     }
+
+
+def measured(data: Data, reports: Data) -> dict[str, Any] | None:
+    """What ``measure`` found last, if it was of the negatives that are there now."""
+    try:
+        found: dict[str, Any] = reports.read_json(MEASURED)
+    except FileNotFoundError:
+        return None
+    return found if found.get("of") == negatives_of(data).fingerprint else None
 
 
 def _label(path: str, line: int, row: dict[str, Any]) -> int:

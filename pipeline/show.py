@@ -20,6 +20,8 @@ FULL = 0.99  # share of the quota from which on a setting counts as full
 
 def summary(params_path: str, root: str, reports: str) -> None:
     """Print the size of the dataset, how hard and how false its negatives are, and where to look."""
+    from pipeline import labelling
+
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
     rows = {name: sum(data.rows(name)) for name in ("documents", "queries", "positives", "rejected", "triplets")}
     console.print(
@@ -41,6 +43,8 @@ def summary(params_path: str, root: str, reports: str) -> None:
         )
     elif leak:
         console.print("Leak test: not measured, since no query has two labelled positives that could be hidden.")
+    if found := labelling.measured(data, Data(reports)):
+        console.print(f"Labels: {_measured(found)}.")
     if budget and budget["refused"]:
         console.print(escape(f"Budget: {budget['refused']}."))
     elif budget:
@@ -143,11 +147,15 @@ def labels(path: str, root: str, reports: str) -> None:
     from pipeline import labelling
 
     found = labelling.measure(Data(root), path)
-    Data(reports).write_text("labels.json", json.dumps(found, indent=1) + "\n")
-    Console(highlight=False, soft_wrap=True).print(
-        escape(
-            f"{found['share']:.1%} of the {found['negatives']} negatives are false ({found['low']:.1%} to"
-            f" {found['high']:.1%} with 95% confidence), by {found['labelled']} labels, {found['false']} of them"
-            f" positive; p_false says {found['predicted']:.1%}. {reports}/labels.json"
-        )
+    Data(reports).write_text(labelling.MEASURED, json.dumps(found, indent=1) + "\n")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(escape(f"{_measured(found)}. {reports}/{labelling.MEASURED}"))
+    console.print("To mine again with what they say, put the file where labels.path of the params names it.")
+
+
+def _measured(found: dict[str, Any]) -> str:
+    return (
+        f"{found['share']:.1%} of the {found['negatives']} negatives are false ({found['low']:.1%} to"
+        f" {found['high']:.1%} with 95% confidence), by {found['labelled']} labels, {found['false']} of them"
+        f" positive; p_false says {found['predicted']:.1%}"
     )

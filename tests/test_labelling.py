@@ -141,6 +141,9 @@ def test_the_commands_draw_and_measure(job, tmp_path):
     found = json.loads((tmp_path / "labels.json").read_text())
     assert f"{found['share']:.1%} of the {found['negatives']} negatives are false" in done.stdout
     assert f"by {len(rows)} labels" in done.stdout
+    assert labelling.measured(job.data, Data(str(tmp_path))) == found
+    (tmp_path / "labels.json").write_text(json.dumps({**found, "of": "other negatives"}))
+    assert labelling.measured(job.data, Data(str(tmp_path))) is None, "of a run before"
 
 
 def test_a_job_without_p_false_says_what_to_mine_with(tmp_path):

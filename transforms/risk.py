@@ -1,6 +1,6 @@
-"""A cut that keeps a budget: conformal risk control over queries.
+"""A cut that keeps a budget, with confidence: bounds of the mean loss of queries.
 
-Losses are shares in [0, 1] of queries drawn alike, the ones that calibrate and the one to come. A cut is chosen
+Losses are shares in [0, 1] of queries drawn alike. A cut is chosen
 on a line from strict to loose; a loss must not fall on the way, so each is taken at its highest so far.
 """
 
@@ -11,17 +11,6 @@ import scipy.special
 
 _OF_MEANS = 0.1  # share of the error that tighter_bound leaves to the bound that knows the mean alone
 _CELLS = 1 << 20  # losses at a time
-
-
-def expected_bound(mean: np.ndarray, queries: int) -> np.ndarray:
-    """(c,) what the expected loss of one more query stays below: (n mean + 1) / (n + 1).
-
-    Conformal risk control (Angelopoulos et al., arXiv 2208.02814, theorem 1), for losses of at most 1.
-
-    >>> expected_bound(np.array([0.0, 0.01]), 99).round(4).tolist()
-    [0.01, 0.0199]
-    """
-    return (queries * mean + 1.0) / (queries + 1)
 
 
 def confident_bound(mean: np.ndarray, queries: int, confidence: float) -> np.ndarray:
