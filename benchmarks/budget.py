@@ -196,7 +196,7 @@ def split(
             kept = chosen["refused"] is None
             result[f"learned {budget} {confidence}"] = outcome(p.filter.with_cut(chosen["cut"])) if kept else None
     for (kind, cut), variant in lines.variants(p).items():
-        if kind != "learned":
+        if not kind.startswith("learned"):
             result[f"{kind} {cut}"] = outcome(variant.filter)
     estimated = {key: note["share"][key] for key in ("low", "middle", "high", "place", "gap", "chosen", "depends")}
     return {**result, "share": {"true": found / max(found + missed, 1), **estimated}}

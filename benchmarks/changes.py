@@ -47,7 +47,7 @@ def project(folder: pathlib.Path, source: pathlib.Path, max_length: int | None, 
     ``max_length``: tokens of a text that are embedded; None: as many as in the default job.
     ``depth``: pairs that a retriever ranks this high are scored by a cross-encoder; None: there is none.
     """
-    for name in ("pipeline", "transforms"):
+    for name in ("pipeline", "transforms", "labels"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)

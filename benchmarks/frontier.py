@@ -10,7 +10,8 @@ all that ``learned`` would choose at some setting, and the job is mined again wi
 job of ``params`` below mines with every filter and setting; hidden positives (and copies of them) that come back as
 negatives are counted. One JSON line per filter and setting on standard output:
 
-  filter, setting   the rule, and its cut; ``learned``: the price of a false negative (``sample.price``)
+  filter, setting   the rule, and its cut; ``learned``: the price of a false negative (``sample.price``);
+                    ``learned_cut``: of ``p_false``, as a budget chooses it
   fn_rate, fn_low, fn_high   share of the chosen negatives that are hidden positives, with a 95 % interval from a
                     bootstrap over queries (Wilson's, with a query as a trial, where none is)
   hardness          mean cosine between query and chosen negative
@@ -79,6 +80,8 @@ PRICES = (
     10000,
 )
 """Of a false negative, in units of cosine (``sample.price``): the settings of ``learned``."""
+CUTS = tuple(float(f"{1.0 / (1.0 + np.exp(-odds)):.4g}") for odds in np.arange(-10.0, 3.5, 0.5))
+"""Of ``p_false``: the settings of ``learned_cut``."""
 
 
 def job(source: pathlib.Path, encoder: str = ENCODER) -> params.Params:
@@ -246,6 +249,8 @@ def variants(p: params.Params) -> dict[tuple[str, float], params.Params]:
     result = {key: p.model_copy(update={"filter": p.filter.with_rule(rule)}) for key, rule in rules.items()}
     for price in PRICES:
         result["learned", price] = p.model_copy(update={"sample": p.sample.model_copy(update={"price": price})})
+    for cut in CUTS:
+        result["learned_cut", cut] = p.model_copy(update={"filter": p.filter.with_cut(cut)})
     return result
 
 
@@ -259,7 +264,7 @@ def count(
     asked, answers = (pa.array([pair[i] for pair in wanted], pa.string()) for i in range(2))
     stacks = variants(p)
     for key in stacks:
-        tallies[key].seconds += learning if key[0] == "learned" else 0.0
+        tallies[key].seconds += learning if key[0].startswith("learned") else 0.0
     for name in data.shards("queries"):
         shard = judging.load(data, p, name)
         groups = lookup.rows(data, "documents", ("near_group",)).take(shard.pairs["document_row"].to_numpy())

@@ -171,7 +171,7 @@ def mark(way: str, line: str) -> str | None:
 def project(folder: pathlib.Path, params: str | None) -> Project:
     """Copy the project, with the small job or with that of a params file, and make it a DVC repository."""
     folder.mkdir(parents=True)
-    for name in ("pipeline", "transforms"):
+    for name in ("pipeline", "transforms", "labels"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
@@ -185,6 +185,7 @@ def project(folder: pathlib.Path, params: str | None) -> Project:
         source = pathlib.Path(params).resolve().parent / values["source"]["path"]
         values["source"]["path"] = "source"
         (folder / "source").symlink_to(source.resolve())
+    values["labels"] = {"path": "labels"}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     result = Project(folder)
     result.scratch.mkdir()

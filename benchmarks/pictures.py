@@ -47,13 +47,26 @@ def at(points: np.ndarray, hardness: float) -> float:
     return float(np.interp(hardness, points[:, 0], points[:, 1]))
 
 
+def best_learned(report: dict[str, Any], hardness: float) -> float:
+    """Share of false negatives at a hardness by the better use of the learned filter: as a price, or with a cut.
+
+    Where its line begins with harder negatives, of the cleanest of these.
+    """
+    found = []
+    for name in ("learned", "learned_cut"):
+        points = line(report, name)
+        share = at(points, hardness)
+        found.append(share if not np.isnan(share) else float(points[points[:, 0] >= hardness, 1].min(initial=np.inf)))
+    return min(found)
+
+
 def compared(report: dict[str, Any], shift: int = 10) -> dict[str, Any]:
     """The learned filter and the best rule at the hardness of ``shifted``."""
     (reference,) = [one for one in report["lines"] if one["filter"] == "shifted" and one["setting"] == shift]
     hardness = reference["hardness"]
     rules = {name: at(line(report, name), hardness) for name in RULES}
     best = min((name for name in rules if not np.isnan(rules[name])), key=lambda name: rules[name])
-    learned = at(line(report, "learned"), hardness)
+    learned = best_learned(report, hardness)
     return {
         "corpus": report["data"],
         "hardness": hardness,
@@ -96,7 +109,7 @@ def draw(reports: list[dict[str, Any]]) -> None:
 
 def at_levels(report: dict[str, Any], levels: tuple[float, ...] = (0.05, 0.1, 0.2)) -> list[str]:
     """What the learned filter lets through, and its ratio to the best rule, where that lets so much through."""
-    ruled, learned = [line(report, name) for name in RULES], line(report, "learned")
+    ruled = [line(report, name) for name in RULES]
     ends = np.array([(points[0, 0], points[-1, 0]) for points in ruled])
     hardness = np.linspace(ends[:, 0].min(), ends[:, 1].max(), 400)
     best = np.nanmin([[at(points, h) for h in hardness] for points in ruled], axis=0)
@@ -107,9 +120,7 @@ def at_levels(report: dict[str, Any], levels: tuple[float, ...] = (0.05, 0.1, 0.
             cells.append("–")
             continue
         place = below.max()
-        found = at(learned, hardness[place])
-        if np.isnan(found):  # its line begins with harder negatives
-            found = float(learned[learned[:, 0] >= hardness[place], 1].min())
+        found = best_learned(report, float(hardness[place]))
         cells.append(f"{found:.1%} of {best[place]:.1%}: {found / max(best[place], 1e-9):.2f}")
     return cells
 

@@ -5,8 +5,8 @@ Usage: python -m benchmarks.pretrain --data FOLDER FOLDER ... --work DIR [--leav
 Every BEIR folder is ingested and embedded once under ``--work`` (two encoders). Then jobs are made of it in memory
 (``benchmarks.simulated``) in which few of its positives are labelled, in many ways (``REGIMES``), and two models are
 fitted on the pairs of all: how likely a candidate is a positive that nobody labelled, and, without knowing which
-document is labelled, how likely one is a positive. Corpora weigh the same, and so do the jobs of each; but for the first
-model those whose queries have hardly more than one positive, which have next to nothing to show, weigh a fifth.
+document is labelled, how likely one is a positive. Corpora weigh the same, and so do the jobs of each; but for the
+first model those whose queries have hardly more than one positive, which have next to nothing to show, weigh a fifth.
 
 ``--leave-out`` fits without one corpus, to judge that corpus by what has not seen it. ``all`` as its value writes one
 file for each corpus, named after it, into the folder ``--write``, and ``none.json``, which has seen all.

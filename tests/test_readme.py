@@ -33,6 +33,7 @@ def test_every_command_is_run_by_a_test_or_by_ci():
         "gangue calibrate",
         "gangue sample-for-labels --pairs 200",
         "gangue labels reports/to_label.jsonl",
+        "cp reports/to_label.jsonl labels/",
         "dvc exp run -S filter.max_false_negatives=0.05",
         "dvc metrics diff",
     }
@@ -49,7 +50,7 @@ def test_the_sources_it_shows_are_good_params(line):
 def project(tmp_path_factory):
     """A clone of the project with a small job, mined by ``dvc repro``."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("pipeline", "transforms"):
+    for name in ("pipeline", "transforms", "labels"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
@@ -61,6 +62,7 @@ def project(tmp_path_factory):
     fallback = {"kind": "shifted", "score": "dense", "shift": 1}  # so few queries teach nothing
     values["filter"] = {"kind": "learned", "max_false_negatives": 0.3, "fallback": fallback}
     values["source"]["path"] = "source"
+    values["labels"] = {"path": "labels"}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     script = (
         "git init -q . && git config user.email a@b.c && git config user.name n && dvc init -q"
@@ -112,6 +114,24 @@ def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(p
     assert {"calibrate", "filter", "sample", "export", "audit"} <= ran
     assert not any(stage.startswith(("embed", "teach", "score", "ingest", "cluster", "learn")) for stage in ran)
     assert "triplets" in shell(project, "dvc metrics diff")
+
+
+def test_labels_are_drawn_filled_in_measured_and_mined_with(project):
+    shell(project, "gangue sample-for-labels --pairs 200")
+    path = project / "reports" / "to_label.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["label"] = number % 10 == 0
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = shell(project, "gangue labels reports/to_label.jsonl")
+    assert f"by {len(rows)} labels" in said
+    assert f"by {len(rows)} labels" in shell(project, "gangue summary")
+    log = shell(project, "cp reports/to_label.jsonl labels/ && dvc repro")
+    ran = set(re.findall(r"Running stage '([^']+)'", log))
+    assert {"ingest", "pool", "learn", "calibrate", "filter"} <= ran
+    assert not any(stage.startswith("embed") for stage in ran)
+    assert f"by {len(rows)} labels" in json.loads((project / "data/relevance/model.json").read_text())["share"]["words"]
+    assert f"by {len(rows)} labels" not in shell(project, "gangue summary"), "these are other negatives"
 
 
 def test_the_comparison_runs_on_any_beir_folder_and_every_difference_has_a_reason(tmp_path):
