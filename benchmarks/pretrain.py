@@ -34,7 +34,10 @@ FILE = pathlib.Path(pretrained.__file__).with_name(pretrained.FILE)
 ROWS = 4000  # pairs of each job that are fitted on, at most
 SEED = 7
 SINGLE, LIGHT = 1.5, 0.2  # positives a query below which a corpus weighs that much for the full model
-NETWORKS = ((32, 0.1, 0), (32, 0.1, 1), (32, 0.1, 2))  # width, weight decay, seed
+NETWORKS = {  # width, weight decay, seed
+    "full": ((32, 0.1, 0), (32, 0.1, 1), (32, 0.1, 2)),
+    "blind": ((32, 1e-3, 0), (24, 1e-2, 1), (24, 1e-2, 2)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +124,7 @@ def fit(corpora: dict[str, Shown], which: str) -> dict[str, Any]:
         "scale": _rounded(scale),
         "line": _rounded(line.coef_[0]),
         "intercept": float(f"{line.intercept_[0]:.6g}"),
-        "networks": [_network(both, labels, weights, *how) for how in NETWORKS],
+        "networks": [_network(both, labels, weights, *how) for how in NETWORKS[which]],
     }
 
 
