@@ -8,6 +8,7 @@ many shards there are is known only when every run is described: hence the barri
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
 
 import apache_beam as beam
@@ -34,9 +35,23 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         with progress.shown("ingest: reading the source", None, "records"):
             found = runs.spill(data, sources.read(p.source, p.labels))
         build = functools.partial(_build, data=data, found=found, p=p)
-        return runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)
+        counts = runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)
     finally:
         data.begin("ingest")
+    for line in foreseen(p, counts):
+        print(f"ingest: {line}", file=sys.stderr)  # noqa: T201
+    return counts
+
+
+def foreseen(p: params.Params, counts: Counts) -> list[str]:
+    """What the number of positives already says cannot be known later, and what would help, a line each."""
+    if p.filter.max_false_negatives is None or counts["out:positives"] > counts["out:queries"]:
+        return []
+    return [
+        "every query has one positive, so none can be hidden: the leak test will not be measured, and what a budget"
+        " promises rests on the labelled share alone. Give more positives a query, or label 200 of the negatives"
+        " afterwards (gangue sample-for-labels)"
+    ]
 
 
 def _build(root: beam.Pipeline, data: Data, found: runs.Runs, p: params.Params) -> None:

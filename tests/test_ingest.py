@@ -576,3 +576,14 @@ def test_a_real_corpus_in_another_order_gives_the_same_bytes(tmp_path, shared_da
     source["path"] = str(tmp_path / "source")
     without_beam(tmp_path / "other", settings_of(source, ingest={"documents_per_shard": 256}))
     assert contents(tmp_path / "one", DATASETS[:3]) == contents(tmp_path / "other", DATASETS[:3])
+
+
+def test_one_positive_a_query_is_told_of_before_anything_else_runs(small, tmp_path):
+    few = corpus(SMALL["documents"], SMALL["queries"], SMALL["positives"][::3])
+    one = settings_of(tables_source(tmp_path / "one", few))
+    for p, counts, lines in ((small, 27, 0), (one, 9, 0)):
+        assert len(ingest.foreseen(p, Counts({"out:positives": counts, "out:queries": 9}))) == lines, "no budget"
+        budget = p.filter.model_copy(update={"kind": "learned", "max_false_negatives": 0.02})
+        asked = p.model_copy(update={"filter": budget})
+        said = ingest.foreseen(asked, Counts({"out:positives": counts, "out:queries": 9}))
+        assert [("leak test will not be measured" in line) for line in said] == [True] * (counts == 9)

@@ -139,7 +139,10 @@ def neighbourhood(
             result["mean"][here] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         alike = given @ given.T
         if own.stop > own.start:
-            nearer = np.count_nonzero(alike[:, free] > highest[:, None], axis=1) - (free & (np.diag(alike) > highest))
+            above = alike > highest[:, None]
+            nearer = (
+                np.count_nonzero(above, axis=1) - np.count_nonzero(above[:, ~free], axis=1) - (free & np.diag(above))
+            )
             result["mutual"][here] = np.where(count > 0, nearer / np.maximum(free.sum() - free, 1), np.nan)
         best = np.flatnonzero(free)[np.argsort(-strength[here][free], kind="stable")[:_CROWD]]
         pair_of = np.full(own.stop - own.start + 1, -1)  # the last one is for nothing left out

@@ -132,7 +132,7 @@ def place(pairs: Pairs, name: str, others: np.ndarray) -> np.ndarray:
     has = np.flatnonzero(np.isfinite(values))
     if not has.size:
         return result
-    order = has[np.lexsort((-values[has], pairs.query[has]))]
+    order = has[arrays.order_by(pairs.query[has], -values[has])]
     query, value, counted = pairs.query[order], values[order], others[order]
     before = np.cumsum(counted) - counted
     starts = np.r_[0, np.flatnonzero(np.diff(query)) + 1]

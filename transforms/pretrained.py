@@ -32,11 +32,12 @@ class Layers:
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
 
-    def logits(self, values: np.ndarray) -> np.ndarray:
-        """(n,) of (n, in)."""
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            values = np.maximum(values @ weight + bias, 0.0)
-        return np.asarray((values @ self.weights[-1] + self.biases[-1])[:, 0])
+    def logits(self, first: np.ndarray) -> np.ndarray:
+        """(n,) of (n, out) what goes into the first layer's relu."""
+        values = first
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            values = np.maximum(values, 0.0) @ weight + bias
+        return np.asarray(values[:, 0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Model:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """(n,) float64 log odds of (n, f) features, NaN where absent."""
+        weight, bias = (np.concatenate(parts, axis=-1) for parts in zip(*self._first, strict=True))
+        ends = np.cumsum([bias.size for _, bias in self._first])
         result = np.empty(len(features))
         for start in range(0, len(features), _ROWS):
             here = slice(start, start + _ROWS)
@@ -63,10 +66,16 @@ class Model:
             absent = np.isnan(standard)
             standard[absent] = 0.0
             linear = np.hstack([standard, np.square(standard)]) @ self.line + self.intercept
-            both = np.hstack([standard, absent])
-            nets = np.mean([network.logits(both) for network in self.networks], axis=0)
-            result[here] = (linear + nets) / 2
+            some = absent.any(axis=0)  # what is absent nowhere adds nothing
+            both, rows = np.hstack([standard, absent[:, some]]), np.r_[np.ones(len(some), bool), some]
+            first = np.hsplit(both @ weight[rows] + bias, ends[:-1])
+            nets = [network.logits(part) for network, part in zip(self.networks, first, strict=True)]
+            result[here] = (linear + np.mean(nets, axis=0)) / 2
         return result
+
+    @property
+    def _first(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(network.weights[0], network.biases[0]) for network in self.networks]
 
 
 @dataclasses.dataclass(frozen=True)
