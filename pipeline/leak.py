@@ -75,10 +75,16 @@ class Stack:
 
 @dataclasses.dataclass(frozen=True)
 class Leak:
-    """Outcome of the test; queries and hidden positives are counted once per round."""
+    """Outcome of the test; queries and hidden positives are counted once per round.
+
+    ``siblings``: retrieved positives of queries that ask the same, ``siblings_leaked``: those of them that would be
+    negatives if nobody saw that these queries do.
+    """
 
     queries: int = 0
     hidden: int = 0
+    siblings: int = 0
+    siblings_leaked: int = 0
     rules: Stack = dataclasses.field(default_factory=Stack)
     naive: Stack = dataclasses.field(default_factory=Stack)
 
@@ -87,6 +93,8 @@ class Leak:
         return Leak(
             self.queries + other.queries,
             self.hidden + other.hidden,
+            self.siblings + other.siblings,
+            self.siblings_leaked + other.siblings_leaked,
             self.rules + other.rules,
             self.naive + other.naive,
         )
@@ -159,6 +167,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity
       data, p, shard: a shard as judged.
       seen: how likely documents were judged, for the estimate that is corrected for it.
     """
+    siblings, leaked_siblings = of_siblings(data, p, shard)
     several = np.bincount(shard.block.positive_query, minlength=shard.queries) > 1
     shard = judging.limited(data, p, shard, judging.asking_the_same(shard, several))  # nothing is hidden of others
     block = shard.block
@@ -198,7 +207,29 @@ def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity
         drawn = resampled.astype(np.int64).tolist()
         return Stack(chosen, leaked, hard, hard_leaked, corrected, hardness[name], of_each[0], of_each[1], drawn)
 
-    return Leak(queries, hidden_count, summed("rules"), summed("naive"))
+    return Leak(queries, hidden_count, siblings, leaked_siblings, summed("rules"), summed("naive"))
+
+
+def of_siblings(data: Data, p: params.Params, shard: judging.Shard) -> tuple[int, int]:
+    """How many positives of queries that ask the same were retrieved, and how many of them would be negatives.
+
+    They answer the query, and no label of it says so: what is otherwise dropped for that relation is judged without it.
+    """
+    kinds = dict(shard.candidates.relations)
+    siblings = kinds["sibling_positive"]
+    others = np.any([values for name, values in kinds.items() if name != "sibling_positive"], axis=0)
+    tested = siblings & ~others & shard.candidates.retrieved
+    if not tested.any():
+        return 0, 0
+    kinds["sibling_positive"] = np.zeros_like(siblings)
+    scores = dict(shard.candidates.scores)
+    given = (data, p, shard.name, shard.block, shard.pairs, shard.candidates.query, kinds)
+    if rules.P_FALSE in scores:
+        unaware = judging.shard_of(*given, {name: s for name, s in scores.items() if name != rules.P_FALSE})
+        scores[rules.P_FALSE] = describing.false_probability(data, p, unaware, judging.learned(data))
+    unaware = judging.shard_of(*given, scores)
+    chosen = choose(data, unaware, rules.judge(unaware.candidates, p.filter.rules, unaware.queries), p.sample)
+    return int(tested.sum()), int(np.count_nonzero(tested[np.unique(chosen.pair)]))
 
 
 def answers(data: Data, block: QueryBlock, unaware: judging.Shard, hidden: np.ndarray) -> np.ndarray:

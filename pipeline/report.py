@@ -89,6 +89,7 @@ def metrics(
         "leak": {
             "queries": evidence.leak.queries,
             "hidden": evidence.leak.hidden,
+            "siblings": {"retrieved": evidence.leak.siblings, "leaked": evidence.leak.siblings_leaked},
             **{
                 name: leak.figures(stack, evidence.leak.queries, p.audit.rounds)
                 | ({} if p.calibrate.pool is None else {"corrected": leak.corrected(stack)})

@@ -42,7 +42,16 @@ def summary(params_path: str, root: str, reports: str) -> None:
             f" {naive['share']:.1%} at {naive['hardness']:.3f}."
         )
     elif leak:
-        console.print("Leak test: not measured, since no query has two labelled positives that could be hidden.")
+        siblings = leak.get("siblings") or {"retrieved": 0}
+        known = (
+            f" Of {siblings['retrieved']} positives of queries that ask the same {siblings['leaked']} would be"
+            " negatives if nobody saw that."
+            if siblings["retrieved"]
+            else ""
+        )
+        console.print(
+            f"Leak test: not measured, since no query has two labelled positives that could be hidden.{known}"
+        )
     if found := labelling.measured(data, Data(reports)):
         console.print(f"Labels: {_measured(found)}.")
     if budget and budget["refused"]:
