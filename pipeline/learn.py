@@ -249,6 +249,9 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
         {name: table[name].to_numpy() for name in p.retrievers},
     )
     found = labelled_share.estimate(sample)
+    weight = round(relevance.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
+    joined = (1.0 - weight) * logits["full"] + weight * logits["taught"]
+    found = labelled_share.sharpened(found, sample, joined)
     findings = list(note["findings"])
     used = found
     if p.learn.labelled != "auto":
@@ -264,8 +267,6 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
             "the labelled positives look chosen by a search system: they stand where it ranks best, not where positives"
             " in general would; many more may be unlabelled than can be seen"
         )
-    weight = round(relevance.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
-    joined = (1.0 - weight) * logits["full"] + weight * logits["taught"]
     free = joined[~known & ~table["judged"].to_numpy(zero_copy_only=False)]
     labels = asked["told"].to_numpy()
     if len(labels) >= labelled_share.LEAST:

@@ -14,8 +14,10 @@ positives nobody labelled, and people who mine cannot know that. Four things sho
   of the best scores are independent exponentials of one mean (Renyi 1953), so the first one's median is ln 2 of the
   mean of the others. A positive that is alone stands out. That tells the two apart.
   Then there may be as many as the pretrained filter makes out, and several times more.
-* **The worse half of the top**, where queries have several labelled positives: among the documents that are most alike
-  to the other labelled ones, those that a retriever ranks last. A system that chose the labels left these out.
+* **The halves of the top**, where queries have several labelled positives: among the documents that are most alike to
+  the other labelled ones, those that a retriever ranks first and last. A system that chose the labels left out the
+  last. Where the halves are labelled alike, labels are as good as drawn at random, and the top of the score that knows
+  the query's other labels, purer than the blind one's, is the bound.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ _PLACE = (-0.55, -0.9)  # log of the place over the place expected: from which o
 _GAP = (0.3, 0.65)  # log of the gap over ln 2: from which on positives look few, and surely do
 _WIDER = 2.2  # log odds by which the top was too low at most
 _DEPENDING = 1.5  # log odds for labels that surely depend on a retriever's score where queries have several
+_ALIKE = (0.65, 1.3)  # log odds between the halves: up to which labels look random, and from which on surely do not
+_INVERSE = 1.8  # times that labels depend more on a rank than it looks where those that rank last are labelled more
+_SEVERAL = (25, 100)  # labels of queries with several: from which on the halves tell something, and enough
 _FURTHEST = 12.0  # log odds that labels can move
 _FEW, _FEWER = 100, 0.6  # labelled positives below which the share is less sure, by how many log odds where none is
 
@@ -64,6 +69,11 @@ class Sample:
     full: np.ndarray
     scores: Mapping[str, np.ndarray]
 
+    @property
+    def several(self) -> np.ndarray:
+        """(n,) bool, the documents of queries with several labelled positives."""
+        return np.bincount(self.query[self.known], minlength=self.queries)[self.query] > 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Share:
@@ -74,8 +84,8 @@ class Share:
       place: log of the place of the labelled over the place expected of random ones, least over all orders.
       gap: log of the gap below labelled positives over ln 2; None: too few come first.
       chosen: how much labels look as if a search system had chosen them, from 0 to 1.
-      depends: how much they do where queries have several: log odds of being labelled in the better half of the
-        documents most alike to labelled ones, against the worse half, under the retriever where it is most; else 0.
+      depends: how much labels depend on a retriever's rank, where queries have several: by how much the log odds of
+        being labelled surely differ between the halves of the documents most alike to labelled ones; else 0.
     """
 
     low: float
@@ -114,10 +124,11 @@ def estimate(sample: Sample) -> Share:
     mass = scipy.special.expit(sample.full[~sample.known]).sum() / count
     most = min(_MOST, np.log(max(mass, 1e-9)) + _BEYOND)
     low = odds - chosen * max(0.0, most + odds) - _FEWER * max(0.0, 1.0 - count / _FEW)
-    several = np.bincount(sample.query[sample.known], minlength=sample.queries)[sample.query] > 1
+    several = sample.several
     depends = 0.0
     if sample.known[several].sum() >= max(LEAST, count / 2):
-        worse, depends = worse_half(sample, several)
+        worse, differences, errors = halves(sample, several)
+        depends = max(0.0, float((_dependence(differences) - errors).max()))
         low = min(low, float(scipy.special.logit(worse))) - _DEPENDING * _between(depends, 1.5, 2.3)
     high = 1.0 if few >= 1.0 else float(scipy.special.expit(scipy.special.logit(min(top, _HIGH)) + _WIDER))
     low = float(np.clip(scipy.special.expit(low), _LOW, _HIGH))
@@ -178,20 +189,53 @@ def best_depth(score: np.ndarray, known: np.ndarray) -> tuple[float, float]:
     return float(found[best] / sizes[best]), float(np.clip(low[best], _LOW, _HIGH))
 
 
-def worse_half(sample: Sample, some: np.ndarray) -> tuple[float, float]:
-    """Lower end of the labelled share of those, among the documents most alike to labelled ones, that rank last.
+def sharpened(share: Share, sample: Sample, joined: np.ndarray) -> Share:
+    """The share where queries have several labelled positives and these do not depend on a retriever's rank.
+
+    Args:
+      share: as ``estimate`` gives it.   sample: the documents.
+      joined: (n,) log odds by all that knows the query's other labelled positives.
+    """
+    several = sample.several
+    count = int(sample.known[several].sum())
+    if count < LEAST:
+        return share
+    differences = halves(sample, several)[1]
+    alike = (1.0 - _between(float(_dependence(differences).max()), *_ALIKE)) * _between(count, *_SEVERAL)
+    odds = float(scipy.special.logit(share.low))
+    purer = float(scipy.special.logit(best_depth(joined[several], sample.known[several])[1]))
+    low = float(scipy.special.expit(max(odds, (1.0 - alike) * odds + alike * purer)))
+    high = max(low, share.high)
+    middle = float(scipy.special.expit((scipy.special.logit(low) + scipy.special.logit(min(high, _HIGH))) / 2))
+    return dataclasses.replace(share, low=low, middle=middle, high=high, chosen=share.chosen * (1.0 - alike))
+
+
+def _dependence(differences: np.ndarray) -> np.ndarray:
+    """(r,) how much labels depend on each rank, from the differences between the halves.
+
+    Negatives, which the half that ranks last holds more of, make it look less labelled than it is, never more: where
+    it is more labelled nevertheless, labels depend on the rank by more than can be seen.
+    """
+    return np.maximum(differences, -_INVERSE * differences)
+
+
+def halves(sample: Sample, some: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """How the documents that are most alike to labelled ones are labelled, by their rank under each retriever.
 
     As many documents are taken as are labelled, by the score that knows the query's other labelled positives, and
-    halved by their rank under each retriever. The least labelled share of a worse half counts; and the most that the
-    log odds of being labelled differ between the halves.
+    halved by rank.
 
     Args:
       sample: the documents.   some: (n,) bool, those of queries with several labelled positives.
+
+    Returns:
+      The lower end of the labelled share of the half that ranks last, the least over all retrievers; for each
+      retriever, (r,), by how much the log odds of being labelled are higher in the other half, and the standard error.
     """
     rows = np.flatnonzero(some)
     count = int(sample.known[rows].sum())
     top = rows[np.argsort(-sample.full[rows], kind="stable")[:count]]
-    shares, differences = [], []
+    shares, differences, errors = [], [], []
     for score in sample.scores.values():
         values = np.nan_to_num(score.astype(np.float64), nan=-np.inf)
         place = arrays.rank_within(sample.query, [-values])[top]
@@ -201,7 +245,9 @@ def worse_half(sample: Sample, some: np.ndarray) -> tuple[float, float]:
         better, worse = (found - hits, count - len(last)), (hits, len(last))
         odds = [np.log((labelled + 0.5) / (size - labelled + 0.5)) for labelled, size in (better, worse)]
         differences.append(odds[0] - odds[1])
-    return float(np.clip(min(shares), _LOW, _HIGH)), float(max(differences))
+        parts = (1.0 / (labelled + 0.5) + 1.0 / (size - labelled + 0.5) for labelled, size in (better, worse))
+        errors.append(np.sqrt(sum(parts)))
+    return float(np.clip(min(shares), _LOW, _HIGH)), np.array(differences), np.array(errors)
 
 
 def with_mass(logits: np.ndarray, mass: float) -> float:
