@@ -1,5 +1,7 @@
 """Which share of the positives is labelled: intervals hold for random labels, chosen ones are seen, few stand out."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.special
@@ -21,7 +23,11 @@ def sample(share, chosen_by="random", *, seed=0, queries=200, positives=10, nega
         name: np.where(true, 1.5 + apart, 0.0) + generator.normal(size=(queries, size)) for name in ("dense", "bm25")
     }
     likely = np.where(true, 4.0, -4.0) + generator.normal(size=(queries, size))
-    key = {"random": generator.random((queries, size)), "fused": scores["dense"] + scores["bm25"]}.get(chosen_by)
+    key = {
+        "random": generator.random((queries, size)),
+        "fused": scores["dense"] + scores["bm25"],
+        "worst": -scores["bm25"],
+    }.get(chosen_by)
     key = np.where(true, scores[chosen_by] if key is None else key, -np.inf)
     count = known or round(share * positives)
     labelled = np.argsort(np.argsort(-key, axis=1), axis=1) < count
@@ -54,6 +60,36 @@ def test_where_queries_have_several_labels_the_system_that_chose_them_shows_too(
     chosen = labelled_share.estimate(sample(0.3, system))
     assert at_random.depends < 1.0 < 2.0 < chosen.depends
     assert chosen.low < 0.3
+
+
+def purer(some, seed=9):
+    """The sample with a blind score that tells little, and log odds that know a query's other labels and tell much."""
+    noise = np.random.default_rng(seed).normal(size=(2, len(some.query)))
+    return dataclasses.replace(some, blind=some.blind / 4 + 2 * noise[0]), some.full + 0.1 * noise[1]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_random_labels_of_queries_with_several_are_read_off_the_score_that_knows_the_others(share):
+    some, joined = purer(sample(share))
+    found = labelled_share.estimate(some)
+    sharper = labelled_share.sharpened(found, some, joined)
+    assert found.low < sharper.low <= share <= sharper.high
+    assert sharper.low > 0.7 * share
+
+
+@pytest.mark.parametrize("system", ["bm25", "dense", "worst"])
+def test_chosen_labels_are_not_and_whoever_took_the_worst_shows_too(system):
+    some, joined = purer(sample(0.3, system))
+    found = labelled_share.estimate(some)
+    assert found.depends > 2.0
+    assert labelled_share.sharpened(found, some, joined) == found
+    assert found.low < 0.3
+
+
+def test_few_labels_of_queries_with_several_sharpen_nothing():
+    some, joined = purer(sample(0.3, queries=5))
+    found = labelled_share.estimate(some)
+    assert labelled_share.sharpened(found, some, joined) == found
 
 
 def test_a_positive_that_is_alone_stands_out_and_its_labels_pass_for_complete():

@@ -202,6 +202,8 @@ def sharpened(share: Share, sample: Sample, joined: np.ndarray) -> Share:
         return share
     differences = halves(sample, several)[1]
     alike = (1.0 - _between(float(_dependence(differences).max()), *_ALIKE)) * _between(count, *_SEVERAL)
+    if not alike:
+        return share
     odds = float(scipy.special.logit(share.low))
     purer = float(scipy.special.logit(best_depth(joined[several], sample.known[several])[1]))
     low = float(scipy.special.expit(max(odds, (1.0 - alike) * odds + alike * purer)))
