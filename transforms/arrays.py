@@ -263,6 +263,17 @@ def _stable_order_of_any(values: np.ndarray) -> np.ndarray:
     return order
 
 
+def sums_before(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(n,) sum of the values of the rows of each row's group that come before it; equal groups lie together.
+
+    >>> sums_before(np.array([0, 0, 0, 2]), np.array([1.0, 2.0, 4.0, 8.0])).tolist()
+    [0.0, 1.0, 3.0, 0.0]
+    """
+    before = np.cumsum(values) - values
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]]) if len(groups) else groups
+    return np.asarray(before - np.repeat(before[starts], np.diff(np.r_[starts, len(groups)])))
+
+
 def rank_within(groups: np.ndarray, keys: list[np.ndarray]) -> np.ndarray:
     """(n,) place of each row inside its group, from 0, when the group is sorted by ``keys`` (first is primary).
 

@@ -285,10 +285,7 @@ def placed(sample: Sample, positives: float) -> float:
         values = np.nan_to_num(score.astype(np.float64), nan=-np.inf)
         order = np.lexsort((-values, sample.query))
         query, weight = sample.query[order], probability[order]
-        mass = np.cumsum(weight)
-        starts = np.r_[0, np.flatnonzero(np.diff(query)) + 1]
-        before = np.repeat(np.r_[0.0, mass][starts], np.diff(np.r_[starts, len(query)]))
-        above = (mass - weight - before) / np.maximum(total[query] - weight, 1e-9)
+        above = arrays.sums_before(query, weight) / np.maximum(total[query] - weight, 1e-9)
         known = sample.known[order]
         observed = np.bincount(query[known], above[known], minlength=sample.queries)[some] / labelled[some]
         expected = np.bincount(query, weight * above, minlength=sample.queries)[some] / np.maximum(total[some], 1e-9)

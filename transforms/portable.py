@@ -133,14 +133,12 @@ def place(pairs: Pairs, name: str, others: np.ndarray) -> np.ndarray:
     if not has.size:
         return result
     order = has[arrays.order_by(pairs.query[has], -values[has])]
-    query, value, counted = pairs.query[order], values[order], others[order]
-    before = np.cumsum(counted) - counted
-    starts = np.r_[0, np.flatnonzero(np.diff(query)) + 1]
+    query, value = pairs.query[order], values[order]
+    before = arrays.sums_before(query, others[order].astype(np.int64))
     # Equal values share a place: that of the first of them.
     new = np.ones(len(order), bool)
     new[1:] = (np.diff(query) != 0) | (np.diff(value) != 0)
-    above = before[np.flatnonzero(new)][np.cumsum(new) - 1]
-    result[order] = np.log1p(above - np.repeat(before[starts], np.diff(np.r_[starts, len(order)])))
+    result[order] = np.log1p(before[np.flatnonzero(new)][np.cumsum(new) - 1])
     return result
 
 
