@@ -1,7 +1,7 @@
 """False negatives against hardness, filter by filter, on any BEIR folder.
 
-Usage: python -m benchmarks.frontier --data FOLDER [--known half] [--labelled random] [--judge 0.1] [--seeds 1]
-           [--encoder MODEL] [--pretrained FILE] [--work DIR] [--output NAME]
+Usage: python -m benchmarks.frontier --data FOLDER [--known half] [--labelled random] [--judge 0.1] [--queries 30]
+           [--seeds 1] [--encoder MODEL] [--pretrained FILE] [--work DIR] [--output NAME]
 
 Half of the positives of every query that has several are hidden, or all but ``one`` or but a share (``--known``): taken
 out of the source before the job starts, so that no stage can know them. Which are known is drawn at random, or a system
@@ -18,7 +18,8 @@ negatives are counted. One JSON line per filter and setting on standard output:
   per_query         negatives per query, of five
   seconds           to judge and choose; for ``learned`` with all that learning took
 
-Queries with a single positive are mined too, as many as there are others: the learned filter may learn from them.
+Queries with a single positive are mined too, as many as there are others: the learned filter may learn from them. With
+``--queries`` there are only so many, all with several positives, others for each of the ``--seeds``.
 """
 
 from __future__ import annotations
@@ -219,8 +220,8 @@ class Tally:
         self.leaked: collections.Counter[str] = collections.Counter()
         self.hardness = self.seconds = 0.0
 
-    def line(self, name: str, setting: float, queries: list[str], seeds: int) -> dict[str, Any]:
-        """The line to print."""
+    def line(self, name: str, setting: float, queries: list[str], asked: int, seeds: int) -> dict[str, Any]:
+        """The line to print, of these queries, of which so many were asked over all seeds."""
         counts = np.array([[self.chosen[q], self.leaked[q]] for q in queries])
         chosen, leaked = (int(total) for total in counts.sum(axis=0))
         drawn = intervals.resampled(randomness.id_words(pa.array(queries)), counts, 0)
@@ -232,7 +233,7 @@ class Tally:
             "fn_low": low,
             "fn_high": high,
             "hardness": self.hardness / max(chosen, 1),
-            "per_query": chosen / len(queries) / seeds,
+            "per_query": chosen / asked,
             "seconds": self.seconds / seeds,
         }
         return {"filter": name, "setting": setting, **{key: float(f"{value:.5g}") for key, value in figures.items()}}
@@ -287,6 +288,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description=__doc__)
     parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
     parser.add_argument("--seeds", type=int, default=1, help="how often other positives are hidden")
+    parser.add_argument("--queries", type=int, help="so many for each seed, all with several positives")
     parser.add_argument("--known", default="half", help="half, one, or a share of the positives")
     parser.add_argument("--labelled", default="random", choices=("random", "bm25", "dense", "worst"))
     parser.add_argument("--judge", type=float, help="share of a judge's labels that are wrong")
@@ -307,9 +309,15 @@ def main() -> int:
             write_source(asked.data, work / "source", positives, {})
             mine(data, p)
             strength = strengths(data, p, asked.labelled)
+        tested = 0
         for seed in range(asked.seeds):
-            hidden = hide(positives, seed, asked.known, strength)
-            write_source(asked.data, work / "source", positives, hidden)
+            some = positives
+            if asked.queries is not None:
+                drawn = np.random.default_rng(seed).permutation(len(queries))[: asked.queries]
+                some = {queries[i]: positives[queries[i]] for i in drawn}
+            hidden = hide(some, seed, asked.known, strength)
+            tested += len(hidden)
+            write_source(asked.data, work / "source", some, hidden)
             learning = mine(data, p)
             if asked.judge is not None:
                 told = judge(data, p, hidden, asked.judge, seed, work / "labels.jsonl")
@@ -320,7 +328,7 @@ def main() -> int:
                 p = p.model_copy(update={"labels": params.Labels()})
             count(data, p, hidden, tallies, learning)
         quality = data.read_json("relevance/model.json").get("quality", {})
-    lines = [tally.line(*key, queries, asked.seeds) for key, tally in tallies.items()]
+    lines = [tally.line(*key, queries, tested, asked.seeds) for key, tally in tallies.items()]
     for line in lines:
         print(json.dumps(line))
     if asked.output:
@@ -331,7 +339,7 @@ def main() -> int:
             "labelled": asked.labelled,
             "judge": asked.judge,
             "seeds": asked.seeds,
-            "queries": len(queries),
+            "queries": tested // asked.seeds,
             "quality": quality,
             "lines": lines,
         }
