@@ -67,6 +67,7 @@ def write(
             row,
         ]
         data.write("positives", shard, _table(columns_of, schema.POSITIVES))
+        data.write("judged", shard, schema.JUDGED.empty_table())
 
 
 def write_candidates(data: Data, *, queries: int, documents: int, queries_per_shard: int) -> None:

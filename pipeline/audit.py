@@ -46,7 +46,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     view_rows = lineage.check_shards(data, p)
     rows = {
         name: sum(data.rows(name))
-        for name in ("documents", "queries", "positives", "rejected", "pairs", "verdicts", "negatives")
+        for name in ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
     }
 
     def build(root: beam.Pipeline) -> beam.PCollection:

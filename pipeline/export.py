@@ -52,7 +52,7 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
         "rows": {
             name: sum(data.rows(name))
-            for name in ("documents", "queries", "positives", "rejected", "pairs", "verdicts", "negatives")
+            for name in ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
         },
     }
 

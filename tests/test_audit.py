@@ -147,7 +147,7 @@ def check(data, p=None):
     """All invariants of one shard, without Beam."""
     p = p or parameters()
     lookup.forget()
-    names = ("documents", "queries", "positives", "rejected", "pairs", "verdicts", "negatives")
+    names = ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
     rows = {name: sum(data.rows(name)) for name in names}
     audit.audit_shard(SHARD, data, p, rows, lineage.check_shards(data, p))
 
