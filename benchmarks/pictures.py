@@ -1,8 +1,8 @@
 """The committed results as tables and pictures.   Usage: python -m benchmarks.pictures
 
 Draws ``docs/frontier.svg`` from ``results/frontier_*.json`` and prints, for each corpus, the learned filter beside the
-best rule at the hardness of *shifted 10*; then the rows of docs/benchmarks.md of the budgets with one known positive a
-query (``results/budget_*_one.json``) and of the pairs (``results/pairs_truth_*.json``).
+best rule at the hardness of *shifted 10*; then the rows of docs/benchmarks.md with one known positive a query, with a
+judge and with thirty queries, of the budgets (``results/budget_*.json``) and of the pairs (``results/pairs_truth_*``).
 """
 
 from __future__ import annotations
@@ -125,15 +125,18 @@ def at_levels(report: dict[str, Any], levels: tuple[float, ...] = (0.05, 0.1, 0.
     return cells
 
 
-def budgets(report: dict[str, Any]) -> list[str]:
-    """Rows of a table: what came back of each budget on average, by how the one known positive was chosen."""
+KNOWN, LABELLED = ("one", "0.1", "0.3", "half"), ("random", "bm25", "dense", "worst")
+
+
+def budgets(report: dict[str, Any], known: str) -> list[str]:
+    """Rows of a table: what came back of each budget on average, by who chose the known positives."""
     rows = []
     for labelled in ("random", "bm25"):
         two, five = (
             next(
                 one
                 for one in report["lines"]
-                if (one["labelled"], one["budget"], one["confidence"]) == (labelled, budget, None)
+                if (one["known"], one["labelled"], one["budget"], one["confidence"]) == (known, labelled, budget, None)
             )
             for budget in (0.02, 0.05)
         )
@@ -150,6 +153,33 @@ def budgets(report: dict[str, Any]) -> list[str]:
             f"| {report['data']}, {labelled} | {share['true']:.3f} | {share['low']:.3f} – {share['high']:.2f} |"
             f" {naive['fn_rate']:.0%}, {naive['hardness']:.2f} | " + " | ".join(cells) + " |"
         )
+    return rows
+
+
+def promises(reports: list[dict[str, Any]]) -> list[str]:
+    """Rows of a table: of all corpora and drawings, how many budgets were refused and how many exceeded.
+
+    A cell is a corpus under one regime; its mean is that of its drawings that were not refused.
+    """
+    rows = []
+    for known in KNOWN:
+        for labelled in LABELLED:
+            cells = []
+            for budget, confidence in ((0.02, None), (0.05, None), (0.02, 0.9), (0.05, 0.9)):
+                asked = (known, labelled, budget, confidence)
+                some = [
+                    one
+                    for report in reports
+                    for one in report["lines"]
+                    if (one["known"], one["labelled"], one["budget"], one["confidence"]) == asked
+                ]
+                drawings, refused = (sum(one[key] for one in some) for key in ("splits", "refused"))
+                kept = [one for one in some if "fn_rate" in one]
+                above = sum(round(one["exceeded"] * (one["splits"] - one["refused"])) for one in kept)
+                worst = max((one["fn_rate"] for one in kept), default=0.0)
+                means = f"{sum(one['fn_rate'] > budget for one in kept)} of {len(kept)}, {worst:.1%} | "
+                cells.append(f"{refused / drawings:.0%} | {means if confidence is None else ''}{above} of {drawings}")
+            rows.append(f"| {known}, {labelled} | " + " | ".join(cells) + " |")
     return rows
 
 
@@ -184,14 +214,28 @@ def main() -> int:
         )
     mean = float(np.exp(np.mean([np.log(max(row["ratio"], 1e-3)) for row in rows])))
     print(f"\nGeometric mean of the last column: {mean:.2f}")
-    print("\nOne known positive a query: learned / best rule where that lets 5, 10 and 20 % through")
-    for path in sorted(RESULTS.glob("frontier_*_one.json")):
-        report = json.loads(path.read_text())
-        print(f"| {report['data']} | {' | '.join(at_levels(report))} |")
-    for pattern, rows_of in (("budget_*_one.json", budgets), ("pairs_truth_*.json", pairs)):
-        print(f"\n{pattern}")
+    for title, pattern in (
+        ("One known positive a query", "frontier_*_one.json"),
+        ("The same with a judge who errs in a tenth", "frontier_*_judge.json"),
+        ("Thirty queries, twenty draws", "frontier_*_thirty.json"),
+    ):
+        print(f"\n{title}: learned / best rule where that lets 5, 10 and 20 % through")
+        ratios = []
         for path in sorted(RESULTS.glob(pattern)):
-            print("\n".join(rows_of(json.loads(path.read_text()))))
+            report = json.loads(path.read_text())
+            cells = at_levels(report)
+            print(f"| {report['data']} | {' | '.join(cells)} |")
+            ratios += [max(float(cells[1].rpartition(": ")[2]), 0.01)] if ": " in cells[1] else []
+        print(f"Geometric mean at 10 %: {np.exp(np.mean(np.log(ratios))) if ratios else np.nan:.2f}")
+    reports = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("budget_*.json"))]
+    print("\nBudgets, all corpora")
+    print("\n".join(promises(reports)))
+    for known in KNOWN:
+        print(f"\nBudgets, {known} known")
+        print("\n".join(row for report in reports for row in budgets(report, known)))
+    print("\nPairs")
+    for path in sorted(RESULTS.glob("pairs_truth_*.json")):
+        print("\n".join(pairs(json.loads(path.read_text()))))
     return 0
 
 

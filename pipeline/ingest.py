@@ -44,14 +44,20 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 
 def foreseen(p: params.Params, counts: Counts) -> list[str]:
-    """What the number of positives already says cannot be known later, and what would help, a line each."""
-    if p.filter.max_false_negatives is None or counts["out:positives"] > counts["out:queries"]:
-        return []
-    return [
-        "every query has one positive, so none can be hidden: the leak test will not be measured, and what a budget"
-        " promises rests on the labelled share alone. Give more positives a query, or label 200 of the negatives"
-        " afterwards (gangue sample-for-labels)"
-    ]
+    """What the records already say that a user should know before anything else runs, a line each."""
+    lines = []
+    if p.filter.max_false_negatives is not None and counts["out:positives"] <= counts["out:queries"]:
+        lines.append(
+            "every query has one positive, so none can be hidden: the leak test will not be measured, and what a budget"
+            " promises rests on the labelled share alone. Give more positives a query, or label 200 of the negatives"
+            " afterwards (gangue sample-for-labels)"
+        )
+    if p.source.kind == "pairs" and p.source.negatives and counts.get("out:judged"):
+        lines.append(
+            f"{counts['out:judged']} pairs are negatives by a column of the source or by labels, whatever rules say of"
+            " them. If a miner made the column and nobody judged it, set source.negatives: []"
+        )
+    return lines
 
 
 def _build(root: beam.Pipeline, data: Data, found: runs.Runs, p: params.Params) -> None:

@@ -587,3 +587,6 @@ def test_one_positive_a_query_is_told_of_before_anything_else_runs(small, tmp_pa
         asked = p.model_copy(update={"filter": budget})
         said = ingest.foreseen(asked, Counts({"out:positives": counts, "out:queries": 9}))
         assert [("leak test will not be measured" in line) for line in said] == [True] * (counts == 9)
+    given = one.model_copy(update={"source": params.Pairs(kind="pairs", path="x", pairs="x.csv")})
+    (line,) = ingest.foreseen(given, Counts({"out:positives": 9, "out:queries": 9, "out:judged": 3}))
+    assert line.startswith("3 pairs are negatives by a column of the source")
