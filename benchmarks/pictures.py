@@ -227,12 +227,22 @@ def main() -> int:
             print(f"| {report['data']} | {' | '.join(cells)} |")
             ratios += [max(float(cells[1].rpartition(": ")[2]), 0.01)] if ": " in cells[1] else []
         print(f"Geometric mean at 10 %: {np.exp(np.mean(np.log(ratios))) if ratios else np.nan:.2f}")
-    reports = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("budget_*.json"))]
+    of_regimes = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("budget_*_regimes.json"))]
     print("\nBudgets, all corpora")
-    print("\n".join(promises(reports)))
+    print("\n".join(promises(of_regimes)))
     for known in KNOWN:
         print(f"\nBudgets, {known} known")
-        print("\n".join(row for report in reports for row in budgets(report, known)))
+        print("\n".join(row for report in of_regimes for row in budgets(report, known)))
+    for title, pattern in (
+        ("one known, queries as they come", "budget_*_as_they_come.json"),
+        ("one known, with 200 labels", "budget_*_labels.json"),
+    ):
+        print(f"\nBudgets, {title}")
+        print(
+            "\n".join(
+                row for path in sorted(RESULTS.glob(pattern)) for row in budgets(json.loads(path.read_text()), "one")
+            )
+        )
     print("\nPairs")
     for path in sorted(RESULTS.glob("pairs_truth_*.json")):
         print("\n".join(pairs(json.loads(path.read_text()))))
