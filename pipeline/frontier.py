@@ -82,16 +82,19 @@ def expected(data: Data, p: params.Params, shard: judging.Shard, filters: Sequen
 def unfavourable(probability: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
     """(n,) how likely each pair is false at the unfavourable end of the labelled share.
 
-    Where labels say what that is, they do up to ``reach``: beyond it log odds may grow faster than is thought, by half.
+    Where labels say what that is, they do up to ``reach``: beyond it log odds may grow faster than is thought, by half,
+    and what was read off the data without labels counts, ``unseen``.
 
-    >>> both = unfavourable(np.array([0.5, 0.9]), {"caution": 1.0, "reach": 0.0})
+    >>> both = unfavourable(np.array([0.5, 0.9]), {"caution": 1.0, "reach": 0.0, "unseen": 2.0})
     >>> scipy.special.logit(both).round(2).tolist()
-    [1.0, 4.3]
+    [1.0, 5.3]
     """
     odds = scipy.special.logit(probability)
-    if learned["reach"] is not None:
-        odds += _STEEPER * np.maximum(odds - learned["reach"], 0.0)
-    return np.asarray(scipy.special.expit(odds + learned["caution"]))
+    if learned["reach"] is None:
+        return np.asarray(scipy.special.expit(odds + learned["caution"]))
+    further = np.maximum(odds - learned["reach"], 0.0)
+    caution = np.where(further > 0, learned["unseen"], learned["caution"])
+    return np.asarray(scipy.special.expit(odds + _STEEPER * further + caution))
 
 
 def _setting(stack: params.Filter) -> float:

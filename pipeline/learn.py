@@ -231,7 +231,8 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
 
     ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
     labelled, by the middle of the share's interval; ``caution`` is added besides where a promise is made, which takes
-    the unfavourable end, and more beyond ``reach``, the log odds up to which labels say what is true (null: no labels).
+    the unfavourable end. Labels say what is true up to the log odds ``reach`` (null: no labels); beyond, ``unseen`` is
+    added, which is what the share asks for that is read off the rest of the data.
     """
     # In the order of the log odds within a query, whatever the shards: equal rows are equal.
     table = table.sort_by([(name, "ascending") for name in ("query", "full", "blind", "known")])
@@ -275,10 +276,11 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
         shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in (low, middle, least)]
         used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
         findings, by = [], f", by {len(labels)} labels, {int(labels.sum())} of them positive"
-        reach = _rounded(float(np.quantile(of_asked, _REACH)) + middle)
+        reach = float(np.quantile(of_asked, _REACH)) + middle
+        unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
     else:
         low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
-        by, reach = "", None
+        by, reach, unseen = "", None, 0.0
         if len(labels):
             findings.append(
                 f"{len(labels)} labels say too little of how many negatives are false: label {labelled_share.LEAST} or"
@@ -294,7 +296,8 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
         "weight": weight,
         "shift": middle,
         "caution": max(0.0, low - middle),
-        "reach": reach,
+        "reach": _rounded(reach),
+        "unseen": max(0.0, low - middle, unseen),
         "findings": findings,
     }
 
