@@ -41,9 +41,11 @@ _MOST = 4.4  # log of the unlabelled positives for each labelled one where a sys
 _BEYOND = 2.7  # log of how many times more these were, at most, than the pretrained filter makes out
 _PLACE = (-0.55, -0.9)  # log of the place over the place expected: from which on labels look chosen, and surely do
 _GAP = (0.3, 0.65)  # log of the gap over ln 2: from which on positives look few, and surely do
+_HIGHEST, _ALONE = -1.4, 0.5  # log place below which the gap must be larger, by how much for each
 _WIDER = 2.2  # log odds by which the top was too low at most
 _DEPENDING = 1.5  # log odds for labels that surely depend on a retriever's score where queries have several
-_ALIKE = (0.65, 1.3)  # log odds between the halves: up to which labels look random, and from which on surely do not
+_DEPENDENT = (0.75, 1.3)  # log odds between the halves from which on they may, and surely do
+_ALIKE = (0.6, 0.95)  # log odds between the halves: up to which labels look random, and from which on surely do not
 _INVERSE = 1.8  # times that labels depend more on a rank than it looks where those that rank last are labelled more
 _SEVERAL = (25, 100)  # labels of queries with several: from which on the halves tell something, and enough
 _FURTHEST = 12.0  # log odds that labels can move
@@ -119,7 +121,9 @@ def estimate(sample: Sample) -> Share:
     odds = float(scipy.special.logit(least))
     place = placed(sample, 1.0 / least)
     gap = gap_below(sample)
-    few = _between(-np.inf if gap is None else gap, *_GAP)
+    # The higher the labelled stand, the more alone they must be to pass for few.
+    farther = _ALONE * max(0.0, _HIGHEST - place)
+    few = _between(-np.inf if gap is None else gap - farther, *_GAP)
     chosen = _between(place, *_PLACE) * (1.0 - few)
     mass = scipy.special.expit(sample.full[~sample.known]).sum() / count
     most = min(_MOST, np.log(max(mass, 1e-9)) + _BEYOND)
@@ -129,7 +133,7 @@ def estimate(sample: Sample) -> Share:
     if sample.known[several].sum() >= max(LEAST, count / 2):
         worse, differences, errors = halves(sample, several)
         depends = max(0.0, float((_dependence(differences) - errors).max()))
-        low = min(low, float(scipy.special.logit(worse))) - _DEPENDING * _between(depends, 1.5, 2.3)
+        low = min(low, float(scipy.special.logit(worse))) - _DEPENDING * _between(depends, *_DEPENDENT)
     high = 1.0 if few >= 1.0 else float(scipy.special.expit(scipy.special.logit(min(top, _HIGH)) + _WIDER))
     low = float(np.clip(scipy.special.expit(low), _LOW, _HIGH))
     high = float(np.clip(high, low, 1.0))

@@ -150,7 +150,7 @@ def joined_weight(several: int, depends: float) -> float:
     >>> [round(joined_weight(*about), 2) for about in ((0, 0.0), (500, 0.5), (10_000, 0.5), (10_000, 2.5))]
     [0.5, 0.75, 0.98, 0.2]
     """
-    trusted = float(np.clip((2.2 - depends) / 0.5, 0.0, 1.0))
+    trusted = float(np.clip((1.0 - depends) / 0.4, 0.0, 1.0))
     return 0.2 + trusted * (0.3 + 0.5 * several / (several + 500))
 
 
