@@ -238,11 +238,8 @@ def main() -> int:
         ("one known, with 200 labels", "budget_*_labels.json"),
     ):
         print(f"\nBudgets, {title}")
-        print(
-            "\n".join(
-                row for path in sorted(RESULTS.glob(pattern)) for row in budgets(json.loads(path.read_text()), "one")
-            )
-        )
+        found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+        print("\n".join(row for report in found for row in budgets(report, "one")))
     print("\nPairs")
     for path in sorted(RESULTS.glob("pairs_truth_*.json")):
         print("\n".join(pairs(json.loads(path.read_text()))))
