@@ -15,8 +15,8 @@ from transforms.storage import Data
 
 BUDGET = {"kind": "learned", "max_false_negatives": 0.3, "fallback": {"kind": "abs", "score": "dense", "abs": 0.5}}
 STACKS = {
-    "both": (BUDGET, {"topics": 30}),
-    "budget": ({"kind": "abs", "score": "dense", "max_false_negatives": 0.7, "confidence": 0.8}, {"topics": 30}),
+    "both": (BUDGET, {"topics": 60}),
+    "budget": ({"kind": "abs", "score": "dense", "max_false_negatives": 0.7, "confidence": 0.8}, {"topics": 60}),
     "refused": ({"kind": "learned", "max_false_negatives": 0.001}, {"topics": 30}),
     "learned": ({"kind": "learned", "p_false": 0.3}, {"topics": 30}),
     "few": ({"kind": "learned", "p_false": 0.3}, {"topics": 8}),

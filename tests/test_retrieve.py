@@ -69,6 +69,7 @@ def make(tmp_path, documents=200, queries=12, shards=4, dimensions=16, copies=0,
         schema=schema.POSITIVES,
     ).sort_by([("query_id", "ascending"), ("document_id", "ascending")])  # fmt: skip
     data.write("positives", shard_names(1)[0], table)
+    data.write("judged", shard_names(1)[0], schema.JUDGED.empty_table())
     lookup.forget()
     return data, texts, ids, vectors, query_texts, asked
 

@@ -197,7 +197,7 @@ def test_the_job_leaves_the_expected_files_and_no_other(job):
     left = tree(job.root) - job.before - {"found.json"}
     left = {name for name in left if not name.startswith("home/")}
     assert all(name.startswith(("a/b/job/data/", "a/b/job/reports/")) for name in left)
-    parquet = "documents queries positives rejected negatives shortfalls triplets audit scores/taught"
+    parquet = "documents queries positives judged rejected negatives shortfalls triplets audit scores/taught"
     parquet += " indexes/dense/recall indexes/bm25/recall indexes/bm25/vocabulary"
     parquet += " clusters/tiny/documents clusters/start/documents"
     arrow = "clusters/tiny/centroids clusters/start/centroids indexes/bm25/weights vectors/tiny/documents"
