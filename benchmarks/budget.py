@@ -52,7 +52,7 @@ from pipeline import (
     quota,
     retrieve,
 )
-from transforms import arrays, lookup, prediction_powered, randomness, rules, schema
+from transforms import arrays, lookup, prediction_powered, randomness, relations, rules, schema
 from transforms.storage import Data
 
 BUDGETS = (0.02, 0.05)
@@ -153,13 +153,11 @@ def told(
     data.write("judged", whole.name, judged.cast(schema.JUDGED))
     if p.labels.wrong:
         return whole, hidden
-    width = np.int64(whole.pairs["document_row"].to_numpy().max(initial=0) + 1)
-    rows = asked["document_row"].to_numpy()
-    keys = unaware.candidates.query[pair] * width + rows
-    every = whole.candidates.query * width + whole.pairs["document_row"].to_numpy()
-    column = pa.array(np.isin(every, keys[~said]))
+    query, document = unaware.candidates.query[pair], asked["document_row"].to_numpy()
+    every = (whole.candidates.query, whole.pairs["document_row"].to_numpy())
+    column = pa.array(relations.pair_among(*every, query[~said], document[~said]))
     pairs = whole.pairs.set_column(whole.pairs.column_names.index("judged"), "judged", column)
-    known = np.isin(whole.block.positive_query * width + whole.block.positive_row, keys[said])
+    known = relations.pair_among(whole.block.positive_query, whole.block.positive_row, query[said], document[said])
     return dataclasses.replace(whole, pairs=pairs), hidden & ~known
 
 

@@ -20,7 +20,7 @@ import pydantic
 
 from pipeline import commandline, invariants, judging, leak, lineage, params, propensity, report, runner
 from pipeline.evidence import Evidence, collect
-from pipeline.export import RECIPE
+from pipeline.export import COUNTED, RECIPE
 from transforms import lookup, statistics
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -44,10 +44,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
       ValueError: an invariant is broken; names the rows.
     """
     view_rows = lineage.check_shards(data, p)
-    rows = {
-        name: sum(data.rows(name))
-        for name in ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
-    }
+    rows = {name: sum(data.rows(name)) for name in COUNTED}
 
     def build(root: beam.Pipeline) -> beam.PCollection:
         pool, work = p.calibrate.pool, functools.partial(audit_shard, data=data, p=p, rows=rows, view_rows=view_rows)

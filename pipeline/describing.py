@@ -12,7 +12,7 @@ import scipy.special
 import threadpoolctl
 
 from pipeline import judging, params, retrievers
-from transforms import arrays, features, lookup, portable, pretrained, relevance
+from transforms import arrays, features, lookup, portable, pretrained, relations, relevance
 from transforms.lexical import LexicalRetriever
 from transforms.storage import Data
 
@@ -46,8 +46,12 @@ def probability(full: np.ndarray, taught: np.ndarray, told: np.ndarray, learned:
 
     The weighted mean of the filters, moved by what the labelled share asks for, and the ``evidence`` added.
     """
-    joined = (1.0 - learned["weight"]) * full + learned["weight"] * taught
-    return scipy.special.expit(joined + learned["shift"] + told).astype(np.float32)
+    return scipy.special.expit(joined(full, taught, learned["weight"]) + learned["shift"] + told).astype(np.float32)
+
+
+def joined(full: np.ndarray, taught: np.ndarray, weight: float) -> np.ndarray:
+    """(n,) log odds by both filters, of which the taught one decides a share ``weight``."""
+    return (1.0 - weight) * full + weight * taught
 
 
 def evidence(data: Data, p: params.Params, shard: judging.Shard) -> np.ndarray:
@@ -67,16 +71,10 @@ def labels(data: Data, shard: judging.Shard) -> np.ndarray:
     told = data.read("judged", shard.name)
     told = told.filter(pc.equal(told["source"], "label"))
     result = np.full(len(shard.pairs), -1, np.int8)
-    if len(told):
-        document, at = shard.pairs["document_row"].to_numpy(), told["document_row"].to_numpy()
-        width = np.int64(max(document.max(initial=0), at.max()) + 1)
-        keys = shard.block.numbers(told["query_id"]) * width + at
-        order = np.argsort(keys)
-        place = np.minimum(
-            np.searchsorted(keys[order], pair := shard.candidates.query * width + document), len(keys) - 1
-        )
-        found = keys[order][place] == pair
-        result[found] = (told["grade"].to_numpy() > 0)[order][place[found]]
+    query, document = shard.block.numbers(told["query_id"]), told["document_row"].to_numpy()
+    pairs, grade = (shard.candidates.query, shard.pairs["document_row"].to_numpy()), told["grade"].to_numpy()
+    for label, some in ((0, grade <= 0), (1, grade > 0)):
+        result[relations.pair_among(*pairs, query[some], document[some])] = label
     return result
 
 

@@ -17,6 +17,7 @@ from transforms import arrays, lookup, schema, text, views
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
+COUNTED = ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
 RECIPE = b"gangue.recipe"
 _LIBRARIES = ("apache-beam", "bm25s", "faiss-cpu", "gangue", "numpy", "pyarrow", "sentence-transformers", "torch")
 
@@ -50,10 +51,7 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
         "fingerprints": models,
         "versions": {"python": platform.python_version()}
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
-        "rows": {
-            name: sum(data.rows(name))
-            for name in ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
-        },
+        "rows": {name: sum(data.rows(name)) for name in COUNTED},
     }
 
 

@@ -151,13 +151,30 @@ def hide(data: Data, p: params.Params, shard: judging.Shard, hidden: np.ndarray)
         pairs = pairs.set_column(pairs.column_names.index(relation), relation, column)
     for name in p.scorers:
         scores[name][~pooling.worth_scoring(pairs, p.scorers[name].depth)] = np.nan
-    learned = scores.pop(rules.P_FALSE, None)
-    unaware = judging.shard_of(data, p, shard.name, block, pairs, query, kinds, scores, compared=learned is None)
-    if learned is None:
+    return _judged_anew(data, p, shard.name, block, pairs, query, kinds, scores)
+
+
+def _judged_anew(
+    data: Data,
+    p: params.Params,
+    name: str,
+    block: QueryBlock,
+    pairs: pa.Table,
+    query: np.ndarray,
+    kinds: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
+) -> judging.Shard:
+    """The shard of these pairs, of which something is known no more: so p_false, where there is one, is another.
+
+    Whoever does not know the hidden positives describes every pair of their queries in another way.
+    """
+    others = {score: values for score, values in scores.items() if score != rules.P_FALSE}
+    learned = rules.P_FALSE in scores
+    unaware = judging.shard_of(data, p, name, block, pairs, query, kinds, others, compared=not learned)
+    if not learned:
         return unaware
-    # Whoever does not know the hidden positives describes every pair of their queries in another way.
-    scores[rules.P_FALSE] = describing.false_probability(data, p, unaware, judging.learned(data))
-    return judging.shard_of(data, p, shard.name, block, pairs, query, kinds, scores)
+    others[rules.P_FALSE] = describing.false_probability(data, p, unaware, judging.learned(data))
+    return judging.shard_of(data, p, name, block, pairs, query, kinds, others)
 
 
 def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity.Propensity | None = None) -> Leak:
@@ -222,12 +239,9 @@ def of_siblings(data: Data, p: params.Params, shard: judging.Shard) -> tuple[int
     if not tested.any():
         return 0, 0
     kinds["sibling_positive"] = np.zeros_like(siblings)
-    scores = dict(shard.candidates.scores)
-    given = (data, p, shard.name, shard.block, shard.pairs, shard.candidates.query, kinds)
-    if rules.P_FALSE in scores:
-        unaware = judging.shard_of(*given, {name: s for name, s in scores.items() if name != rules.P_FALSE})
-        scores[rules.P_FALSE] = describing.false_probability(data, p, unaware, judging.learned(data))
-    unaware = judging.shard_of(*given, scores)
+    candidates = shard.candidates
+    given = (shard.name, shard.block, shard.pairs, candidates.query, kinds, dict(candidates.scores))
+    unaware = _judged_anew(data, p, *given)
     chosen = choose(data, unaware, rules.judge(unaware.candidates, p.filter.rules, unaware.queries), p.sample)
     return int(tested.sum()), int(np.count_nonzero(tested[np.unique(chosen.pair)]))
 

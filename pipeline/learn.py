@@ -251,7 +251,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     )
     found = labelled_share.estimate(sample)
     weight = round(relevance.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
-    joined = (1.0 - weight) * logits["full"] + weight * logits["taught"]
+    joined = describing.joined(logits["full"], logits["taught"], weight)
     found = labelled_share.sharpened(found, sample, joined)
     findings = list(note["findings"])
     used = found
@@ -271,7 +271,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     free = joined[~known & ~table["judged"].to_numpy(zero_copy_only=False)]
     labels = asked["told"].to_numpy()
     if len(labels) >= labelled_share.LEAST:
-        of_asked = (1.0 - weight) * asked["full"].to_numpy() + weight * asked["taught"].to_numpy()
+        of_asked = describing.joined(asked["full"].to_numpy(), asked["taught"].to_numpy(), weight)
         least, middle, low = labelled_share.by_labels(of_asked, labels, p.labels.wrong)
         shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in (low, middle, least)]
         used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])

@@ -137,8 +137,7 @@ def estimate(sample: Sample) -> Share:
     high = 1.0 if few >= 1.0 else float(scipy.special.expit(scipy.special.logit(min(top, _HIGH)) + _WIDER))
     low = float(np.clip(scipy.special.expit(low), _LOW, _HIGH))
     high = float(np.clip(high, low, 1.0))
-    middle = float(scipy.special.expit((scipy.special.logit(low) + scipy.special.logit(min(high, _HIGH))) / 2))
-    return Share(low, middle, high, count, place, gap, chosen, depends)
+    return Share(low, _middle(low, high), high, count, place, gap, chosen, depends)
 
 
 def by_labels(logits: np.ndarray, labels: np.ndarray, wrong: float = 0.0) -> tuple[float, float, float]:
@@ -212,8 +211,14 @@ def sharpened(share: Share, sample: Sample, joined: np.ndarray) -> Share:
     purer = float(scipy.special.logit(best_depth(joined[several], sample.known[several])[1]))
     low = float(scipy.special.expit(max(odds, (1.0 - alike) * odds + alike * purer)))
     high = max(low, share.high)
-    middle = float(scipy.special.expit((scipy.special.logit(low) + scipy.special.logit(min(high, _HIGH))) / 2))
-    return dataclasses.replace(share, low=low, middle=middle, high=high, chosen=share.chosen * (1.0 - alike))
+    return dataclasses.replace(
+        share, low=low, middle=_middle(low, high), high=high, chosen=share.chosen * (1.0 - alike)
+    )
+
+
+def _middle(low: float, high: float) -> float:
+    """Half way between two shares, in log odds."""
+    return float(scipy.special.expit((scipy.special.logit(low) + scipy.special.logit(min(high, _HIGH))) / 2))
 
 
 def _dependence(differences: np.ndarray) -> np.ndarray:

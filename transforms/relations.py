@@ -43,7 +43,7 @@ class QueryBlock:
 
     def unlabelled(self, query: np.ndarray, document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The pairs, (n,) query number and (n,) document row, that are no positives."""
-        known = _pair_among(query, document, self.positive_query, self.positive_row)
+        known = pair_among(query, document, self.positive_query, self.positive_row)
         return query[~known], document[~known]
 
     def siblings(self) -> tuple[np.ndarray, np.ndarray]:
@@ -175,11 +175,11 @@ def _among(
     known[of_code] = True
     some = np.flatnonzero(known[code][pair])
     result = np.zeros(len(pair), bool)
-    result[some] = _pair_among(query[some], code[pair[some]], of_query, of_code)
+    result[some] = pair_among(query[some], code[pair[some]], of_query, of_code)
     return result
 
 
-def _pair_among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
+def pair_among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
     """(n,) whether (query, code) is one of the pairs (of_query, of_code)."""
     width = np.int64(max(code.max(initial=0), of_code.max(initial=0)) + 1)
     return arrays.among(query * width + code, of_query * width + of_code)

@@ -90,13 +90,23 @@ class File(NamedTuple):
     origin: str
 
 
+def at(path: str) -> Path | Remote:
+    """A path on this machine, or any fsspec path."""
+    return Remote(path.rstrip("/")) if "://" in path else Path(path)
+
+
+def readable(folder: Path | Remote) -> list[Path | Remote]:
+    """The files of a folder whose names say what format they have, sorted."""
+    return sorted(entry for entry in folder.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
+
+
 def folder(path: str, cure: str = "Set source.path to the folder of the data") -> Path | Remote:
     """The source's folder, on this machine or at any fsspec path.
 
     Raises:
       FileNotFoundError: there is none.
     """
-    found = Remote(path.rstrip("/")) if "://" in path else Path(path)
+    found = at(path)
     if not found.is_dir():
         raise FileNotFoundError(f"source.path: {path} must be a folder, found none. {cure}")
     return found
@@ -114,7 +124,7 @@ def find(root: Path | Remote, name: str, key: str) -> list[File]:
     if path.is_file():
         found = [path]
     elif path.is_dir():
-        found = sorted(entry for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
+        found = readable(path)
     elif isinstance(root, Remote):
         found = sorted(root.glob(name))
     else:

@@ -61,10 +61,9 @@ def _parse(file: File, labels: params.Labels) -> Any:
 
 
 def _files(path: str) -> list[File]:
-    found = files.Remote(path.rstrip("/")) if "://" in path else Path(path)
+    found = files.at(path)
     if found.is_dir():
-        every = sorted(entry for entry in found.iterdir() if entry.suffix in files.SUFFIXES and entry.is_file())
-        return [File(entry, files.origin(entry, found)) for entry in every]
+        return [File(entry, files.origin(entry, found)) for entry in files.readable(found)]
     if not found.is_file() or found.suffix not in files.SUFFIXES:
         raise FileNotFoundError(
             f"labels.path: {path} must be a folder or a file that ends in {', '.join(files.SUFFIXES)}, found none."
