@@ -56,8 +56,10 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
 
 
 def recipe_params(p: params.Params) -> dict[str, Any]:
-    """The params that shape the rows: not where they are computed, how they are audited, or where the source lies."""
-    return p.model_dump(mode="json", exclude={"beam": True, "audit": True, "source": {"path"}}, exclude_none=True)
+    """The params that shape the rows: not where they are computed, how they are audited, or where their sources lie."""
+    return p.model_dump(
+        mode="json", exclude={"beam": True, "audit": True, "source": {"path"}, "labels": {"path"}}, exclude_none=True
+    )
 
 
 def export_shard(shard: str, data: Data, p: params.Params, recipe: str) -> Counts:
