@@ -317,7 +317,7 @@ def measure(
     line |= dict.fromkeys(("share", "low", "high", "hard_share", "hardness", "per_query"))
     line["verdict"] = "stopped"
     if stopped is None:
-        said = json.loads((job / "reports/metrics.json").read_text()).get("budget") or {}
+        said = json.loads((job / "reports/audit.json").read_text()).get("budget") or {}
         line |= {"shown": said.get("bound"), "refused": said.get("refused"), "judged_by": said.get("kind")}
         chosen, hard = mined(data)
         line |= figures(truth, chosen, pairs)

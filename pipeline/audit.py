@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +33,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     Args:
       data: where the datasets are.
       p: params.
-      reports: folder for ``metrics.json``, ``plots`` and ``report.html``, or an fsspec path.
+      reports: folder for ``report.html``, ``metrics.json``, ``audit.json`` and ``plots``, or an fsspec path.
       flags: further Beam flags.
 
     Returns:
@@ -65,9 +64,10 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
         Data(reports),
         p,
         evidence,
-        _recipe(data),
+        lineage.recipe(data),
         reuse=_reuse(data),
         recall=_recall(data, p),
+        triplets=data.checksum("triplets"),
         learned=judging.learned(data) if p.filter.asks_to_learn else None,
         budget=data.read_json(f"calibration/{judging.CUT}") if p.filter.max_false_negatives is not None else None,
     )
@@ -102,11 +102,6 @@ def audit_shard(
 
 def _footer(triplets: pa.Table) -> bytes | None:
     return (triplets.schema.metadata or {}).get(RECIPE)
-
-
-def _recipe(data: Data) -> dict[str, Any]:
-    footer = _footer(data.read("triplets", data.shards("triplets")[0], ["query_id"]))
-    return json.loads(footer or b"{}")
 
 
 def _reuse(data: Data) -> dict[str, Any]:

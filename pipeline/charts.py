@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 # Drawn in colours nothing else has, then replaced by variables of the page: dark mode reaches the charts.
 _COLOURS = {"#010203": "--ink", "#040506": "--faint", "#070809": "--positive", "#0a0b0c": "--negative"}
+_ON_PAPER = {"--ink": "#1c1f23", "--faint": "#b4b9be", "--positive": "#0f7b6c", "--negative": "#b4541a"}
 _INK, _FAINT, _POSITIVE, _NEGATIVE = _COLOURS
 _STYLE: Any = {
     "svg.hashsalt": "gangue",
@@ -33,6 +34,13 @@ _STYLE: Any = {
     "ytick.labelcolor": _INK,
     "text.parse_math": False,
 }
+
+
+def standalone(chart: str) -> str:
+    """A chart as a file of its own: the page's variables replaced by its colours on white."""
+    for variable, colour in _ON_PAPER.items():
+        chart = chart.replace(f"var({variable})", colour)
+    return chart + "\n"
 
 
 def waterfall(first: Mapping[str, int], fired: Mapping[str, int]) -> str:

@@ -38,9 +38,10 @@ def mine(params: ParamsPath = "params.yaml", data: DataPath = "data", reports: R
     """Run every stage in this process, without DVC, to the same bytes."""
 
     def command() -> None:
-        from pipeline import mine
+        from pipeline import mine, show
 
         mine.run(params, data, reports)
+        show.summary(params, data, reports)
 
     raise _reported(command)
 

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pipeline import params
+from pipeline import params, preflight
+from transforms import occupancy
 from transforms.storage import Data
 
 
@@ -44,8 +45,11 @@ def main(
         names = choices(settings) if choices else []
         if choices and arguments.name not in names:
             raise ValueError(f"{arguments.params}: {stage} knows {', '.join(names)}, got {arguments.name}")
-        run_stage(Data(arguments.data), settings, *([arguments.name] if choices else []), flags=flags)
-        check_unchanged(arguments.params, settings)
+        data = Data(arguments.data)
+        preflight.check_source(data, settings)
+        with occupancy.occupied(data, stage):
+            run_stage(data, settings, *([arguments.name] if choices else []), flags=flags)
+            check_unchanged(arguments.params, settings)
 
     code = report_errors(command)
     gc.freeze()  # Python would look for garbage in all of it before it ends: half a second

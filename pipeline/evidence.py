@@ -114,7 +114,7 @@ def collect(
         _overlaps(p, loaded),
         _order(loaded),
         _top(p, triplets, positive[p.sample.score] - negative[p.sample.score]),
-        _top(p, triplets, _suspicion(p, negative, positive)),
+        _top(p, triplets, _suspicion(p, triplets, negative, positive)),
         leak,
     )
 
@@ -128,11 +128,19 @@ def _top(p: params.Params, triplets: pa.Table, order: np.ndarray) -> list[dict[s
     return statistics.top_rows(triplets, once, p.audit.examples)
 
 
-def _suspicion(p: params.Params, negative: dict[str, np.ndarray], positive: dict[str, np.ndarray]) -> np.ndarray:
-    """(n,) the lower, the likelier a false negative: by the first scorer if there is one, or else by all."""
-    if p.scorers:
-        return -negative[next(iter(p.scorers))]
-    return -statistics.closeness(negative, positive)
+def _suspicion(
+    p: params.Params, triplets: pa.Table, negative: dict[str, np.ndarray], positive: dict[str, np.ndarray]
+) -> np.ndarray:
+    """(n,) the lower, the likelier a false negative: by ``suspected_by``."""
+    by = suspected_by(p)
+    if by == rules.P_FALSE:
+        return -arrays.floats(triplets, rules.P_FALSE).astype(np.float64)
+    return -negative[by] if by else -statistics.closeness(negative, positive)
+
+
+def suspected_by(p: params.Params) -> str | None:
+    """What says best which negatives are false: the learned filter, else the first scorer; None: all scores."""
+    return rules.P_FALSE if p.filter.asks_to_learn else next(iter(p.scorers), None)
 
 
 def _overlaps(p: params.Params, loaded: judging.Shard) -> dict[str, tuple[float, int]]:

@@ -33,6 +33,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     writes = ["triplets", *(f"views/{view}" for view in p.export.views)]
     rows = sum(data.rows("negatives"))
     counts = runner.run("export", build, data, p.beam, writes=writes, rows=rows, flags=flags)
+    data.prune("views", p.export.views)  # of an earlier run: they are not these triplets
     data.write_text("README.md", card(p, recipe))
     return counts
 

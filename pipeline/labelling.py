@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms import arrays, prediction_powered, randomness, rules
+from transforms import arrays, disk, prediction_powered, randomness, rules
 from transforms.sources.labels import as_label
 from transforms.sources.values import Fault
 from transforms.storage import Data
@@ -86,8 +86,14 @@ def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
     """Write about so many negatives to label, as JSON Lines and CSV; returns how many there are.
 
     Raises:
-      ValueError: there are no negatives.
+      ValueError: there are no negatives, or the files are there and somebody has filled in labels.
     """
+    for suffix in (".jsonl", ".csv"):
+        if _filled_in(reports, NAME + suffix):
+            raise ValueError(
+                f"{reports.path(NAME + suffix)}: must hold no labels, since it would be replaced, and holds some. Move"
+                " it to where labels.path of the params names it, or name another folder: --reports"
+            )
     negatives = negatives_of(data)
     if not len(negatives.table):
         raise ValueError(f"{data.path('triplets')}: must hold negatives to label, holds none")
@@ -117,6 +123,17 @@ def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
     writer.writerows({**row, "positives": "\n\n".join(row["positives"]), "label": "", **note} for row in rows)
     reports.write_text(f"{NAME}.csv", text.getvalue())
     return len(rows)
+
+
+def _filled_in(reports: Data, name: str) -> bool:
+    """Whether a file that ``draw`` would write is there and has a label, or is nothing that ``draw`` wrote."""
+    if not disk.filesystem_of(reports.root)[0].exists(reports.path(name)):
+        return False
+    try:
+        rows = _read(reports.local_copy(name))
+    except ValueError:
+        return True
+    return any(row.get("label", "?") not in (None, "") for _, row in rows)
 
 
 def _positives(data: Data) -> dict[str, list[str]]:

@@ -75,6 +75,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 def said(note: dict[str, Any]) -> list[str]:
     """What a person must know of a note, a line each."""
     lines = [note["share"]["words"]]
+    lines += [f"the scorer {name} is not used to judge: {why}" for name, why in note.get("outranked", {}).items()]
     if not note["usable"]:
         lines.append(f"the pretrained filter judges alone: {note['reason']}")
     return [*lines, *note["findings"]]
@@ -130,7 +131,7 @@ def examples(data: Data, p: params.Params, loaded: judging.Shard, share: float =
 
 def teach_models(_: str, data: Data, p: params.Params) -> Counts:
     """Teach a model per fold; write them, or why there are none."""
-    _write(data, taught(data.read_all(staged(EXAMPLES)), describing.names(p)))
+    _write(data, taught(data.read_all(staged(EXAMPLES)), describing.names(p), [*p.scorers], [*p.retrievers]))
     return Counts()
 
 
@@ -138,18 +139,25 @@ def _write(data: Data, note: dict[str, Any]) -> None:
     data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(note, indent=1) + "\n")
 
 
-def taught(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
+def taught(
+    table: pa.Table, names: Sequence[str], scorers: Sequence[str] = (), retrievers: Sequence[str] = ()
+) -> dict[str, Any]:
     """Models, quality and importances learned from ``examples``, or the reason why there are none.
+
+    Args:
+      table: the examples.   names: of their features.
+      scorers, retrievers: names of scores; a scorer that a retriever outranks is not learned from.
 
     Returns:
       ``usable``: whether what was taught takes part in judging; ``reason`` if not; ``several``: positives among the
       examples whose query has another;
-      ``features`` in their order; ``dropped``: those that tell labels, and why; ``distrusted``: whether something tells
-      the labels still, so that nothing can be promised; ``findings``: lines for a person.
+      ``features`` in their order; ``dropped``: those that tell labels, and why; ``outranked``: scorers that are not
+      used, and why; ``distrusted``: whether something tells the labels still, so that nothing can be promised;
+      ``findings``: lines for a person.
     """
     table = table.take(pc.sort_indices(table["order"]))  # whatever the shards: sums go by the order of rows
     note: dict[str, Any] = {"usable": False, "weight": 0.0, "features": names, "distrusted": False}
-    note |= {"several": 0, "dropped": {}, "findings": []}
+    note |= {"several": 0, "dropped": {}, "outranked": {}, "findings": []}
     values = arrays.matrix(table, "features").astype(np.float64)
     labels, blind = table["positive"].to_numpy(), table["blind"].to_numpy()
     weights = table["weight"].to_numpy().astype(np.float64)
@@ -158,7 +166,9 @@ def taught(table: pa.Table, names: Sequence[str]) -> dict[str, Any]:
         with threadpoolctl.threadpool_limits(1, "blas"):  # so that no bit depends on the number of threads
             if labels.any() and not labels.all():
                 note["dropped"] = relevance.telling(values, labels, blind, table["several"].to_numpy(), names)
-            values[:, [name in note["dropped"] for name in names]] = np.nan
+                note["outranked"] = relevance.outranked(values, labels, weights, names, scorers, retrievers)
+            unused = {f"{name}{suffix}" for name in note["outranked"] for suffix in ("", "_standardised", "_gap")}
+            values[:, [name in note["dropped"] or name in unused for name in names]] = np.nan
             models, note["quality"] = relevance.learn(values, labels, weights, fold)
             too_good = relevance.separation(models, values, labels, fold, blind)
         note["models"] = [vars(model) for model in models]

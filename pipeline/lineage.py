@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline import params
-from pipeline.export import RECIPE, recipe_params
+from pipeline.export import COUNTED, RECIPE, recipe_params
+from pipeline.report import NUMBERS
 from transforms.storage import Data
 
 CO_SHARDED = ("positives", "judged", "pairs", "verdicts", "negatives", "shortfalls", "triplets")
@@ -28,6 +29,39 @@ def check_shards(data: Data, p: params.Params) -> dict[str, dict[str, int]]:
                 " Rebuild it: dvc repro --force"
             )
     return {view: dict(zip(expected, data.rows(f"views/{view}"), strict=True)) for view in p.export.views}
+
+
+def stale(data: Data, p: params.Params, reports: Data) -> list[str]:
+    """Why the triplets, or the numbers of the report, are not those of these params and data; a line each.
+
+    Raises:
+      FileNotFoundError: nothing was mined there.
+    """
+    footer = _footer(data)
+    rows = {name: sum(data.rows(name)) for name in COUNTED if data.exists(name)}
+    lines = []
+    try:
+        check_recipe(footer, footer, p, rows)
+    except ValueError as error:
+        lines.append(f"the triplets are an earlier run's: {error}")
+    try:
+        audited = reports.read_json(NUMBERS).get("checksum_of_triplets")
+    except FileNotFoundError:
+        audited = None
+    if audited != data.checksum("triplets"):
+        what = "there is no report of these triplets" if audited is None else "the report is of other triplets"
+        lines.append(f"{what}: audit did not run after them, or failed. Mine again: gangue mine, or dvc repro")
+    return lines
+
+
+def recipe(data: Data) -> dict[str, Any]:
+    """The recipe of the triplets, by their first shard; empty where there is none."""
+    found: dict[str, Any] = json.loads(_footer(data) or b"{}")
+    return found
+
+
+def _footer(data: Data) -> bytes | None:
+    return (data.read("triplets", data.shards("triplets")[0], ["query_id"]).schema.metadata or {}).get(RECIPE)
 
 
 def check_recipe(found: bytes | None, first: bytes | None, p: params.Params, rows: Mapping[str, int]) -> dict[str, Any]:

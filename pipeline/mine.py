@@ -14,13 +14,14 @@ from pipeline import (
     learn,
     params,
     pool,
+    preflight,
     quota,
     retrieve,
     sample,
     score,
     teach,
 )
-from transforms import cross_encoder, encoder, heap
+from transforms import cross_encoder, encoder, heap, occupancy
 from transforms.storage import Data
 
 
@@ -33,12 +34,19 @@ def run(params_path: str, root: str, reports: str) -> None:
     Raises:
       ValueError, FileNotFoundError: the params or the source break a rule; says which, and the cure.
     """
-    p = params.load(params_path)
+    p, data = params.load(params_path), Data(root)
     models: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
     for settings in models:
-        if settings.model is not None:  # a model that is not there is told of now, not after hours
+        if settings.model is not None:  # a model that is not there is named now, not after hours
             encoder.locate(settings.model, settings.revision)
-    data = Data(root)
+    preflight.check(data, p, reports)
+    with occupancy.occupied(data, "gangue mine"):
+        _run(data, p, reports)
+        _forget_others(data, p)
+        commandline.check_unchanged(params_path, p)
+
+
+def _run(data: Data, p: params.Params, reports: str) -> None:
     ingest.run(data, p)
     for name in p.encoders:
         embed.run(data, p, name)
@@ -59,7 +67,13 @@ def run(params_path: str, root: str, reports: str) -> None:
     sample.run(data, p)
     export.run(data, p)
     audit.run(data, p, reports=reports)
-    commandline.check_unchanged(params_path, p)
+
+
+def _forget_others(data: Data, p: params.Params) -> None:
+    """Remove what earlier params made and these do not name; not vectors and scores, which took a model's time."""
+    data.prune("clusters", p.encoders)
+    data.prune("indexes", p.retrievers)
+    data.prune("candidates", p.retrievers)
 
 
 def _drop_models() -> None:

@@ -72,18 +72,15 @@ def fit(area: str, data: Data, p: params.Params, pool: str) -> Counts:
             more = table.filter(pa.array(mask))
             joined = pa.concat_tables([kept[selected], more]) if selected in kept else more
             kept[selected] = joined.sort_by("word").slice(0, _FITTED)
-    if not len(kept[False]):
-        raise ValueError(
-            f"pairs: to see what {pool} says of who was judged there must be candidates beside the positives, got none."
-            " Raise retrievers.*.depth, or leave out sample.weight and calibrate.pool"
-        )
     table = pa.concat_tables([kept[True], kept[False]])
     ranks, scores = (table[name].to_numpy().astype(np.float64) for name in ("rank", "score"))
     features = weighting.pool_features(ranks, scores, _depth(p, pool))
     labelled = np.arange(len(table)) < len(kept[True])
-    coefficients = weighting.fit_propensity(features, labelled)
+    # With positives or candidates only, nothing tells who was judged: each stands for itself.
+    known = labelled.any() and not labelled.all()
+    coefficients = weighting.fit_propensity(features, labelled) if known else np.zeros(features.shape[1] + 1)
     seen = weighting.logits(features[labelled], coefficients)
-    mean = float(f"{np.exp(-np.clip(seen, -50, 50)).mean():.6g}")
+    mean = float(f"{np.exp(-np.clip(seen, -50, 50)).mean():.6g}") if labelled.any() else 1.0
     rows = pa.table([coefficients, np.full(len(coefficients), mean)], schema=_SCHEMA)
     data.write(area, shard_names(1)[0], rows, suffix=".arrow")
     return Counts({"fitted_on": len(table)})

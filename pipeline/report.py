@@ -1,21 +1,25 @@
-"""The numbers of the audit as files: ``metrics.json``, ``plots/*.json`` and one page to read."""
+"""The numbers of the audit as files: one page to read, ``metrics.json`` with the ten that runs are compared by,
+``audit.json`` with all of them, and ``plots/*.svg``.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 import numpy as np
 
 from pipeline import charts, leak, params
-from pipeline.evidence import SIDES, Evidence
+from pipeline.evidence import SIDES, Evidence, suspected_by
 from transforms import intervals
 from transforms.distribution import Distribution
 from transforms.storage import Data
 
 BINS = 40
+NUMBERS = "audit.json"
 MOST_IMPORTANT = 12  # features shown
 _QUANTILES = {"25%": 0.25, "50%": 0.5, "75%": 0.75}
 
@@ -28,6 +32,7 @@ def write(
     *,
     reuse: dict[str, Any],
     recall: dict[str, dict[str, int]],
+    triplets: str,
     learned: dict[str, Any] | None = None,
     budget: dict[str, Any] | None = None,
 ) -> None:
@@ -40,32 +45,51 @@ def write(
       recipe: as in the triplets' footer.
       reuse: documents, times, most, most_id.
       recall: retriever -> queries, wanted, found.
+      triplets: their checksum, which says whose numbers these are.
       learned: what the learn stage learned, where a learned rule was asked for.
       budget: the note of the calibrate stage, where there is a budget.
     """
-    numbers = metrics(p, evidence, reuse, learned, budget)
-    waterfall = [
-        {"verdict": name, "count": count, "fired": evidence.fired.get(name, 0)}
-        for name, count in evidence.verdicts.items()
-    ]
+    numbers = figures(p, evidence, reuse, learned, budget)
+    drawn = {"verdicts": charts.waterfall(evidence.verdicts, evidence.fired)}
+    drawn |= {f"score_{name}": _histogram(evidence, name) for name in evidence.scores}
     files = {
-        "metrics.json": _json(numbers),
-        "plots/waterfall.json": _json(waterfall),
-        "plots/scores.json": _json([row for name in evidence.scores for row in score_bins(evidence, name)]),
-        "report.html": page(p, evidence, recipe, numbers, reuse, recall, learned, budget),
+        "metrics.json": _json(metrics(numbers, p.sample.score)),
+        NUMBERS: _json({"checksum_of_triplets": triplets} | numbers),
+        **{f"plots/{name}.svg": charts.standalone(chart) for name, chart in drawn.items()},
+        "report.html": page(p, evidence, recipe, numbers, drawn, reuse, recall, learned, budget),
     }
     for path, content in files.items():
         reports.write_text(path, content)
 
 
-def metrics(
+def metrics(numbers: Mapping[str, Any], score: str) -> dict[str, float | int | None]:
+    """The few of ``figures`` that say whether a run is better than another; null: not measured, or not asked for.
+
+    Args:
+      numbers: as ``figures``.   score: the one negatives are chosen by.
+    """
+    leak, budget = numbers["leak"], numbers.get("budget") or {}
+    return {
+        "triplets": numbers["triplets"],
+        "positives_with_all_negatives": numbers["full_quota"]["share"],
+        "hardness": numbers["means"][score]["negative"],
+        "leak": leak["rules"]["share"],
+        "leak_low": leak["rules"]["low"],
+        "leak_high": leak["rules"]["high"],
+        "leak_without_rules": leak["naive"]["share"],
+        "false_negatives_promised": budget.get("bound"),
+        "false_negatives_expected": budget.get("loss"),
+    }
+
+
+def figures(
     p: params.Params,
     evidence: Evidence,
     reuse: dict[str, Any],
     learned: dict[str, Any] | None = None,
     budget: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The numbers to compare between runs; null where there is nothing to measure.
+    """All numbers of the audit; null where there is nothing to measure.
 
     ``order`` is the area under the ROC curve within queries: how often a score puts a positive above a candidate.
     """
@@ -134,22 +158,12 @@ def _budget(budget: dict[str, Any]) -> dict[str, Any]:
     return {"false_negatives": budget["budget"], **asked, "labelled": budget["labelled"]["middle"], **chosen}
 
 
-def score_bins(evidence: Evidence, name: str) -> list[dict[str, Any]]:
-    """Histogram of one score: rows of score, kind, bin (its middle) and count; one scale for both kinds."""
-    edges, counts = _histograms(evidence, name)
-    middles = (edges[1:] + edges[:-1]) / 2
-    return [
-        {"score": name, "kind": kind, "bin": _rounded(float(middle)), "count": int(count)}
-        for kind, column in counts.items()
-        for middle, count in zip(middles, column, strict=True)
-    ]
-
-
 def page(
     p: params.Params,
     evidence: Evidence,
     recipe: dict[str, Any],
     numbers: dict[str, Any],
+    drawn: Mapping[str, str],
     reuse: dict[str, Any],
     recall: dict[str, dict[str, int]],
     learned: dict[str, Any] | None = None,
@@ -170,10 +184,6 @@ def page(
         "pretty": _pretty,
         "sentence": _sentence,
     }
-    drawn = {}
-    for name in evidence.scores:
-        edges, counts = _histograms(evidence, name)
-        drawn[name] = charts.histograms(name, edges.tolist(), counts["positive"].tolist(), counts["negative"].tolist())
     quality = (learned or {}).get("quality")
     return environment.get_template("report.html.j2").render(
         p=p,
@@ -183,9 +193,9 @@ def page(
         reuse=reuse,
         recall=recall,
         total=sum(evidence.verdicts.values()),
-        waterfall=charts.waterfall(evidence.verdicts, evidence.fired),
+        waterfall=drawn["verdicts"],
         tables={name: {side: columns(sides[side]) for side in SIDES} for name, sides in evidence.scores.items()},
-        histograms=drawn,
+        histograms={name: drawn[f"score_{name}"] for name in evidence.scores},
         learned=learned,
         reliability=charts.reliability(quality["reliability"]) if quality else "",
         importances=charts.bars(dict(itertools.islice(learned["importances"].items(), MOST_IMPORTANT)))
@@ -194,7 +204,7 @@ def page(
         budget=budget,
         line=charts.budget_line(budget["line"], budget["chosen"], budget["budget"]) if budget else "",
         names=[*p.retrievers, *p.scorers],
-        suspicion=f"the highest {next(iter(p.scorers))} score" if p.scorers else "the score nearest to the positive's",
+        suspicion=f"the highest {by}" if (by := suspected_by(p)) else "the score nearest to the positive's",
     )
 
 
@@ -211,14 +221,16 @@ def columns(values: Distribution) -> dict[str, float | int | None]:
     }
 
 
-def _histograms(evidence: Evidence, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _histogram(evidence: Evidence, name: str) -> str:
+    """Chart of one score; one scale for both kinds."""
     sides = {side: evidence.scores[name][side] for side in ("positive", "negative")}
     some = [values for values in sides.values() if values.count] or [Distribution(high=1.0)]
     low, high = min(s.low for s in some), max(s.high for s in some)
     if high - low <= 1e-6 * max(abs(low), abs(high)):  # one value only
         low, high = low - max(abs(low) / 2, 0.5), high + max(abs(high) / 2, 0.5)
     edges = np.linspace(low, high, BINS + 1)
-    return edges, {side: values.histogram(edges) for side, values in sides.items()}
+    positives, negatives = (sides[side].histogram(edges).tolist() for side in ("positive", "negative"))
+    return charts.histograms(name, edges.tolist(), positives, negatives)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -102,6 +102,8 @@ def run(
         raise ValueError(
             f"--data: must be where Dataflow's workers can reach it, got {data.root}. Name a bucket: --data gs://BUCKET/JOB"
         )
+    for dataset in in_place:
+        data.check_ours(dataset)
     with data.staging(*writes):
         lookup.forget()
         heap.keep(block=8, on_top=32)

@@ -11,28 +11,44 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import params
-from transforms import progress
+from transforms import occupancy, progress
 from transforms.storage import Data
 
-_LIGHT = {"--ink": "#1c1f23", "--faint": "#b4b9be", "--positive": "#0f7b6c", "--negative": "#b4541a"}  # of the report
 FULL = 0.99  # share of the quota from which on a setting counts as full
 
 
 def summary(params_path: str, root: str, reports: str) -> None:
-    """Print the size of the dataset, how hard and how false its negatives are, and where to look."""
-    from pipeline import labelling
+    """Print the size of the dataset, how hard and how false its negatives are, and where to look.
+
+    Where the last run failed, or the params were changed since, that comes first, and no number of another run follows.
+
+    Raises:
+      FileNotFoundError: nothing was mined there.
+    """
+    from pipeline import labelling, lineage
 
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
-    rows = {name: sum(data.rows(name)) for name in ("documents", "queries", "positives", "rejected", "triplets")}
+    failed = occupancy.last_end(data)
+    if not data.exists("triplets"):
+        why = f", and the last run did not end well: {failed}" if failed else ""
+        raise FileNotFoundError(
+            f"{data.path('triplets')}: no triplets have been mined{why}. Run gangue mine, or dvc repro"
+        )
+    stale = lineage.stale(data, p, Data(reports))
+    for line in [f"the last run did not end well: {failed}", *stale] if failed else stale:
+        console.print(escape(f"Note: {line}."))
+    recipe = lineage.recipe(data)
+    rows, metrics = recipe["rows"], _numbers(data, reports)
     console.print(
-        f"{rows['triplets']} triplets from {rows['queries']} queries, {rows['positives']} positives and"
+        f"{sum(data.rows('triplets'))} triplets from {rows['queries']} queries, {rows['positives']} positives and"
         f" {rows['documents']} documents ({rows['rejected']} records rejected)."
     )
-    short = sum(data.rows("shortfalls"))
-    console.print(
-        f"{rows['positives'] - short} of {rows['positives']} positives have all {p.sample.negatives} negatives."
-    )
-    metrics = _metrics(reports)
+    if metrics:
+        short = sum(metrics["shortfalls"].values())
+        console.print(
+            f"{metrics['positives'] - short} of {metrics['positives']} positives have all"
+            f" {recipe['params']['sample']['negatives']} negatives."
+        )
     leak, budget = metrics.get("leak") or {}, metrics.get("budget")
     if leak.get("rules") and None not in (leak["rules"]["share"], leak["naive"]["share"]):
         rules, naive = leak["rules"], leak["naive"]
@@ -68,13 +84,15 @@ def summary(params_path: str, root: str, reports: str) -> None:
     console.print(escape(places))
 
 
-def _metrics(reports: str) -> dict[str, Any]:
-    """The audit's metrics, empty when it has not run."""
+def _numbers(data: Data, reports: str) -> dict[str, Any]:
+    """The audit's numbers; empty when it has not run, or was of other triplets."""
+    from pipeline import report
+
     try:
-        values: dict[str, Any] = Data(reports).read_json("metrics.json")
+        numbers: dict[str, Any] = Data(reports).read_json(report.NUMBERS)
     except FileNotFoundError:
         return {}
-    return values
+    return numbers if numbers.get("checksum_of_triplets") == data.checksum("triplets") else {}
 
 
 def triplets(root: str, count: int) -> None:
@@ -112,6 +130,13 @@ def calibrate(params_path: str, root: str, reports: str) -> None:
     kinds = 6 if p.filter.asks_to_learn else 5
     with progress.shown("calibrate", kinds * sum(data.rows("queries"))):
         lines = frontier.lines(data, p)
+    if not next(iter(lines.values()))[0]["queries"]:
+        console.print(
+            "Not measured: no query has two labelled positives of which one could be hidden. Give more positives of the"
+            " same queries, or label negatives: gangue sample-for-labels"
+        )
+        _expected(console, data, p)
+        return
     table = Table("filter", "setting", "false negatives", "95 % interval", "hardness", "per query", box=None)
     for name, points in lines.items():
         for point in points:
@@ -128,13 +153,31 @@ def calibrate(params_path: str, root: str, reports: str) -> None:
     written = Data(reports)
     written.write_text("frontier.json", json.dumps(lines, indent=1) + "\n")
     drawn = charts.frontier(lines, FULL * p.sample.negatives)
-    for variable, colour in _LIGHT.items():
-        drawn = drawn.replace(f"var({variable})", colour)
-    written.write_text("frontier.svg", drawn + "\n")
+    written.write_text("frontier.svg", charts.standalone(drawn))
     console.print(
         f"Half of the positives hidden, {points[0]['queries']} queries:"
         + escape(f" {reports}/frontier.json, {reports}/frontier.svg")
     )
+
+
+def _expected(console: Console, data: Data, p: params.Params) -> None:
+    """Print what the learned filter expects of each of its cuts, where a budget asked."""
+    if p.filter.max_false_negatives is None:
+        return
+    table = Table("filter", "setting", "promised at most", "expected", "hardness", "per query", box=None)
+    line = data.read_json("calibration/cut.json")["line"]
+    for point, before in zip(line, [{}, *line], strict=False):
+        if point["per_query"] == before.get("per_query"):
+            continue  # a looser cut that lets nothing more through
+        table.add_row(
+            p.filter.kind,
+            f"{point['setting']:.4g}",
+            f"{point['bound']:.2%}",
+            f"{point['loss']:.2%}",
+            f"{point['hardness']:.3f}",
+            f"{point['per_query']:.2f}",
+        )
+    console.print(table)
 
 
 def sample_for_labels(root: str, reports: str, pairs: int, seed: int) -> None:

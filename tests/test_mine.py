@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import cli, params, score, teach
-from transforms import cross_encoder
+from transforms import cross_encoder, occupancy
 from transforms.storage import Data
 
 
@@ -36,7 +36,8 @@ def mine(folder, data="data", reports="reports", parameters="params.yaml"):
 
 def content(folder):
     root = pathlib.Path(folder)
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != occupancy.NAME)
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def test_a_job_leaves_triplets_views_and_a_report_and_nothing_temporary(job):
@@ -44,9 +45,10 @@ def test_a_job_leaves_triplets_views_and_a_report_and_nothing_temporary(job):
         "triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"
     }  # fmt: skip
     assert "<html" in (job / "reports" / "report.html").read_text()
-    assert json.loads((job / "reports" / "metrics.json").read_text())
-    hidden = [path for path in (job / "data").rglob(".*")]
-    assert hidden == []
+    assert json.loads((job / "reports" / "audit.json").read_text())
+    hidden = [path.name for path in (job / "data").rglob(".*")]
+    assert hidden == [occupancy.NAME]
+    assert not (job / "data" / occupancy.NAME).read_bytes()
 
 
 def test_no_dataset_is_listed_once_a_shard(tmp_path, monkeypatch):
@@ -140,7 +142,7 @@ def test_what_other_methods_choose_stands_the_audit_and_the_leak_test(name, job,
     assert len(triplets)
     weights = set(triplets["weight"].to_pylist())
     assert len(weights) > 1, "each of them weighs"
-    numbers = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    numbers = json.loads((tmp_path / "reports" / "audit.json").read_text())
     assert numbers["hard"] + numbers["random"] + numbers["next_cluster"] == len(triplets)
 
 

@@ -77,7 +77,7 @@ def job(request, tmp_path_factory):
     data = Data(str(folder / "data"))
     rows = data.read_all("triplets", ["query", "negative"]).to_pylist()
     false = [(row["query"], row["negative"]) in true for row in rows]
-    metrics = json.loads((folder / "reports" / "metrics.json").read_text())
+    metrics = json.loads((folder / "reports" / "audit.json").read_text())
     return types.SimpleNamespace(
         shape=request.param, data=data, false=np.array(false), true=true, metrics=metrics, learned=judging.learned(data)
     )

@@ -44,7 +44,7 @@ def jobs(tmp_path_factory):
             (folder / "params.yaml").write_text(json.dumps(planted.sections(folder, filter=stack)))
             run(folder, "mine")
             page = (folder / "reports" / "report.html").read_text()
-            metrics = json.loads((folder / "reports" / "metrics.json").read_text())
+            metrics = json.loads((folder / "reports" / "audit.json").read_text())
             found[name] = types.SimpleNamespace(folder=folder, data=Data(str(folder / "data")), page=page, **metrics)
         return found[name]
 

@@ -63,7 +63,7 @@ def test_the_corrected_estimate_is_nearer_to_the_truth_where_only_a_pool_was_jud
 def test_the_audit_reports_it_and_leaves_nothing_behind(job, tmp_path):
     data, p, *_ = job
     audit.run(data, p, str(tmp_path))
-    leak = json.loads((tmp_path / "metrics.json").read_text())["leak"]
+    leak = json.loads((tmp_path / "audit.json").read_text())["leak"]
     for name in ("rules", "naive"):
         corrected = leak[name]["corrected"]
         assert 0 <= corrected["low"] <= corrected["share"] <= corrected["high"]
@@ -74,4 +74,4 @@ def test_the_audit_reports_it_and_leaves_nothing_behind(job, tmp_path):
     other = Data(str(tmp_path / "data"))
     whole_path.run(other, whole)
     audit.run(other, whole, str(tmp_path / "other"))
-    assert json.loads((tmp_path / "other" / "metrics.json").read_text())["leak"] == before
+    assert json.loads((tmp_path / "other" / "audit.json").read_text())["leak"] == before

@@ -203,7 +203,7 @@ def test_the_job_leaves_the_expected_files_and_no_other(job):
     arrow = "clusters/tiny/centroids clusters/start/centroids indexes/bm25/weights vectors/tiny/documents"
     arrow += " candidates/dense candidates/bm25 pairs verdicts"
     arrow += " vectors/tiny/queries vectors/start/documents vectors/start/queries"
-    others = "README.md relevance/model.json calibration/cut.json models/taught/origin.json"
+    others = ".running README.md relevance/model.json calibration/cut.json models/taught/origin.json"
     others += " quotas/dense.json quotas/bm25.json"
     others += " indexes/dense/faiss/factory.txt indexes/dense/faiss/SHARD.faiss"
     model = "1_Pooling/config.json 2_Dense/config.json 2_Dense/model.safetensors config.json model.safetensors"
@@ -215,8 +215,8 @@ def test_the_job_leaves_the_expected_files_and_no_other(job):
         f"data/{name}" for name in others.split()
     }
     expected |= {f"data/models/taught/fold-{fold}/{name}" for fold in (0, 1) for name in model.split()}
-    plots = ("plots/waterfall.json", "plots/scores.json")
-    expected |= {f"reports/{name}" for name in ("report.html", "metrics.json", *plots)}
+    plots = {f"plots/{name}.svg" for name in ("verdicts", "score_dense", "score_bm25", "score_taught")}
+    expected |= {f"reports/{name}" for name in ("report.html", "metrics.json", "audit.json", *plots)}
     assert {SHARD.sub("SHARD", name.removeprefix("a/b/job/")) for name in left} == expected
     assert not any((job.root / name).is_symlink() for name in left)
 

@@ -29,7 +29,7 @@ def test_positives_of_queries_that_ask_the_same_test_the_filter(tmp_path, asked_
         values = planted.sections(tmp_path, filter=rule, sample={"kind": "top", "score": "dense", "negatives": 8})
         (tmp_path / "params.yaml").write_text(json.dumps(values))
         mine.run(str(tmp_path / "params.yaml"), str(tmp_path / kind), str(tmp_path / "reports"))
-        metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+        metrics = json.loads((tmp_path / "reports" / "audit.json").read_text())
         found[kind] = metrics["leak"]["siblings"]
         page = (tmp_path / "reports" / "report.html").read_text()
         assert ("positives of queries that ask the same" in page) == asked_twice

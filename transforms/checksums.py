@@ -13,6 +13,8 @@ from typing import Any
 
 _MARK = b"gangue.crc32="
 _ZEROS = b"00000000"
+FOOTER_BYTES = 1 << 18
+"""A footer with its checksum is shorter."""
 UNKNOWN = _MARK + _ZEROS
 """What must stand in the footer, or at the end, when the file is written."""
 PAIR = {b"checksum": UNKNOWN}
@@ -49,6 +51,16 @@ def verify(content: bytes | mmap.mmap) -> None:
     if written != checksum:
         shown = written.decode("ascii", "replace")
         raise ValueError(f"its CRC-32 must be {shown}, as written, got {checksum.decode()}")
+
+
+def stored(footer: bytes) -> bytes | None:
+    """The checksum, 8 hex digits, that the end of a file carries; None: it has none of this module's.
+
+    >>> stored(sealed(b"words, " + UNKNOWN)), stored(b"words")
+    (b'66bdc255', None)
+    """
+    place = footer.rfind(_MARK)
+    return None if place < 0 else footer[place + len(_MARK) :][: len(_ZEROS)]
 
 
 def _checksum(content: bytes | mmap.mmap) -> tuple[int, bytes]:

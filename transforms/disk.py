@@ -30,13 +30,26 @@ _CURES = {
 }
 
 
-@functools.cache
+def absolute(path: str) -> str:
+    """A local path as it is from any folder; an fsspec path as it is.
+
+    >>> absolute("memory://job"), absolute("/data/../job")
+    ('memory://job', '/job')
+    """
+    return path if "://" in path or "::" in path else os.path.abspath(path)
+
+
 def filesystem_of(root: str) -> tuple[Any, str]:
     """The file system of a local or fsspec path, and the path as it names it.
 
     Raises:
       ValueError: a package is missing; says which.
     """
+    return _filesystem_of(absolute(root))  # what a relative path means changes with the working folder
+
+
+@functools.cache
+def _filesystem_of(root: str) -> tuple[Any, str]:
     # Workers write what another process lists: a remembered listing would miss it.
     try:
         filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)

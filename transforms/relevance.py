@@ -116,6 +116,40 @@ def telling(
     return found
 
 
+def outranked(
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    names: Sequence[str],
+    scorers: Sequence[str],
+    retrievers: Sequence[str],
+) -> dict[str, str]:
+    """Scorers that put positives above candidates no more often than a retriever does: name -> how often each does.
+
+    Compared are the standardised scores, on the rows that the scorer read: those that retrievers rank high, so that
+    theirs is the harder task. A scorer taught here is asked on queries that it was not taught on.
+
+    Args:
+      features: (n, f).   labels: (n,) bool, known positive.   weights: (n,) how many pairs a row stands for.
+      names: f.   scorers, retrievers: their scores' names.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    found = {}
+    column = {name: features[:, names.index(f"{name}_standardised")] for name in (*scorers, *retrievers)}
+    for scorer in scorers:
+        read = np.isfinite(column[scorer])
+        area = {}
+        for name in (scorer, *retrievers):
+            some = read & np.isfinite(column[name])
+            if min(labels[some].sum(), (~labels[some]).sum()) >= ENOUGH:
+                area[name] = float(roc_auc_score(labels[some], column[name][some], sample_weight=weights[some]))
+        best = max(area, key=area.__getitem__, default=scorer)
+        if scorer in area and area[scorer] <= area[best] and best != scorer:
+            found[scorer] = f"it puts a positive above a candidate in {area[scorer]:.1%}, {best} in {area[best]:.1%}"
+    return found
+
+
 def separation(
     models: Sequence[Model], features: np.ndarray, labels: np.ndarray, fold: np.ndarray, blind: np.ndarray
 ) -> str | None:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import glob
+import hashlib
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms import checksums, disk
+from transforms import checksums, disk, ownership
 
 SUFFIXES = (".parquet", ".arrow")
 _FOOTERS = 16  # read at once where they are far away
@@ -59,6 +60,10 @@ class Data:
     """The datasets under one root: a local folder, ``gs://bucket/job``, ``memory://job``…"""
 
     root: str
+
+    def __post_init__(self) -> None:
+        """A relative path is meant from where it was given, also when the working folder changes."""
+        object.__setattr__(self, "root", disk.absolute(self.root))
 
     @property
     def local(self) -> bool:
@@ -110,6 +115,17 @@ class Data:
             return [count(name) for name in self.files(dataset)]
         with concurrent.futures.ThreadPoolExecutor(_FOOTERS) as threads:  # each of them waits for a server
             return list(threads.map(count, self.files(dataset)))
+
+    def checksum(self, dataset: str) -> str:
+        """32 hex digits that change with any byte of the dataset, from the checksums in its footers."""
+        filesystem, _ = disk.filesystem_of(self.root)
+
+        def stored(name: str) -> bytes:
+            return checksums.stored(filesystem.cat_file(self.path(dataset, name), start=-checksums.FOOTER_BYTES)) or b""
+
+        with concurrent.futures.ThreadPoolExecutor(_FOOTERS) as threads:
+            found = dict(zip(files := self.files(dataset), threads.map(stored, files), strict=True))
+        return hashlib.blake2b(repr(sorted(found.items())).encode(), digest_size=16).hexdigest()
 
     def read(self, dataset: str, shard: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One shard as one block.
@@ -233,8 +249,13 @@ class Data:
 
     @contextlib.contextmanager
     def staging(self, *datasets: str) -> Iterator[None]:
-        """Stage datasets anew; what was staged is thrown away if that fails."""
+        """Stage datasets anew; what was staged is thrown away if that fails.
+
+        Raises:
+          ValueError: somebody else's files stand where they would be published.
+        """
         for dataset in datasets:
+            self.check_ours(dataset)
             self.begin(dataset)
         try:
             yield
@@ -242,6 +263,30 @@ class Data:
             for dataset in datasets:
                 self.begin(dataset)
             raise
+
+    def check_ours(self, dataset: str) -> None:
+        """Check that a dataset's folder, if there is one, has nothing but Gangue's files.
+
+        Raises:
+          ValueError: it has; names one, and the cure.
+        """
+        ownership.check(disk.filesystem_of(self.root)[0], self.path(dataset))
+
+    def prune(self, dataset: str, wanted: Iterable[str]) -> list[str]:
+        """Remove the folders under a dataset that are Gangue's and not named in ``wanted``; returns their names."""
+        filesystem, _ = disk.filesystem_of(self.root)
+        folder = self.path(dataset)
+        if not filesystem.isdir(folder):
+            return []
+        filesystem.invalidate_cache(folder)
+        names = {posixpath.basename(entry.rstrip("/")) for entry in filesystem.ls(folder, detail=False)}
+        gone = []
+        for name in sorted(names - set(wanted)):
+            path = self.path(dataset, name)
+            if filesystem.isdir(path) and not any(ownership.foreign(filesystem, path)):
+                filesystem.rm(path, recursive=True)
+                gone.append(name)
+        return gone
 
     def publish(self, dataset: str) -> None:
         """Put the staged shards in the place of the dataset."""
@@ -308,7 +353,8 @@ def _serialise(table: pa.Table, file: Any, suffix: str, compression: str | None)
         repeated = [f.name for f in table.schema if f.type == pa.string() and f.name not in _HARDLY_REPEATED]
         settings: dict[str, Any] = {"use_dictionary": repeated or False, "write_page_checksum": True}
         with pq.ParquetWriter(file, table.schema, compression="zstd", **settings) as writer:
-            writer.write_table(table, row_group_size=rows)
+            if len(table):  # readers take the rows of the first row group for a batch, and none is not a size
+                writer.write_table(table, row_group_size=rows)
             writer.add_key_value_metadata(checksums.PAIR)
         return
     options = pa.ipc.IpcWriteOptions(compression=compression)
