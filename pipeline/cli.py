@@ -9,15 +9,27 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 ParamsPath = Annotated[str, typer.Option("--params", help="Params file.")]
 DataPath = Annotated[str, typer.Option("--data", help="Root of the datasets: a folder or an fsspec path.")]
 ReportsPath = Annotated[str, typer.Option("--reports", help="Folder of the report and metrics.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        import importlib.metadata
+
+        print(f"gangue {importlib.metadata.version('gangue')}")  # noqa: T201
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it, and end.")
+    ] = False,
+) -> None:
     """Turn (query, positive) pairs and a corpus into training triplets whose negatives are hard but not false."""
 
 
@@ -104,13 +116,17 @@ def labels(
 
 
 @app.command()
-def show(data: DataPath = "data", rows: Annotated[int, typer.Option(help="How many triplets.")] = 3) -> None:
-    """Print the first triplets with their scores."""
+def show(
+    query: Annotated[str | None, typer.Argument(help="Id of a query, or words of its text.")] = None,
+    data: DataPath = "data",
+    rows: Annotated[int | None, typer.Option(help="How many triplets; 3, or all of a query.")] = None,
+) -> None:
+    """Print triplets with their scores: the first, or those of a query, likeliest false negatives first."""
 
     def command() -> None:
         from pipeline import show
 
-        show.triplets(data, rows)
+        show.triplets(data, rows if rows is not None else 1000 if query else 3, query)
 
     raise _reported(command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,9 +34,13 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         return root | beam.Create(shards) | "Assign" >> ForEachShard(assign, after=trained)
 
     writes = [f"clusters/{name}/centroids", f"clusters/{name}/documents"]
-    return runner.run(
+    counts = runner.run(
         f"cluster@{name}", build, data, p.beam, writes=writes, rows=sum(data.rows("documents")), flags=flags
     )
+    made = sum(data.rows(f"clusters/{name}/centroids"))
+    if made < p.cluster.clusters:
+        print(f"cluster@{name}: {made} clusters, one a document, not {p.cluster.clusters}", file=sys.stderr)  # noqa: T201
+    return counts
 
 
 def train(_: str, data: Data, name: str, settings: params.Cluster) -> Counts:

@@ -38,7 +38,8 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         counts = runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)
     finally:
         data.begin("ingest")
-    for line in foreseen(p, counts):
+    cut = f"{_cut(data, 'documents')} of documents, {_cut(data, 'queries')} of queries"
+    for line in [cut, *foreseen(p, counts)]:
         print(f"ingest: {line}", file=sys.stderr)  # noqa: T201
     return counts
 
@@ -58,6 +59,11 @@ def foreseen(p: params.Params, counts: Counts) -> list[str]:
             " them. If a miner made the column and nobody judged it, set source.negatives: []"
         )
     return lines
+
+
+def _cut(data: Data, dataset: str) -> str:
+    shards = len(data.shards(dataset))
+    return f"{shards} shard" + "s" * (shards > 1)
 
 
 def _build(root: beam.Pipeline, data: Data, found: runs.Runs, p: params.Params) -> None:

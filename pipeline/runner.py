@@ -115,8 +115,9 @@ def run(
     for dataset in writes:
         data.publish(dataset)
     seconds = time.monotonic() - started
-    shown = [(name.removeprefix("out:"), n) for name, n in counts.items() if not name.startswith("rows:") and n]
-    detail = ", ".join(f"{name} {count}" for name, count in sorted(shown))
+    shown = {name.removeprefix("out:"): n for name, n in counts.items() if not name.startswith("rows:") and n}
+    shown.pop("in", None)  # records of all kinds: nobody's unit
+    detail = ", ".join(f"{name} {count}" for name, count in sorted(shown.items())) or "nothing to do"
     print(f"{stage}: {detail} ({seconds:.1f} s)", file=sys.stderr, flush=True)  # noqa: T201
     return counts
 

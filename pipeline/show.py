@@ -6,12 +6,14 @@ import json
 import textwrap
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from pipeline import params
-from transforms import occupancy, progress
+from transforms import occupancy, progress, rules
 from transforms.storage import Data
 
 FULL = 0.99  # share of the quota from which on a setting counts as full
@@ -51,12 +53,17 @@ def summary(params_path: str, root: str, reports: str) -> None:
         )
     leak, budget = metrics.get("leak") or {}, metrics.get("budget")
     if leak.get("rules") and None not in (leak["rules"]["share"], leak["naive"]["share"]):
-        rules, naive = leak["rules"], leak["naive"]
+        hidden, naive = leak["rules"], leak["naive"]
         console.print(
-            f"Leak test: {rules['share']:.1%} of the negatives are hidden positives ({rules['low']:.1%} to"
-            f" {rules['high']:.1%}), at a mean {p.sample.score} score of {rules['hardness']:.3f}; without rules"
+            f"Leak test: {hidden['share']:.1%} of the negatives are hidden positives ({hidden['low']:.1%} to"
+            f" {hidden['high']:.1%}), at a mean {p.sample.score} score of {hidden['hardness']:.3f}; without rules"
             f" {naive['share']:.1%} at {naive['hardness']:.3f}."
         )
+        if budget and not budget["refused"] and hidden["low"] > budget["false_negatives"]:
+            console.print(
+                f"Warning: that is more than the budget of {budget['false_negatives']:.1%}. Read the negatives that the"
+                " report calls suspicious, and label some: gangue sample-for-labels."
+            )
     elif leak:
         siblings = leak.get("siblings") or {"retrieved": 0}
         known = (
@@ -82,6 +89,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
         console.print(escape(f"Finding: {finding}."))
     places = f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html"
     console.print(escape(places))
+    console.print("Next: gangue show prints triplets; gangue calibrate, what every cut would let through.")
 
 
 def _numbers(data: Data, reports: str) -> dict[str, Any]:
@@ -95,23 +103,60 @@ def _numbers(data: Data, reports: str) -> dict[str, Any]:
     return numbers if numbers.get("checksum_of_triplets") == data.checksum("triplets") else {}
 
 
-def triplets(root: str, count: int) -> None:
-    """Print the first triplets, a few lines each."""
-    data, console = Data(root), Console(highlight=False, soft_wrap=True)
-    left = count
-    for shard in data.shards("triplets"):
-        for row in data.read("triplets", shard).slice(0, left).to_pylist():
-            scores = [name.removeprefix("score_") for name in row if name.startswith("score_")]
-            for role, prefix in (("query", None), ("positive", "positive_score_"), ("negative", "score_")):
-                numbers = "  ".join(
-                    f"{s} {row[prefix + s]:.3f}" for s in scores if prefix and row[prefix + s] is not None
-                )
-                text = textwrap.shorten(" ".join(_printable(row[role]).split()), 96, placeholder=" …")
-                console.print(f"[bold]{role:9}[/bold] {escape(text)}" + (f"  [dim]{numbers}[/dim]" if numbers else ""))
-            console.print()
+def triplets(root: str, count: int, query: str | None = None) -> None:
+    """Print triplets, a few lines each: the first ones, or those of one query, likeliest false negatives first.
+
+    Args:
+      root: of the datasets.   count: how many.   query: an id, or words of the query's text.
+
+    Raises:
+      ValueError: no query has this id, and none these words.
+    """
+    data, console, left = Data(root), Console(highlight=False, soft_wrap=True), count
+    for table in [_of_query(data, query)] if query else (data.read("triplets", s) for s in data.shards("triplets")):
+        for row in table.slice(0, left).to_pylist():
+            _print_triplet(console, row)
             left -= 1
         if left <= 0:
             return
+
+
+def _of_query(data: Data, query: str) -> pa.Table:
+    """The triplets of a query by its id, else of the first whose text has these words; the likeliest false first."""
+    like: pa.Table | None = None
+    for shard in data.shards("triplets"):
+        table = data.read("triplets", shard)
+        found = table.filter(pc.equal(table["query_id"], query))
+        if len(found):
+            return _suspicious_first(found)
+        some = table.filter(pc.match_substring(table["query"], query, ignore_case=True))
+        if like is None and len(some):
+            like = some.filter(pc.equal(some["query_id"], some["query_id"][0]))
+    if like is None:
+        raise ValueError(f"{data.path('triplets')}: no query has the id or the words {query}. gangue show prints some")
+    return _suspicious_first(like)
+
+
+def _suspicious_first(table: pa.Table) -> pa.Table:
+    scores = [name for name in table.column_names if name.startswith("score_")]
+    by = [name for name in (rules.P_FALSE, *scores) if name in table.column_names]
+    return table.sort_by([(name, "descending") for name in by])
+
+
+def _print_triplet(console: Console, row: dict[str, Any]) -> None:
+    scores = [name.removeprefix("score_") for name in row if name.startswith("score_")]
+    for role, prefix in (("query", None), ("positive", "positive_score_"), ("negative", "score_")):
+        numbers = [f"{s} {row[prefix + s]:.3f}" for s in scores if prefix and row[prefix + s] is not None]
+        if role == "query":
+            numbers = [row["query_id"]]
+        elif role == "negative":
+            numbers.append(row["negative_kind"])
+            if row.get(rules.P_FALSE) is not None:
+                numbers.append(f"{rules.P_FALSE} {row[rules.P_FALSE]:.2g}")
+        text = textwrap.shorten(" ".join(_printable(row[role]).split()), 96, placeholder=" …")
+        shown = escape(_printable("  ".join(numbers)))
+        console.print(f"[bold]{role:9}[/bold] {escape(text)}" + (f"  [dim]{shown}[/dim]" if shown else ""))
+    console.print()
 
 
 def _printable(text: str) -> str:

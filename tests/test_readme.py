@@ -113,7 +113,43 @@ def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(p
     ran = set(re.findall(r"Running stage '([^']+)'", log))
     assert {"calibrate", "filter", "sample", "export", "audit"} <= ran
     assert not any(stage.startswith(("embed", "teach", "score", "ingest", "cluster", "learn")) for stage in ran)
-    assert "triplets" in shell(project, "dvc metrics diff")
+    compared = json.loads(shell(project, "dvc metrics diff --json"))["reports/metrics.json"]
+    assert {"old", "new"} <= compared["false_negatives_promised"].keys()
+    shown = json.loads(shell(project, "dvc exp show --json"))
+    revisions = [shown[0], *shown[1:], *(run for rows in shown for e in rows["experiments"] or () for run in e["revs"])]
+    assert len(revisions) >= 3
+    for revision in revisions:
+        assert revision["data"]["metrics"]["reports/metrics.json"]["data"]["triplets"] > 0
+    page = shell(project, "dvc plots diff HEAD -o drawn").strip().removeprefix("file://")
+    assert "https://" not in re.sub(r'xmlns[:a-z]*="[^"]*"', "", pathlib.Path(page).read_text())
+    assert list((project / "drawn" / "static").glob("*.svg"))
+
+
+def test_two_jobs_in_one_repository_leave_each_other_alone(tmp_path):
+    (stages,) = re.findall(r"```yaml\n(stages:.*?)```", (ROOT / "docs" / "dvc.md").read_text(), re.S)
+    (tmp_path / "dvc.yaml").write_text(stages)
+    (tmp_path / "jobs").mkdir()
+    for name in ("wiki", "faq"):
+        folder = tmp_path / "sources" / name
+        folder.mkdir(parents=True)
+        (folder / "pairs.csv").write_text("q,p\n" + "".join(f"{name} {i} asked,{name} {i} told\n" for i in range(6)))
+        source = {"kind": "pairs", "path": f"sources/{name}", "pairs": "pairs.csv", "anchor": "q", "positive": "p"}
+        values = {"source": source, "retrievers": {"bm25": {"kind": "bm25"}}, "filter": {"kind": "naive"}}
+        values["sample"] = {"kind": "top", "score": "bm25", "negatives": 2}
+        (tmp_path / "jobs" / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    for name in ("pipeline", "transforms"):  # the code that is tested, whatever is installed
+        (tmp_path / name).symlink_to(ROOT / name)
+    log = shell(tmp_path, "git init -q . && dvc init -q && dvc repro")
+    assert re.findall(r"Running stage '([^']+)'", log) == ["mine@wiki", "mine@faq"]
+    assert "Data and pipelines are up to date." in shell(tmp_path, "dvc repro")
+    with open(tmp_path / "sources" / "faq" / "pairs.csv", "a") as file:
+        file.write("faq 6 asked,faq 6 told\n")
+    assert re.findall(r"Running stage '([^']+)'", shell(tmp_path, "dvc repro")) == ["mine@faq"]
+    shown = json.loads(shell(tmp_path, "dvc metrics show --json"))[""]["data"]
+    assert {name: found["data"]["triplets"] for name, found in shown.items()} == {
+        "mined/wiki/reports/metrics.json": 12,
+        "mined/faq/reports/metrics.json": 14,
+    }
 
 
 def test_labels_are_drawn_filled_in_measured_and_mined_with(project):
