@@ -158,7 +158,7 @@ def describe(data: Data, p: params.Params, shard: judging.Shard, left_out: np.nd
     candidates, block = shard.candidates, shard.block
     query, document = candidates.query, shard.pairs["document_row"].to_numpy()
     unlabelled = ~np.any(list(candidates.relations.values()), axis=0)
-    free = np.flatnonzero(unlabelled | candidates.relations["positive"])  # the others are nobody's business
+    free = np.flatnonzero(unlabelled | candidates.relations["positive"])  # nobody asks for the others
     partner = np.append(shard.pair_of_positive, -1)[left_out]
     columns: dict[str, np.ndarray] = {}
     for name, score in candidates.scores.items():

@@ -44,7 +44,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
             data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(NOTHING) + "\n")
             data.publish("relevance")
         return Counts()
-    pretrained.load(p.learn.pretrained)  # one that cannot be read is told of now
+    pretrained.load(p.learn.pretrained)  # one that cannot be read is named now
     pairs = sum(data.rows("pairs"))
 
     def build(root: beam.Pipeline) -> Any:

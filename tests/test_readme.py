@@ -16,7 +16,10 @@ from pipeline import params
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+FIRST = ("gangue mine --params mine.yaml --data mined --reports mined/reports", "gangue show --data mined")
 BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", README, re.S)
+
+EXAMPLE, *OTHERS = [body for kind, body in BLOCKS if kind == "yaml"]
 
 
 def commands():
@@ -29,7 +32,8 @@ def test_every_command_is_run_by_a_test_or_by_ci():
     in_ci = {"make mine", "make test"}
     assert all(command in ci for command in in_ci)
     below = {
-        "gangue show",
+        "make install",  # make mine and make test begin with it
+        *FIRST,
         "gangue calibrate",
         "gangue sample-for-labels --pairs 200",
         "gangue labels reports/to_label.jsonl",
@@ -40,7 +44,19 @@ def test_every_command_is_run_by_a_test_or_by_ci():
     assert commands() == in_ci | below
 
 
-@pytest.mark.parametrize("line", [line for kind, body in BLOCKS if kind == "yaml" for line in body.splitlines()])
+def test_the_first_example_mines_a_csv_of_pairs(tmp_path):
+    rows = "".join(f"what is the colour of flower {i},flower {i} of the garden is red\n" for i in range(12))
+    (tmp_path / "pairs.csv").write_text("question,answer\n" + rows)
+    (tmp_path / "mine.yaml").write_text(EXAMPLE)
+    for name in ("pipeline", "transforms"):  # the code that is tested, whatever is installed
+        (tmp_path / name).symlink_to(ROOT / name)
+    mined = shell(tmp_path, FIRST[0])
+    assert "triplets from 12 queries" in mined
+    assert "report: mined/reports/report.html" in mined
+    assert shell(tmp_path, FIRST[1]).count("negative ") == 3
+
+
+@pytest.mark.parametrize("line", [line for body in OTHERS for line in body.splitlines()])
 def test_the_sources_it_shows_are_good_params(line):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     params.parse(values | yaml.safe_load(line))
