@@ -12,7 +12,7 @@ import pyarrow.types as pt
 
 from transforms.sources.blocks import ROWS
 from transforms.sources.files import File
-from transforms.sources.row import Kind, Row, lacks
+from transforms.sources.row import Kind, Row, check_differ, lacks
 
 _WANTED: dict[Kind, str] = {
     "id": "strings or whole numbers",
@@ -32,7 +32,8 @@ def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str
             fields = parquet.schema_arrow
             absent = set(columns) - set(optional) - set(fields.names)
             if absent:
-                raise lacks(file, "column", absent, ", ".join(fields.names))
+                raise lacks(file, "column", absent, fields.names)
+            check_differ(file, columns, fields.names)
             present = [name for name in columns if name in fields.names]
             for name in present:
                 if not _fits(fields.field(name).type, columns[name]):
@@ -71,7 +72,7 @@ def _fits(kind: pa.DataType, wanted: Kind) -> bool:
         return _fits(kind.value_type, inner)
     stringy = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
     stringy = stringy or pt.is_binary(kind) or pt.is_large_binary(kind)
-    return stringy or (wanted in ("id", "ids") and pt.is_integer(kind))
+    return stringy or (wanted in ("id", "ids") and (pt.is_integer(kind) or pt.is_floating(kind)))
 
 
 def _values(column: Any) -> list[Any]:
