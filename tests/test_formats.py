@@ -379,3 +379,110 @@ def test_impossible_names_are_refused_with_a_cure(tmp_path, name):
         read(source)
     assert "[Errno" not in str(caught.value)
     assert ". " in str(caught.value)
+
+
+# ---- ids
+
+
+@pytest.mark.parametrize(("documents", "positives"), [("1", "1.0"), ("1.0", "1")])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_ids_that_a_column_of_floats_wrote_are_joined_and_said(tmp_path, capsys, documents, positives, suffix):
+    lines = {
+        ".csv": f"document_id,text\n{documents},a\n007,b\nx.0,c\n",
+        ".tsv": f"document_id\ttext\n{documents}\ta\n007\tb\nx.0\tc\n",
+        ".jsonl": "".join(json.dumps({"document_id": i, "text": i}) + "\n" for i in (documents, "x.0")),
+    }
+    content = lines[suffix].replace("007", "a007") if documents == "1.0" else lines[suffix]
+    source = tables(tmp_path, content, suffix, f"query_id,document_id\nq1,{positives}\nq1,x.0\n")
+    found = read(source)
+    assert [row["document_id"] for row in found["positives"]] == [documents, "x.0"]
+    said = f"positives.csv: 1 ids are read as {documents} where they are written {positives}, as the files"
+    assert said in capsys.readouterr().err
+
+
+def test_ids_that_are_written_both_ways_stand_for_themselves(tmp_path, capsys):
+    both = "document_id,text\n1,a\n1.0,b\n2.0,c\n"
+    found = read(tables(tmp_path, both, positives="query_id,document_id\nq1,1\nq1,1.0\nq1,2\n"))
+    assert [row["document_id"] for row in found["positives"]] == ["1", "1.0", "2"]
+    assert capsys.readouterr().err == ""
+
+
+def test_leading_zeros_and_decimals_are_part_of_an_id(tmp_path, capsys):
+    found = read(
+        tables(tmp_path, "document_id,text\n007,a\n1.1,b\n", positives="query_id,document_id\nq1,007\nq1,1.1\n")
+    )
+    assert [row["document_id"] for row in found["positives"]] == ["007", "1.1"]
+    assert sorted(texts(found)) == ["007", "1.1"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_parquet_column_of_floats_holds_ids_if_they_are_whole(tmp_path):
+    table = pa.table({"document_id": [1.0, 2.0, None, float("nan"), 2.5], "text": list("abcde")})
+    pq.write_table(table, tmp_path / "d.parquet")
+    found = read(tables(tmp_path, (tmp_path / "d.parquet").read_bytes(), ".parquet"))
+    assert texts(found) == {"1": "a", "2": "b"}
+    assert faults(found) == [
+        (3, "document_id is missing"),
+        (4, "document_id is missing"),
+        (5, "document_id is neither a string nor a whole number"),
+    ]
+
+
+# ---- pairs whose positives are ids
+
+
+def references(folder, positives, key="_id", pairs="p.jsonl", anchors="what is stone {}", **keys):
+    folder.mkdir(exist_ok=True)
+    corpus = [{key: f"d{i}", "text": f"a stone of kind {i}"} for i in range(50)]
+    (folder / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
+    told = [{"anchor": anchors.format(i), "positive": positive} for i, positive in enumerate(positives)]
+    if pairs.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(told), folder / pairs)
+    else:
+        (folder / pairs).write_text("".join(json.dumps(row) + "\n" for row in told))
+    return params.Pairs(kind="pairs", path=str(folder), pairs=pairs, corpus="c.jsonl", **keys)
+
+
+@pytest.mark.parametrize("keys", [{}, {"document_id": "_id"}, {"document_id": "_id", "positive_id": "positive"}])
+@pytest.mark.parametrize("pairs", ["p.jsonl", "p.parquet"])
+def test_positives_that_are_ids_of_the_corpus_are_joined_and_said(tmp_path, capsys, keys, pairs):
+    found = read(references(tmp_path, [f"d{i}" for i in range(20)], pairs=pairs, **keys))
+    assert texts(found) == {f"d{i}": f"a stone of kind {i}" for i in range(50)}
+    assert [row["document_id"] for row in found["positives"]] == [f"d{i}" for i in range(20)]
+    assert len(found["queries"]) == 20
+    said = f"{pairs}: positive holds ids of the corpus, not texts: 20 of the first 20 are in its column _id"
+    assert said in capsys.readouterr().err
+
+
+def test_lists_numbers_and_floats_of_ids_are_joined(tmp_path):
+    source = references(tmp_path, [["d1", "d2"], "d3"], negatives=())
+    assert [row["document_id"] for row in read(source)["positives"]] == ["d1", "d2", "d3"]
+    corpus = "".join(json.dumps({"_id": i, "text": f"stone {i}"}) + "\n" for i in range(9))
+    for number, content in enumerate(("positive,anchor\n3.0,a b\n,c d\n4.0,e f\n", "positive,anchor\n3,a b\n4,e f\n")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "c.jsonl").write_text(corpus)
+        (folder / "p.csv").write_text(content)
+        found = read(params.Pairs(kind="pairs", path=str(folder), pairs="p.csv", corpus="c.jsonl"))
+        assert [row["document_id"] for row in found["positives"]] == ["3", "4"]
+        assert len(found["documents"]) == 9
+
+
+def test_negatives_beside_ids_are_ids_too(tmp_path):
+    source = references(tmp_path, ["d1", "d2"])
+    rows = [{"anchor": "what is it", "positive": "d1", "negatives": ["d7", "d8"]}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read(source)
+    assert [row["document_id"] for row in found["judged"]] == ["d7", "d8"]
+    assert len(found["documents"]) == 50
+
+
+def test_texts_stay_texts_where_few_are_ids(tmp_path, capsys):
+    found = read(references(tmp_path, ["d1", "granite", "basalt", "flint"]))
+    assert len(found["documents"]) == 54
+    assert capsys.readouterr().err == ""
+
+
+def test_anchors_that_are_ids_too_are_refused_with_the_kind_for_them(tmp_path):
+    with pytest.raises(ValueError, match=r"column anchor must hold texts, found ids such as q0, .*kind: tables"):
+        read(references(tmp_path, [f"d{i}" for i in range(20)], anchors="q{}"))

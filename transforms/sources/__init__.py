@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from transforms.sources import beir, labels, pairs, python_code, tables
+from transforms.sources import beir, labels, notes, pairs, python_code, spelling, tables
 from transforms.sources.blocks import Block, Record, in_blocks
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def read(source: params.Source, told: params.Labels | None = None) -> Iterator[B
       FileNotFoundError: a file is missing.   ValueError: a file as a whole cannot be read.   OSError: or opened.
     """
     try:
-        yield from in_blocks(itertools.chain(_records(source), labels.records(told) if told else ()))
+        every = itertools.chain(_records(source), labels.records(told) if told else ())
+        yield from in_blocks(spelling.alike(every, notes.note))
     except OSError as error:
         if error.errno is None:  # it says already what to do
             raise

@@ -22,6 +22,7 @@ _WANTED: dict[Kind, str] = {
     "passages": "strings, lists of strings or lists of passages with a text",
     "grade": "numbers",
     "label": "numbers, booleans or strings",
+    "any": "anything",
 }
 
 
@@ -57,7 +58,7 @@ def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str
 def _fits(kind: pa.DataType, wanted: Kind) -> bool:
     if pt.is_dictionary(kind):
         return _fits(kind.value_type, wanted)
-    if pt.is_null(kind):
+    if pt.is_null(kind) or wanted == "any":
         return True
     if wanted == "grade":
         return pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind)

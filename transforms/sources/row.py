@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from transforms.sources.files import File
 
-Kind = Literal["id", "ids", "text", "texts", "passages", "grade", "label"]  # what a column holds
+Kind = Literal["id", "ids", "text", "texts", "passages", "grade", "label", "any"]  # what a column holds
 
 
 _SHOWN = 500  # characters of a header in a message
