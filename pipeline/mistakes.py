@@ -16,6 +16,7 @@ _RULES = {
     "float": "a number",
     "finite_number": "a finite number",
     "string": "a string",
+    "string_unicode": "Unicode text",
     "tuple": "a list",
     "list": "a list",
     "dict": "a mapping",
@@ -34,6 +35,7 @@ _PATTERNS = {  # of strings, by how the pattern begins
     r"^\d": "an amount of memory such as 16GB",
 }
 _CURE = "See docs/params.md"
+_NEAR = 0.65  # likeness, of 1, of a name that is proposed
 
 
 def lines(where: str, whole: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
@@ -52,9 +54,9 @@ def _line(place: str, kind: Any, items: Sequence[Any]) -> str:
         message = " ".join(re.sub(r"^(Value|Assertion) error, ", "", items[0]["msg"]).split())
         return f"{place}: {message}" if place else message
     if sort == "extra_forbidden":
-        head, _, last = place.rpartition(".")
         names = list(kind.model_fields)
-        return f"{place}: unknown key." + (meant(last, names) or f" {head or 'A params file'} takes {', '.join(names)}")
+        cure = meant(items[0]["loc"][-1], names) or f" Remove it; known are {', '.join(names)}"
+        return f"{place}: unknown key.{cure}"
     if sort == "missing":
         return f"{place} must be given, found none. {_CURE}"
     rules = dict.fromkeys(_rule(item) for item in items)
@@ -79,7 +81,7 @@ def meant(name: object, names: Iterable[str]) -> str:
     >>> meant("deep", ["depth", "k1"]), meant("x", ["depth"])
     (' Did you mean depth?', '')
     """
-    near = difflib.get_close_matches(str(name), [str(each) for each in names], 1)
+    near = difflib.get_close_matches(str(name), [str(each) for each in names], 1, _NEAR)
     return f" Did you mean {near[0]}?" if near else ""
 
 

@@ -202,4 +202,4 @@ def load(path: str) -> Params:
       FileNotFoundError: no such file.   OSError: it cannot be read.
       ValueError: it is not YAML, or a value breaks a rule.
     """
-    return parse(params_file.read(path), path)
+    return parse(params_file.read(path), params_file.shown(path))

@@ -39,50 +39,57 @@ def read(path: str) -> Any:
     content = _content(path)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:1000]:
         raise ValueError(
-            f"{path}: must be text in UTF-8, found UTF-16 or no text. Save it as UTF-8, or name another file"
+            f"{shown(path)}: must be text in UTF-8, found UTF-16 or no text. Save it as UTF-8, or name another file"
         )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{path}: line {line}: must be UTF-8, found byte {content[error.start]:#x}, perhaps Latin-1."
+            f"{shown(path)}: line {line}: must be UTF-8, found byte {content[error.start]:#x}, perhaps Latin-1."
             " Save it as UTF-8"
         ) from None
     try:
         values = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{path}: line {mark.line + 1}" if mark else path
+        where = f"{shown(path)}: line {mark.line + 1}" if mark else shown(path)
         problem = _one_line(error.problem or error.context or "it cannot be read")
         raise ValueError(f"{where}: must be YAML: {problem}. {_cure(problem)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = "nested too deep" if isinstance(error, RecursionError) else _one_line(str(error))
-        raise ValueError(f"{path}: must be YAML: {problem}. {_cure(problem)}") from None
+        raise ValueError(f"{shown(path)}: must be YAML: {problem}. {_cure(problem)}") from None
     if values is None:
-        raise ValueError(f"{path}: must be a mapping of sections, found nothing. {_CURE}")
+        raise ValueError(f"{shown(path)}: must be a mapping of sections, found nothing. {_CURE}")
     return values
+
+
+def shown(path: str) -> str:
+    """A path in a line of text, whatever it is made of."""
+    return path.encode(errors="backslashreplace").decode().replace("\n", "\\n").replace("\0", "\\0")
 
 
 def _content(path: str) -> bytes:
     mode = _mode(path)
     if stat.S_ISDIR(mode):
-        raise ValueError(f"{path}: must be a params file, found a folder. Name the file in it")
+        raise ValueError(f"{shown(path)}: must be a params file, found a folder. Name the file in it")
     if not stat.S_ISREG(mode):
-        raise ValueError(f"{path}: must be a params file, found a pipe or a device. Write it to a file first")
+        raise ValueError(f"{shown(path)}: must be a params file, found a pipe or a device. Write it to a file first")
     try:
         filesystem, name = fsspec.core.url_to_fs(path)
         with filesystem.open(name, "rb") as file:
             return bytes(file.read())
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: params file must exist, found none. {_CURE}") from None
+        raise FileNotFoundError(f"{shown(path)}: params file must exist, found none. {_CURE}") from None
     except OSError as error:
         reason = error.strerror or _one_line(str(error))
-        raise OSError(f"{path}: must be a file that can be read: {reason}. Correct its name or permissions") from None
+        raise OSError(
+            f"{shown(path)}: must be a file that can be read: {reason}. Correct its name or permissions"
+        ) from None
     except (ImportError, KeyError, ValueError) as error:  # an fsspec path of a kind that is not known here
         reason = _one_line(str(error))
         raise ValueError(
-            f"{path}: must be a path that can be opened: {reason}. Copy the file to this machine"
+            f"{shown(path)}: must be a path that can be opened: {reason}. Copy the file to this machine"
         ) from None
 
 

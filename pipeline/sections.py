@@ -265,7 +265,7 @@ class Rule(Section):
             near = mistakes.meant(idle[0], (*takes, *_FILTER_KEYS))
             raise ValueError(
                 f"kind {values['kind']} does not read {', '.join(map(str, idle))}; it takes"
-                f" {', '.join(takes) or 'nothing'}.{near}".removesuffix(".")
+                f" {', '.join(takes) or 'nothing'}.{near or ' Remove it'}"
             )
         if "positive" in takes and values.get("positive") is None:
             values = {**values, "positive": "min"}

@@ -23,14 +23,17 @@ def read(source: params.Source, told: params.Labels | None = None) -> Iterator[B
     try:
         every = itertools.chain(_records(source), labels.records(told) if told else ())
         yield from in_blocks(spelling.alike(every, notes.note))
-    except OSError as error:
-        if error.errno is None:  # it says already what to do
+    except (ValueError, OSError) as error:
+        message = str(error)
+        if isinstance(error, OSError) and error.errno is not None:
+            name = os.fsdecode(error.filename or source.path)
+            message = (
+                f"{name}: must be a file that can be read: {error.strerror}. Correct its link, its name or its"
+                " permissions, or source"
+            )
+        elif "\n" not in message:  # it says already what to do
             raise
-        name = os.fsdecode(error.filename or source.path)
-        raise OSError(
-            f"{name}: must be a file that can be read: {error.strerror}. Correct its link, its name or its permissions,"
-            " or source"
-        ) from error
+        raise type(error)(message.replace("\n", "\\n")) from error
 
 
 def _records(source: params.Source) -> Iterator[Record]:

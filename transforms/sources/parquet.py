@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +28,8 @@ _WANTED: dict[Kind, str] = {
 def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str]) -> Iterator[Row]:
     """Rows of a Parquet file; memory is bounded by its largest row group."""
     try:
-        with pq.ParquetFile(file.path if isinstance(file.path, Path) else file.path.open("rb")) as parquet:
+        # Not opened by Arrow, which knows no names that are not UTF-8 and says in its own words what is no file.
+        with file.path.open("rb") as stream, pq.ParquetFile(stream) as parquet:
             fields = parquet.schema_arrow
             absent = set(columns) - set(optional) - set(fields.names)
             if absent:
@@ -50,9 +50,10 @@ def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str
                     line += 1
                     yield Row(line, row, "")
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ValueError(f"{file.path}: must be a whole Parquet file: {error}. Copy or write it again") from error
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"{file.path}: must be a whole Parquet file: {reason}. Copy or write it again") from error
 
 
 def _fits(kind: pa.DataType, wanted: Kind) -> bool:
