@@ -486,3 +486,11 @@ def test_texts_stay_texts_where_few_are_ids(tmp_path, capsys):
 def test_anchors_that_are_ids_too_are_refused_with_the_kind_for_them(tmp_path):
     with pytest.raises(ValueError, match=r"column anchor must hold texts, found ids such as q0, .*kind: tables"):
         read(references(tmp_path, [f"d{i}" for i in range(20)], anchors="q{}"))
+
+
+def test_a_path_that_is_a_file_is_told_from_none(tmp_path):
+    source = tables(tmp_path, "document_id,text\n1,a\n")
+    with pytest.raises(
+        FileNotFoundError, match=r"source.path: .* must be a folder, found a file. Set source.path to its"
+    ):
+        read(source.model_copy(update={"path": str(tmp_path / "documents.csv")}))
