@@ -1,39 +1,84 @@
-"""Does any file make a source's reader fail otherwise than it says? Arbitrary and damaged files, read to the end.
+"""Does any file make a reader fail otherwise than it says? Arbitrary and damaged files, read to the end.
 
-Usage: python -m benchmarks.fuzz [--inputs 10000] [--seed 1] [--output FILE]
+Usage: python -m benchmarks.fuzz [--inputs 10000] [--seed 1] [--kinds sources params models] [--output FILE]
 
-Each input is a small source of some kind and format, good at first, in which bytes are changed, cut, doubled or put
-in, or values are replaced by others of any type. It must end in records, in ``rejected``, or in an error that says
-where, rule, value and cure. Prints one JSON line: how many ended how, and every other end with the seed that makes it
-again. A process reads 500 inputs, so that one that dies is noticed; memory is limited to 8 GB each.
+An input is a source with its files and labels, a params file, or the folder of a model. It is good at first; then bytes
+are changed, cut, doubled or put in, values are replaced by others of any type, files get other names, formats and
+delimiters, are compressed, left out, or made folders, links and pipes. It must end in records whose number is that of
+what ``ingest`` writes, in ``rejected``, in params or a model, or in an error of one line that says where, rule,
+value and cure, in no library's words. Prints one JSON line: how many ended how, and every other end with the seed that
+makes it again. A process reads 500 inputs, so that one that dies is noticed; memory is limited to 8 GB each.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
+import bz2
 import collections
+import contextlib
 import csv
+import functools
+import gzip
 import io
 import json
+import os
 import pathlib
 import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from pipeline import params
-from transforms import sources
+from transforms import planning, runs, sources, tasks
+from transforms.gathering import gather
+from transforms.shards import Counts
+from transforms.storage import Data, staged
 
 PART = 500  # inputs of one process
-_CURE = re.compile(r"^(source\.|/).*: .*\. [A-Z][^.]+", re.S)
-_WORDS = ("lift", "of a wing", "Ölfilm", "drag\tand\nheat", '"quoted"', "", "  ", "7", "日本", "\u2028", "a,b;c")
+KINDS = {"sources": 0.75, "params": 0.24, "models": 0.01}  # and which share of the inputs they are
+_CURE = re.compile(r"^\S.*[:,] .*([.?] [A-Z][^.]+|Did you mean .*\?)")
+_LIBRARY = re.compile(
+    r"\[Errno|Traceback|[Pp]ydantic|Input should|Extra inputs|Field required|Value error|discriminator|codec can't"
+)
+
+
+def _zstd(content: bytes) -> bytes:
+    return bytes(pa.Codec("zstd").compress(content, asbytes=True))
+
+
+_PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".zst": _zstd,
+}
+_NAMES = ("a b", "ünï", "日本", "x" * 300, "-", "*", "[a]", "..", "", "a\nb", "~", "a\0", "\udcff", "CON", "'q'", "a.b")
+_WORDS = (
+    "lift",
+    '"lift',
+    'wing"',
+    "1.0",
+    "of a wing",
+    "Ölfilm",
+    "drag\tand\nheat",
+    '"quoted"',
+    "",
+    "  ",
+    "7",
+    "日本",
+    "\u2028",
+    "a,b;c",
+)
 _VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 7, 10**30, 1.5, float("nan"), float("inf"), 1e39, "", "\ud800", "\0", "x" * 3000),
     *([], [None], ["a", 1], [["a"]], {}, {"_id": 1}, [[[[[[]]]]]], "1e400", "-0"),
@@ -76,6 +121,8 @@ def source(folder: pathlib.Path, rng: random.Random) -> params.Source:
         )
         _write(folder / f"corpus{suffix}", _rows(rng, odd, text="w", did="d"), rng)
         ids: Any = {"anchor_id": "aid", "positive_id": "pid", "document_id": "did"} if rng.random() < 0.5 else {}
+        if rng.random() < 0.1:  # pairs that name their positives
+            ids = {"positive": "pid", "document_id": rng.choice(("did", None))}
         corpus = rng.choice((None, f"corpus{suffix}"))
         return params.Pairs(
             kind="pairs", path=str(folder), pairs=f"pairs{suffix}", corpus=corpus, answers=answers, **ids
@@ -114,9 +161,12 @@ def _write(path: pathlib.Path, rows: list[dict[str, Any]], rng: random.Random) -
     else:
         memory = io.StringIO()
         names = list(rows[0]) if rows else ["a"]
-        writer = csv.writer(memory, delimiter="\t" if path.suffix == ".tsv" else ",")
+        usual = "\t" if path.suffix == ".tsv" else ","
+        delimiter = usual if rng.random() < 0.9 else rng.choice(";|,\t")
+        writer = csv.writer(memory, delimiter=delimiter, lineterminator=rng.choice(("\r\n", "\n", "\n")))
         writer.writerows([names, *(row.values() for row in rows)])
-        path.write_bytes(memory.getvalue().encode(errors="surrogatepass"))
+        written = memory.getvalue() if rng.random() < 0.9 else memory.getvalue().replace('"', "")
+        path.write_bytes(written.encode(errors="surrogatepass"))
 
 
 def _table(rows: list[dict[str, Any]], rng: random.Random) -> pa.Table:
@@ -159,37 +209,225 @@ def damage(content: bytes, rng: random.Random) -> bytes:
     return content
 
 
-def end(seed: int) -> tuple[str, str]:
-    """How reading the input of a seed ends: rows, rejected, error, or what it should not have come to and why."""
+def end(seed: int, kinds: dict[str, float] = KINDS) -> tuple[str, str]:
+    """How the input of a seed ends: in rows, rejected, params, model, error, or what it should not, and why."""
     rng = random.Random(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        given = source(pathlib.Path(folder), rng)
-        files = sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file())
-        for path in rng.sample(files, rng.randint(0, len(files))):
-            path.write_bytes(damage(path.read_bytes(), rng))
-            if rng.random() < 0.02:
-                path.unlink()
-                path.symlink_to(rng.choice(("nowhere", path.name, "/")))
-        found = set()
+    [kind] = rng.choices(list(kinds), list(kinds.values()))
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.StringIO()):
+        folder = pathlib.Path(name)
         try:
-            for block in sources.read(given):
-                block.table.validate(full=True)
-                found.add(block.dataset)
+            return _ENDS[kind](folder, rng), ""
         except (ValueError, OSError) as error:
-            shown = str(error).replace(folder, "/source")
-            form = not isinstance(error, UnicodeError) and _CURE.match(shown)
-            return ("error", "") if form else ("not in form", f"{type(error).__name__}: {shown[:300]}")
+            lines = str(error).replace(name, "/source").split("\n")
+            form = (kind == "params" or bool(_CURE.match(lines[0]))) and (kind == "params" or len(lines) == 1)
+            form = form and not isinstance(error, UnicodeError) and not _LIBRARY.search(str(error))
+            return ("error", "") if form else ("not in form", f"{kind}: {type(error).__name__}: {str(error)[:300]}")
         except Exception as error:
-            return "traceback", f"{type(error).__name__}: {str(error)[:300]}"
-    return ("rejected" if "rejected" in found else "rows"), ""
+            return "traceback", f"{kind}: {type(error).__name__}: {str(error)[:300]}"
 
 
-def ends(seeds: range) -> tuple[collections.Counter[str], list[dict[str, Any]]]:
+def _source_end(folder: pathlib.Path, rng: random.Random) -> str:
+    given = source(folder, rng)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in rng.sample(files, rng.randint(0, min(2, len(files)))):
+        path.write_bytes(damage(path.read_bytes(), rng))
+    given = _misplaced(given, files, rng)
+    labels = _labels(folder / "labels", rng)
+    found: collections.Counter[str] = collections.Counter()
+    for block in sources.read(given, labels):
+        block.table.validate(full=True)
+        found[block.dataset] += block.table.num_rows
+    if rng.random() < 0.3:
+        _ingest(folder / "data", given, labels, found)
+    return "rejected" if found["rejected"] else "rows"
+
+
+def _misplaced(given: params.Source, files: list[pathlib.Path], rng: random.Random) -> params.Source:
+    """The source, some of whose files are compressed, called otherwise, or no files; or its params name no file."""
+    for path in files:
+        chance = rng.random()
+        if chance < 0.05 and path.suffix != ".py":
+            packed = rng.choice(list(_PACKERS))
+            content = _PACKERS[packed](path.read_bytes())
+            renamed = path.with_name(path.name + packed)
+            renamed.write_bytes(damage(content, rng) if rng.random() < 0.3 else content)
+            path.unlink()
+            given = _renamed(given, path.name, renamed.name)
+        elif chance < 0.08:
+            with contextlib.suppress(OSError, ValueError):
+                renamed = path.with_name(
+                    rng.choice(_NAMES) + rng.choice((path.suffix, path.suffix.upper(), "", ".txt"))
+                )
+                path.rename(renamed)
+                given = _renamed(given, path.name, renamed.name)
+        elif chance < 0.10:
+            path.unlink()
+            how = rng.choice(("gone", "folder", "pipe", "nowhere", path.name, "/", "/dev/null"))
+            if how == "folder":
+                path.mkdir()
+            elif how == "pipe":
+                os.mkfifo(path)
+            elif how != "gone":
+                path.symlink_to(how)
+    if rng.random() < 0.05:
+        key = rng.choice([key for key in ("path", "pairs", "corpus", "documents", "positives") if hasattr(given, key)])
+        given = given.model_copy(update={key: rng.choice(_NAMES)})
+    return given
+
+
+def _renamed(given: params.Source, before: str, after: str) -> params.Source:
+    keys = ("pairs", "corpus", "documents", "queries", "positives")
+    return given.model_copy(update={key: after for key in keys if getattr(given, key, None) == before})
+
+
+def _labels(folder: pathlib.Path, rng: random.Random) -> params.Labels:
+    """Labels of pairs, now and then."""
+    if rng.random() < 0.7:
+        return params.Labels()
+    folder.mkdir()
+    odd = rng.choice((0.0, 0.1))
+    path = folder / f"labels{rng.choice(('.jsonl', '.csv', '.tsv', '.parquet'))}"
+    answers = _rows(rng, odd, query_id="q", document_id="d", label="g")
+    for answer in answers:
+        if answer["label"] in (2, 3):
+            answer["label"] = rng.choice(("1", "yes", "no", "", None, "maybe", 1.0))
+    _write(path, answers, rng)
+    if rng.random() < 0.3:
+        path.write_bytes(damage(path.read_bytes(), rng))
+    return params.Labels(path=str(rng.choice((folder, path))), wrong=rng.choice((0.0, 0.1)))
+
+
+def _ingest(root: pathlib.Path, given: params.Source, labels: params.Labels, found: collections.Counter[str]) -> None:
+    """Run the steps of ``ingest`` after one another, and check that no record is lost."""
+    data, cut = Data(str(root)), planning.Cut(3, 2, 0.85)
+    spilled = runs.spill(data, sources.read(given, labels))
+    counts = Counts()
+    for name in spilled.names:
+        counts += runs.describe(name, data, signatures=True)
+    counts += planning.plan("plan", spilled, cut, sources.without_positive(given))
+    for name in tasks.names(data):
+        counts += gather(name, spilled)
+    written = sum(counts[f"rows:{staged(name)}"] for name in found.keys() | {"rejected"})
+    if sum(found.values()) != written + counts["out:merged"]:
+        raise AssertionError(f"{dict(found)} read, {dict(counts)} written")
+
+
+_GOOD = """
+source: {kind: tables, path: ., documents: d.csv, queries: q.csv, positives: p.csv}
+ingest: &small {documents_per_shard: 10, queries_per_shard: 10}
+encoders: {e: {model: m, max_length: 8}}
+retrievers:
+  dense: {kind: dense, encoder: e, depth: 10}
+  bm25: {kind: bm25, depth: 10, stopwords: null}
+scorers: {ce: {model: x, depth: 5}}
+learn: {labelled: auto}
+filter:
+  kind: learned
+  max_false_negatives: 0.02
+  fallback: {kind: perc, score: dense, perc: 0.95}
+sample: {kind: top, score: dense, negatives: 5, weight: {kind: asl, score: ce}}
+beam: {workers: 1, options: ["--a"]}
+"""
+
+
+def _params_end(folder: pathlib.Path, rng: random.Random) -> str:
+    """Params of which some values or keys are others, and some bytes."""
+    path = folder / "params.yaml"
+    values = yaml.safe_load(_GOOD)
+    text = _GOOD
+    if rng.random() < 0.6:
+        for _ in range(rng.randint(1, 3)):
+            _change(values, rng)
+        with contextlib.suppress(yaml.YAMLError, UnicodeError):
+            text = yaml.safe_dump(values)
+    content = text.encode(rng.choice(("utf-8",) * 9 + ("utf-16", "utf-8-sig")))
+    if rng.random() < 0.4:
+        content = damage(content, rng)
+    path.write_bytes(content)
+    if rng.random() < 0.1:
+        path = rng.choice((folder, folder / "gone.yaml", pathlib.Path("/dev/null"), folder / ("x" * 300)))
+    if rng.random() < 0.05:
+        params.load(rng.choice(_NAMES))
+    params.load(str(path))
+    return "params"
+
+
+def _change(values: Any, rng: random.Random) -> None:
+    """Replace, remove, rename or double a value somewhere in a document."""
+    section = values
+    while True:
+        keys = list(section) if isinstance(section, dict) else list(range(len(section)))
+        if not keys:
+            return
+        key = rng.choice(keys)
+        if isinstance(section[key], dict | list) and rng.random() < 0.8:
+            section = section[key]
+            continue
+        break
+    how = rng.randint(0, 3)
+    if how == 0:
+        section[key] = rng.choice((*_VALUES, "dense", "learned", "1e3", "auto", "\t"))
+    elif how == 1:
+        del section[key]
+    elif isinstance(section, dict):
+        other = (
+            rng.choice((f"{key}s", str(key)[1:], 1, None, True, "kind", "\ud800", "a.b", "")) if how == 2 else "more"
+        )
+        section[other] = section.pop(key) if how == 2 else section[key]
+
+
+def _model_end(folder: pathlib.Path, rng: random.Random) -> str:
+    """A small model some of whose files are missing or damaged."""
+    from transforms import encoder
+
+    shutil.copytree(_model(), folder / "model")
+    files = sorted(path for path in (folder / "model").rglob("*") if path.is_file())
+    for path in rng.sample(files, rng.randint(0, 2)):
+        if rng.random() < 0.3:
+            path.unlink()
+        else:
+            path.write_bytes(damage(path.read_bytes(), rng))
+    located = encoder.locate(str(folder / "model"))
+    encoder.fingerprint(located)
+    try:
+        encoder.load(located, None).encode(["ab", "cab ba"], prompt="", normalise=True)
+    finally:
+        encoder.forget()
+    return "model"
+
+
+@functools.cache
+def _model() -> str:
+    """A static embedding over a few words, saved once a process."""
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    words = {word: number for number, word in enumerate(("[UNK]", "ab", "ba", "cab"))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    weights = np.random.default_rng(7).normal(size=(len(words), 8)).astype(np.float32)
+    module = StaticEmbedding(tokenizer, embedding_weights=weights)
+    SentenceTransformer(modules=[module], device="cpu").save(folder, create_model_card=False)
+    return folder
+
+
+_ENDS: dict[str, Callable[[pathlib.Path, random.Random], str]] = {
+    "sources": _source_end,
+    "params": _params_end,
+    "models": _model_end,
+}
+
+
+def ends(seeds: range, kinds: dict[str, float] = KINDS) -> tuple[collections.Counter[str], list[dict[str, Any]]]:
     """How many inputs ended how, and those that ended otherwise than they may."""
     counts: collections.Counter[str] = collections.Counter()
     bad = []
     for seed in seeds:
-        how, why = end(seed)
+        how, why = end(seed, kinds)
         counts[how] += 1
         if why:
             bad.append({"seed": seed, "end": how, "why": why})
@@ -201,13 +439,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1, help="of the first input; the others follow")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS), help="of the inputs")
     parser.add_argument("--part", action="store_true", help="read them in this process")
     parser.add_argument("--output", help="JSON file for the result")
     arguments = parser.parse_args()
     seeds = range(arguments.seed, arguments.seed + arguments.inputs)
     if arguments.part:
         resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-        print(json.dumps(ends(seeds)))
+        print(json.dumps(ends(seeds, {kind: KINDS[kind] for kind in arguments.kinds})))
         return
     started = time.monotonic()
     counts: collections.Counter[str] = collections.Counter()
@@ -215,6 +454,7 @@ def main() -> None:
     for first in seeds[::PART]:
         inputs = min(PART, seeds.stop - first)
         command = [sys.executable, "-m", "benchmarks.fuzz", "--part", "--seed", str(first), "--inputs", str(inputs)]
+        command += ["--kinds", *arguments.kinds]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             counts["died"] += 1

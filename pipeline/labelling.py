@@ -12,18 +12,24 @@ import dataclasses
 import io
 import json
 import os
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from transforms import arrays, disk, prediction_powered, randomness, rules
+from transforms.sources import files, rows
+from transforms.sources.files import File
 from transforms.sources.labels import as_label
-from transforms.sources.values import Fault
+from transforms.sources.row import Kind
+from transforms.sources.values import Fault, as_id
 from transforms.storage import Data
 
 NAME, MEASURED = "to_label", "labels.json"
+_READ = ("query_id", "document_id", "label", "pairs", "seed")
 _COLUMNS = ("query_id", "document_id", "query", "positives", "document", "p_false", "label")
 
 
@@ -156,16 +162,16 @@ def measure(data: Data, path: str) -> dict[str, Any]:
       FileNotFoundError: no such file.
       ValueError: a label is none, pairs are not labelled, contradict each other or are of another run.
     """
-    negatives, rows = negatives_of(data), _read(path)
-    if not rows:
+    negatives, answers = negatives_of(data), _read(path)
+    if not answers:
         raise ValueError(f"{path}: must hold labelled pairs, holds none")
-    drawing = {(str(row.get("pairs")), str(row.get("seed"))) for _, row in rows}
-    if len(drawing) != 1 or "None" in next(iter(drawing)):
+    drawing = {tuple(_id(row[name]).removesuffix(".0") for name in ("pairs", "seed")) for _, row in answers}
+    if len(drawing) != 1 or not all(re.fullmatch(r"-?\d+", value) for value in next(iter(drawing))):
         raise ValueError(f"{path}: must be one file of gangue sample-for-labels, with its columns pairs and seed")
     pairs, seed = (int(value) for value in drawing.pop())
     labels: dict[tuple[str, str], tuple[int, int]] = {}
-    for line, row in rows:
-        key, label = (str(row.get("query_id")), str(row.get("document_id"))), _label(path, line, row)
+    for line, row in answers:
+        key, label = (_id(row["query_id"]), _id(row["document_id"])), _label(path, line, row)
         if key in labels and labels[key][1] != label:
             raise ValueError(
                 f"{path}:{line}: a pair must have one label, {key} has {label} here and {labels[key][1]} in line"
@@ -206,27 +212,30 @@ def measured(data: Data, reports: Data) -> dict[str, Any] | None:
 
 def _label(path: str, line: int, row: dict[str, Any]) -> int:
     try:
-        return as_label(row.get("label"))
+        return as_label(row["label"])
     except Fault as fault:
         raise ValueError(f"{path}:{line}: {fault}. Leave no pair out: those that are hard to tell decide") from None
 
 
 def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:
-    """The records of a JSON Lines or CSV file and the line that each ends on."""
+    """The records of a file of labels, in any format that a source may have, and the line that each begins on."""
+    file = File(Path(path), os.path.basename(path))
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file. gangue sample-for-labels writes one to fill in")
+    if not file.format:
+        raise ValueError(f"{path}: must be JSON Lines or CSV, and its name end in {files.NAMES}. Rename it")
+    columns: dict[str, Kind] = dict.fromkeys(_READ, "any")
+    found = []
+    for row in rows.rows(file, columns, optional=_READ):
+        if row.fault:
+            raise ValueError(f"{path}:{row.line}: must be a labelled pair, but is {row.fault}. Correct the line")
+        found.append((row.line, dict(zip(_READ, row.values, strict=True))))
+    return found
+
+
+def _id(value: object) -> str:
+    """An id, or a number of those of the draw, however a spreadsheet writes it; of none, what it is instead."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            if os.path.splitext(path)[1].lower() == ".csv":
-                reader = csv.DictReader(file)
-                return [(reader.line_num, row) for row in reader]
-            found = []
-            for number, text in enumerate(file, 1):
-                if text.strip():
-                    row = json.loads(text)
-                    if not isinstance(row, dict):
-                        raise ValueError(f"{path}:{number}: must be a JSON object, got {type(row).__name__}")
-                    found.append((number, row))
-            return found
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file. gangue sample-for-labels writes one to fill in") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: must be JSON Lines or CSV: {error}") from error
+        return as_id(value, "")
+    except Fault:
+        return str(value)

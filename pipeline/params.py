@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
-import fsspec
 import pydantic
-import yaml
 from pydantic import Field, model_validator
 
+from pipeline import mistakes, params_file
 from pipeline.choice import Asl as Asl
 from pipeline.choice import Band as Band
 from pipeline.choice import Cet as Cet
@@ -101,7 +99,7 @@ class Params(Section):
         idle = [] if self.filter.learns else sorted(set(self.scorers) - read)
         if idle:
             raise ValueError(
-                f"scorers.{idle[0]} must be read by filter or sample, and is by neither: scoring is dear."
+                f"scorers.{idle[0]} must be read by filter or sample, and is by neither: scoring costs time."
                 " Name it there or remove it"
             )
         return self
@@ -156,7 +154,9 @@ class Params(Section):
 
 def _known(where: str, name: str, names: dict[str, Any]) -> None:
     if name not in names:
-        raise ValueError(f"{where} must be one of {', '.join(sorted(names)) or '(none defined)'}, got {name}")
+        near = mistakes.meant(name, names)
+        known = ", ".join(sorted(names)) or "(none defined)"
+        raise ValueError(f"{where} must be one of {known}, got {name}{'.' if near else ''}{near}")
 
 
 def _dense(where: str, name: str, retrievers: dict[str, Retriever], reason: str) -> None:
@@ -184,64 +184,22 @@ def parse(values: Any, where: str = "params.yaml") -> Params:
     ...        "filter": {"kind": "perc", "score": "bm25", "perc": -1}, "sample": {"kind": "top", "score": "bm25"}})
     Traceback (most recent call last):
     ...
-    ValueError: params.yaml: retrievers.bm25.deep: unknown key. Remove it, or see docs/params.md
-    params.yaml: filter.perc: input should be greater than 0, got -1
+    ValueError: params.yaml: retrievers.bm25.deep: unknown key. Did you mean depth?
+    params.yaml: filter.perc must be > 0, got -1. See docs/params.md
     """
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: must be a mapping of sections, got {type(values).__name__}")
+        raise ValueError(f"{where}: must be a mapping of sections, got {mistakes.shown(values)}. See docs/params.md")
     try:
         return Params.model_validate(values)
     except pydantic.ValidationError as error:
-        raise ValueError("\n".join(_line(where, item) for item in error.errors())) from None
-
-
-def _line(where: str, item: Any) -> str:
-    tags = {
-        "python_code",
-        "beir",
-        "pairs",
-        "tables",
-        "dense",
-        "bm25",
-        "phi",
-        "asl",
-        "cet",
-        "lambda_rank",
-        "mmr",
-        "cluster",
-        "constrained-float",
-        "literal['auto']",
-    }
-    path = [str(part) for i, part in enumerate(item["loc"]) if not (part in tags and _is_tag(item["loc"], i))]
-    place = ".".join(path)
-    if item["type"] == "extra_forbidden":
-        return f"{where}: {place}: unknown key. Remove it, or see docs/params.md"
-    message = re.sub(r"^Value error, ", "", item["msg"])
-    message = message[0].lower() + message[1:]
-    shown = "" if item["type"] in ("value_error", "missing") else f", got {item['input']!r}"
-    return f"{where}: {place + ': ' if place else ''}{message}{shown}"
-
-
-def _is_tag(location: tuple[Any, ...], index: int) -> bool:
-    return (
-        (location[0] == "source" and index == 1)
-        or (location[:2] == ("learn", "labelled") and index == 2)
-        or (location[0] == "retrievers" and index == 2)
-        or (location[:2] in (("sample", "weight"), ("sample", "diverse")) and index == 2)
-    )
+        raise ValueError(mistakes.lines(where, Params, error)) from None
 
 
 def load(path: str) -> Params:
     """Typed params of a YAML file.
 
     Raises:
-      FileNotFoundError: no such file.   ValueError: it is not YAML, or a value breaks a rule.
+      FileNotFoundError: no such file.   OSError: it cannot be read.
+      ValueError: it is not YAML, or a value breaks a rule.
     """
-    try:
-        with fsspec.open(path, "rt", encoding="utf-8") as file:
-            values = yaml.safe_load(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: params file must exist. Copy params.yaml of the project") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: must be YAML: {error}") from error
-    return parse(values, path)
+    return parse(params_file.read(path), params_file.shown(path))

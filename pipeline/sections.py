@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, field_validator, model_validator
+
+from pipeline import mistakes
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -15,7 +18,24 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 class Section(pydantic.BaseModel):
     """A mapping with known keys; any other key is an error."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, values: Any) -> Any:
+        """true is no number, though Python counts it as 1: YAML reads yes, no, on and off as such."""
+        for key, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, bool) and key in cls.model_fields:
+                takes = _types(cls.model_fields[key].annotation)
+                if bool not in takes and takes & {int, float}:
+                    raise ValueError(f"{key} must be a number, got {str(value).lower()}. See docs/params.md")
+        return values
+
+
+def _types(annotation: Any) -> set[Any]:
+    """The plain types that an annotation is made of."""
+    parts = typing.get_args(annotation)
+    return set().union(*map(_types, parts)) if parts else {annotation} if isinstance(annotation, type) else set()
 
 
 class PythonCode(Section):
@@ -237,12 +257,16 @@ class Rule(Section):
     @model_validator(mode="before")
     @classmethod
     def _keys_of_kind(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("kind") not in _RULE_KEYS:
+        if not isinstance(values, dict) or str(values.get("kind")) not in _RULE_KEYS:
             return values
         takes = _RULE_KEYS[values["kind"]]
         idle = [key for key in values if key not in (*takes, *_FILTER_KEYS) and values[key] is not None]
         if idle:
-            raise ValueError(f"kind {values['kind']} does not read {', '.join(idle)}; it takes {', '.join(takes)}")
+            near = mistakes.meant(idle[0], (*takes, *_FILTER_KEYS))
+            raise ValueError(
+                f"kind {values['kind']} does not read {', '.join(map(str, idle))}; it takes"
+                f" {', '.join(takes) or 'nothing'}.{near or ' Remove it'}"
+            )
         if "positive" in takes and values.get("positive") is None:
             values = {**values, "positive": "min"}
         budget = values.get("max_false_negatives") is not None

@@ -123,10 +123,10 @@ def test_files_that_are_none_are_refused(job, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such file. gangue sample-for-labels writes one"):
         labelling.measure(job.data, str(tmp_path / "none.jsonl"))
     (tmp_path / "list.jsonl").write_text("[1]\n")
-    with pytest.raises(ValueError, match=r"list\.jsonl:1: must be a JSON object, got list"):
+    with pytest.raises(ValueError, match=r"list\.jsonl:1: must be a labelled pair, but is not a JSON object"):
         labelling.measure(job.data, str(tmp_path / "list.jsonl"))
     (tmp_path / "half.jsonl").write_text('{"a"')
-    with pytest.raises(ValueError, match=r"half\.jsonl: must be JSON Lines or CSV"):
+    with pytest.raises(ValueError, match=r"half\.jsonl:1: must be a labelled pair, but is invalid JSON"):
         labelling.measure(job.data, str(tmp_path / "half.jsonl"))
 
 

@@ -519,16 +519,16 @@ BUDGET = {"kind": "perc", "score": "dense", "max_false_negatives": 0.05}
         ({**GOOD, "fallback": {"kind": "learned", "p_false": 0.1}}, r"kind learned must be the main rule"),
         ({"kind": "naive", "also": [{"kind": "learned", "p_false": 0.1}]}, r"kind learned must be the main rule"),
         ({**GOOD, "p_false": None}, r"filter: kind learned needs p_false"),
-        ({**GOOD, "p_false": 0.0}, r"filter.p_false: input should be greater than 0"),
-        ({**GOOD, "p_false": 1.5}, r"filter.p_false: input should be less than or equal to 1"),
+        ({**GOOD, "p_false": 0.0}, r"filter.p_false must be > 0"),
+        ({**GOOD, "p_false": 1.5}, r"filter.p_false must be <= 1"),
         ({**GOOD, "score": "dense"}, r"filter: kind learned does not read score; it takes p_false"),
         ({**GOOD, "max_false_negatives": 0.05, "fallback": {"kind": "abs", "score": "dense", "abs": 1}}, r"p_false is"),
         ({**BUDGET, "perc": 0.9}, r"filter: perc is chosen by max_false_negatives, got 0.9. Remove one of them"),
         ({"kind": "perc", "score": "dense", "perc": 0.9, "confidence": 0.9}, r"confidence belongs to max_false_neg"),
         ({"kind": "naive", "max_false_negatives": 0.05}, r"max_false_negatives chooses cuts of .*, got kind naive"),
-        ({**BUDGET, "max_false_negatives": 0.0}, r"filter.max_false_negatives: input should be greater than 0"),
-        ({**BUDGET, "max_false_negatives": 1.0}, r"filter.max_false_negatives: input should be less than 1"),
-        ({**BUDGET, "confidence": 1.0}, r"filter.confidence: input should be less than 1"),
+        ({**BUDGET, "max_false_negatives": 0.0}, r"filter.max_false_negatives must be > 0"),
+        ({**BUDGET, "max_false_negatives": 1.0}, r"filter.max_false_negatives must be < 1"),
+        ({**BUDGET, "confidence": 1.0}, r"filter.confidence must be < 1"),
         ({**GOOD, "fallback": {"kind": "abs", "score": "x", "abs": 1}}, r"filter.fallback.score must be one of"),
     ],
 )
@@ -539,7 +539,7 @@ def test_a_mistake_in_the_filter_is_refused(tmp_path, values, message):
 
 @pytest.mark.parametrize(("key", "value"), [("labelled", 0), ("labelled", 1), ("candidates", 0), ("examples", 0)])
 def test_a_mistake_in_learn_is_refused(tmp_path, key, value):
-    with pytest.raises(ValueError, match=rf"learn.{key}: input should be"):
+    with pytest.raises(ValueError, match=rf"learn.{key} must be"):
         params.parse(planted.sections(tmp_path, learn={key: value}))
 
 

@@ -379,9 +379,9 @@ def test_a_length_for_a_static_encoder_is_an_error_with_a_cure(tmp_path):
 
 
 def test_whatever_the_files_of_a_source_hold_reading_them_ends_in_rows_rejected_or_a_cure():
-    counts, bad = fuzz.ends(range(200))
+    counts, bad = fuzz.ends(range(300), {"sources": 0.75, "params": 0.25})
     assert bad == []
-    assert min(counts[how] for how in ("rows", "rejected", "error")) >= 10, counts
+    assert min(counts[how] for how in ("rows", "rejected", "params", "error")) >= 10, counts
 
 
 def test_a_name_that_is_no_utf_8_and_a_link_to_nowhere_are_no_tracebacks(tmp_path):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from transforms.sources import beir, labels, pairs, python_code, tables
+from transforms.sources import beir, labels, notes, pairs, python_code, spelling, tables
 from transforms.sources.blocks import Block, Record, in_blocks
 
 if TYPE_CHECKING:
@@ -21,15 +21,19 @@ def read(source: params.Source, told: params.Labels | None = None) -> Iterator[B
       FileNotFoundError: a file is missing.   ValueError: a file as a whole cannot be read.   OSError: or opened.
     """
     try:
-        yield from in_blocks(itertools.chain(_records(source), labels.records(told) if told else ()))
-    except OSError as error:
-        if error.errno is None:  # it says already what to do
+        every = itertools.chain(_records(source), labels.records(told) if told else ())
+        yield from in_blocks(spelling.alike(every, notes.note))
+    except (ValueError, OSError) as error:
+        message = str(error)
+        if isinstance(error, OSError) and error.errno is not None:
+            name = os.fsdecode(error.filename or source.path)
+            message = (
+                f"{name}: must be a file that can be read: {error.strerror}. Correct its link, its name or its"
+                " permissions, or source"
+            )
+        elif "\n" not in message:  # it says already what to do
             raise
-        name = os.fsdecode(error.filename or source.path)
-        raise OSError(
-            f"{name}: must be a file that can be read: {error.strerror}. Correct its link, its name or its permissions,"
-            " or source"
-        ) from error
+        raise type(error)(message.replace("\n", "\\n")) from error
 
 
 def _records(source: params.Source) -> Iterator[Record]:

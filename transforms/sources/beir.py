@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transforms.sources import files, rows
+from transforms.sources import files, lines, rows
 from transforms.sources.blocks import Record, rejected
 from transforms.sources.files import File, Remote
 from transforms.sources.row import Kind
@@ -27,7 +27,8 @@ def records(source: params.Beir) -> Iterator[Record]:
     """
     root = files.folder(source.path)
     corpus, queries = (_file(root, name) for name in ("corpus.jsonl", "queries.jsonl"))
-    qrels = [_split(root, split) for split in dict.fromkeys(source.splits)]
+    judged = _splits(root)
+    qrels = [_split(root, split, judged) for split in dict.fromkeys(source.splits)]
 
     def document(values: Sequence[Any], line: int) -> Iterable[Record]:
         identifier, title, body = values
@@ -50,27 +51,31 @@ def records(source: params.Beir) -> Iterator[Record]:
     for file in qrels:
         yield from _judgements(file, source.min_grade)
     for split in dict.fromkeys(source.splits):
-        zero = root / "qrels" / f"{split}{_JUDGED_ZERO}.tsv"
-        if zero.is_file():
-            yield from _judgements(File(zero, f"qrels/{split}{_JUDGED_ZERO}.tsv"), source.min_grade)
+        if zero := judged.get(f"{split}{_JUDGED_ZERO}"):
+            yield from _judgements(zero, source.min_grade)
 
 
 def _file(root: Path | Remote, name: str) -> File:
-    path = root / name
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: a BEIR folder must have this file, found none. Correct source.path")
-    return File(path, name)
+    for ending in ("", *files.CODECS):
+        if (root / f"{name}{ending}").is_file():
+            return File(root / f"{name}{ending}", f"{name}{ending}")
+    raise FileNotFoundError(f"{root / name}: a BEIR folder must have this file, found none. Correct source.path")
 
 
-def _split(root: Path | Remote, split: str) -> File:
-    present = sorted(path.stem for path in (root / "qrels").glob("*.tsv"))
-    splits = [name for name in present if not name.endswith(_JUDGED_ZERO) and name != _SOURCE_DOCS]
+def _splits(root: Path | Remote) -> dict[str, File]:
+    """The files of judgements, compressed or not, by their names."""
+    judged = (File(path, files.origin(path, root)) for path in files.readable(root / "qrels"))
+    return {files.split(file.path)[0]: file for file in judged if file.format == ".tsv"}
+
+
+def _split(root: Path | Remote, split: str, judged: dict[str, File]) -> File:
+    splits = [name for name in judged if not name.endswith(_JUDGED_ZERO) and name != _SOURCE_DOCS]
     if split not in splits:
         raise FileNotFoundError(
             f"source.splits: {split} must be a split of {root / 'qrels'}, found"
             f" {', '.join(splits) or 'none'}. Choose among those"
         )
-    return File(root / "qrels" / f"{split}.tsv", f"qrels/{split}.tsv")
+    return judged[split]
 
 
 def _judgements(file: File, min_grade: float) -> Iterator[Record]:
@@ -79,32 +84,31 @@ def _judgements(file: File, min_grade: float) -> Iterator[Record]:
     The header is optional: the third field of a judgement is a number.
     """
     good, bad = 0, ""
-    with file.path.open("rb") as stream:
-        for number, line, whole in rows.lines(stream):
-            if not line.strip():
-                continue
-            raw = line.decode(errors="surrogateescape").rstrip("\r\n")
-            fields = raw.split("\t")
-            if number == 1 and len(fields) == 3 and not _is_number(fields[2]):
-                continue
-            try:
-                if not whole:
-                    raise Fault(f"longer than {rows.LINE_BYTES} bytes")
-                if len(fields) != 3:
-                    raise Fault("not three fields: query, document, grade")
-                query_id, document_id = as_id(fields[0], "query-id"), as_id(fields[1], "corpus-id")
-                grade = as_grade(fields[2], "score", written=True)
-            except Fault as fault:
-                bad = bad or f"line {number}: {fault}"
-                yield rejected(file.origin, number, str(fault), raw)
-                continue
-            good += 1
-            if grade < min_grade and grade <= 0:
-                yield Record("judged", (query_id, document_id, grade, "grade", file.origin, number))
-            elif grade < min_grade:
-                yield rejected(file.origin, number, "grade below min_grade", raw)
-            else:
-                yield Record("positives", (query_id, document_id, grade, file.origin, number))
+    for number, line, whole in lines.numbered(file):
+        if not line.strip():
+            continue
+        raw = line.decode(errors="surrogateescape").rstrip("\r\n")
+        fields = raw.split("\t")
+        if number == 1 and len(fields) == 3 and not _is_number(fields[2]):
+            continue
+        try:
+            if not whole:
+                raise Fault(f"longer than {lines.LINE_BYTES} bytes")
+            if len(fields) != 3:
+                raise Fault("not three fields: query, document, grade")
+            query_id, document_id = as_id(fields[0], "query-id"), as_id(fields[1], "corpus-id")
+            grade = as_grade(fields[2], "score", written=True)
+        except Fault as fault:
+            bad = bad or f"line {number}: {fault}"
+            yield rejected(file.origin, number, str(fault), raw)
+            continue
+        good += 1
+        if grade < min_grade and grade <= 0:
+            yield Record("judged", (query_id, document_id, grade, "grade", file.origin, number))
+        elif grade < min_grade:
+            yield rejected(file.origin, number, "grade below min_grade", raw)
+        else:
+            yield Record("positives", (query_id, document_id, grade, file.origin, number))
     if bad and not good:
         raise ValueError(
             f"{file.path}: must have lines of query, document and grade with tabs between, but none is one,"

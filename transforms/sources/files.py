@@ -12,8 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
+import pyarrow as pa
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}  # second suffixes of text files, and Arrow's names
+NAMES = f"{', '.join(SUFFIXES)} (all but .parquet also with {', '.join(CODECS)})"  # what a message says of them
 _AT_ONCE = 1 << 20  # bytes asked of a remote file
 
 
@@ -89,6 +92,40 @@ class File(NamedTuple):
     path: Path | Remote
     origin: str
 
+    @property
+    def format(self) -> str:
+        """One of ``SUFFIXES``."""
+        return split(self.path)[1]
+
+    def open(self) -> BinaryIO:
+        """The file's bytes, decompressed if its name says that they are compressed.
+
+        Raises, here or while they are read:
+          OSError: it cannot be opened; without ``errno``: it is no such archive, or a damaged one.
+        """
+        stream = self.path.open("rb")
+        codec = CODECS.get(self.path.suffix.lower())
+        if codec is None:
+            return stream
+        return io.BufferedReader(pa.CompressedInputStream(stream, codec), _AT_ONCE)
+
+
+def split(path: Path | Remote) -> tuple[str, str]:
+    """Name of a file without what says how it is written, and its format: one of ``SUFFIXES``, or ''.
+
+    >>> split(Path("a/train.part.TSV.gz")), split(Path("notes.txt")), split(Path("x.parquet.gz"))
+    (('train.part', '.tsv'), ('notes.txt', ''), ('x.parquet.gz', ''))
+    """
+    name = PurePosixPath(str(path)).name
+    base, dot, last = name.rpartition(".")
+    packed = dot + last.lower() in CODECS
+    if packed:
+        base, dot, last = base.rpartition(".")
+    suffix = dot + last.lower()
+    if suffix not in SUFFIXES or (packed and suffix == ".parquet"):
+        return name, ""
+    return base, suffix
+
 
 def at(path: str) -> Path | Remote:
     """A path on this machine, or any fsspec path."""
@@ -97,7 +134,7 @@ def at(path: str) -> Path | Remote:
 
 def readable(folder: Path | Remote) -> list[Path | Remote]:
     """The files of a folder whose names say what format they have, sorted."""
-    return sorted(entry for entry in folder.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
+    return sorted(entry for entry in folder.iterdir() if split(entry)[1] and entry.is_file())
 
 
 def folder(path: str, cure: str = "Set source.path to the folder of the data") -> Path | Remote:
@@ -107,6 +144,8 @@ def folder(path: str, cure: str = "Set source.path to the folder of the data") -
       FileNotFoundError: there is none.
     """
     found = at(path)
+    if "\0" not in path and found.is_file():
+        raise FileNotFoundError(f"source.path: {path} must be a folder, found a file. Set source.path to its folder")
     if not found.is_dir():
         raise FileNotFoundError(f"source.path: {path} must be a folder, found none. {cure}")
     return found
@@ -118,6 +157,8 @@ def find(root: Path | Remote, name: str, key: str) -> list[File]:
     Raises:
       FileNotFoundError: there is none.   ValueError: its name does not say what format it has.
     """
+    if "\0" in name:
+        raise ValueError(f"source.{key}: {name!r} must not hold a NUL character. Correct the name")
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"source.{key}: {name} must be below {root}. Write its path from there, or move source.path")
     path = root / name
@@ -129,12 +170,16 @@ def find(root: Path | Remote, name: str, key: str) -> list[File]:
         found = sorted(root.glob(name))
     else:
         found = sorted(Path(entry) for entry in glob.glob(str(Path(glob.escape(str(root))) / name)))
+    if not found and path.is_dir():
+        raise FileNotFoundError(f"source.{key}: {path} must hold a file that ends in {NAMES}, found none. Add one")
     if not found:
         raise FileNotFoundError(f"source.{key}: {path} must exist, found none. Correct the name, or source.path")
     for entry in found:
-        if entry.suffix not in SUFFIXES:
+        if isinstance(entry, Path) and (entry.is_fifo() or entry.is_socket() or entry.is_char_device()):
+            raise ValueError(f"source.{key}: {entry} must be a file, got a pipe or a device. Write it to a file first")
+        if not split(entry)[1]:
             raise ValueError(
-                f"source.{key}: {entry} must end in {', '.join(SUFFIXES)}, got {entry.suffix or 'nothing'}."
+                f"source.{key}: {entry} must end in {NAMES}, got {entry.suffix or 'nothing'}."
                 " Convert it, or name it for what it is"
             )
     return [File(entry, origin(entry, root)) for entry in found]

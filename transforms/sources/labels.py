@@ -64,9 +64,9 @@ def _files(path: str) -> list[File]:
     found = files.at(path)
     if found.is_dir():
         return [File(entry, files.origin(entry, found)) for entry in files.readable(found)]
-    if not found.is_file() or found.suffix not in files.SUFFIXES:
+    if not found.is_file() or not files.split(found)[1]:
         raise FileNotFoundError(
-            f"labels.path: {path} must be a folder or a file that ends in {', '.join(files.SUFFIXES)}, found none."
+            f"labels.path: {path} must be a folder or a file that ends in {files.NAMES}, found none."
             " gangue sample-for-labels writes one to fill in"
         )
     return [File(found, Path(str(found)).name)]

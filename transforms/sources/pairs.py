@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from transforms.sources import files, rows
+from transforms.sources import files, notes, references, rows
 from transforms.sources.blocks import Record, content_ids, rejected
 from transforms.sources.files import File
 from transforms.sources.row import Kind
@@ -24,7 +24,8 @@ _AT_ONCE = 4096  # records whose ids are hashed together
 def records(source: params.Pairs) -> Iterator[Record]:
     """A query for each anchor, a document for each positive, and the documents of the corpus file.
 
-    Records without an id get one made of their text, so an anchor on several rows is one query.
+    Positives that are ids of the corpus, not texts, stand for its documents. Records without an id get one made of
+    their text, so an anchor on several rows is one query.
 
     Raises:
       FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or lacks a column.
@@ -32,34 +33,35 @@ def records(source: params.Pairs) -> Iterator[Record]:
     root = files.folder(source.path)
     pairs = files.find(root, source.pairs, "pairs")
     corpus = files.find(root, source.corpus, "corpus") if source.corpus is not None else []
+    key = references.id_column(pairs, corpus, source, notes.note) if corpus else None
     for file in corpus:
-        yield from _with_ids(_documents(file, source))
+        yield from _with_ids(_documents(file, source, key or source.document_id))
     for file in pairs:
-        yield from _with_ids(_pairs(file, source))
+        yield from _with_ids(_pairs(file, source, by_id=key is not None))
 
 
-def _documents(file: File, source: params.Pairs) -> Iterator[Record]:
+def _documents(file: File, source: params.Pairs, key: str | None) -> Iterator[Record]:
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         body = as_text(values[0], source.text)
-        identifier = None if source.document_id is None else as_id(values[1], source.document_id)
+        identifier = None if key is None else as_id(values[1], key)
         return [Record("documents", (identifier, "", body, file.origin, line))]
 
     columns: dict[str, Kind] = {source.text: "text"}
-    if source.document_id is not None:
-        columns[source.document_id] = "id"
+    if key is not None:
+        columns[key] = "id"
     return rows.records(file, columns, parse)
 
 
-def _pairs(file: File, source: params.Pairs) -> Iterator[Record]:
-    columns: dict[str, Kind] = {source.anchor: "text", source.positive: "texts"}
+def _pairs(file: File, source: params.Pairs, *, by_id: bool) -> Iterator[Record]:
+    columns: dict[str, Kind] = {source.anchor: "text", source.positive: "ids" if by_id else "texts"}
     if source.anchor_id is not None:
         columns[source.anchor_id] = "id"
-    if source.positive_id is not None:
+    if source.positive_id is not None and not by_id:
         columns[source.positive_id] = "ids"
     if source.answers is not None:
         columns[source.answers] = "texts"
     negatives = [name for name in source.negatives if name not in columns]
-    columns |= dict.fromkeys(negatives, "passages")
+    columns |= dict.fromkeys(negatives, "any" if by_id else "passages")
     names = list(columns)
 
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
@@ -69,12 +71,16 @@ def _pairs(file: File, source: params.Pairs) -> Iterator[Record]:
         answers = [] if source.answers is None else as_answers(row[source.answers], source.answers)
         found: list[Record] = []
         faults: list[Record] = []
-        for body, identifier in _positives(row, source):
+        for body, identifier in _references(row, source) if by_id else _positives(row, source):
             try:
+                if by_id:
+                    pair = (query_id, anchor), (as_id(identifier, source.positive), "")
+                    found.append(Record("positives", (*pair, 1.0, file.origin, line)))
+                    continue
                 document_id = None if source.positive_id is None else as_id(identifier, source.positive_id)
                 document = (document_id, "", as_text(body, source.positive), file.origin, line)
             except Fault as fault:
-                faults.append(rejected(file.origin, line, str(fault), f"{anchor}\t{body}"))
+                faults.append(rejected(file.origin, line, str(fault), f"{anchor}\t{identifier if by_id else body}"))
                 continue
             found.append(Record("documents", document))
             # The texts stand in for ids that are still to be made.
@@ -83,17 +89,36 @@ def _pairs(file: File, source: params.Pairs) -> Iterator[Record]:
             found.append(Record("queries", (query_id, anchor, answers, file.origin, line)))
         for name in negatives if found else ():
             try:
-                passages = _negatives(row[name], name, source)
+                passages = _named(row[name], name) if by_id else _negatives(row[name], name, source)
             except Fault as fault:
                 faults.append(rejected(file.origin, line, str(fault), f"{anchor}\t{row[name]}"))
                 continue
             for title, body, identifier in passages:
-                found.append(Record("documents", (identifier, title, body, file.origin, line)))
-                pair = ((query_id, anchor), (identifier, body))
-                found.append(Record("judged", (*pair, 0.0, "column", file.origin, line)))
+                if not by_id:
+                    found.append(Record("documents", (identifier, title, body, file.origin, line)))
+                judged = ((query_id, anchor), (identifier, body))
+                found.append(Record("judged", (*judged, 0.0, "column", file.origin, line)))
         return [*faults, *found]
 
     return rows.records(file, columns, parse, optional=negatives)
+
+
+def _references(row: dict[str, Any], source: params.Pairs) -> list[tuple[None, Any]]:
+    """(None, id) of each positive of a row whose positives are ids."""
+    identifiers = row[source.positive]
+    if identifiers == []:
+        raise Fault(f"{source.positive} is an empty list")
+    return [(None, one) for one in (identifiers if isinstance(identifiers, list) else [identifiers])]
+
+
+def _named(value: Any, name: str) -> list[tuple[str, str, str | None]]:
+    """The same of each negative, where the positives are ids: a negative is one, too.
+
+    Raises:
+      Fault: one is none.
+    """
+    values = value if isinstance(value, list) else [value]
+    return [("", "", as_id(one, name)) for one in values if one is not None and one != ""]
 
 
 def _negatives(value: Any, name: str, source: params.Pairs) -> list[tuple[str, str, str | None]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow.types as pt
 
 from transforms.sources.blocks import ROWS
 from transforms.sources.files import File
-from transforms.sources.row import Kind, Row, lacks
+from transforms.sources.row import Kind, Row, check_differ, lacks
 
 _WANTED: dict[Kind, str] = {
     "id": "strings or whole numbers",
@@ -22,17 +21,20 @@ _WANTED: dict[Kind, str] = {
     "passages": "strings, lists of strings or lists of passages with a text",
     "grade": "numbers",
     "label": "numbers, booleans or strings",
+    "any": "anything",
 }
 
 
 def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str]) -> Iterator[Row]:
     """Rows of a Parquet file; memory is bounded by its largest row group."""
     try:
-        with pq.ParquetFile(file.path if isinstance(file.path, Path) else file.path.open("rb")) as parquet:
+        # Not opened by Arrow, which knows no names that are not UTF-8 and says in its own words what is no file.
+        with file.path.open("rb") as stream, pq.ParquetFile(stream) as parquet:
             fields = parquet.schema_arrow
             absent = set(columns) - set(optional) - set(fields.names)
             if absent:
-                raise lacks(file, "column", absent, ", ".join(fields.names))
+                raise lacks(file, "column", absent, fields.names)
+            check_differ(file, columns, fields.names)
             present = [name for name in columns if name in fields.names]
             for name in present:
                 if not _fits(fields.field(name).type, columns[name]):
@@ -48,15 +50,16 @@ def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str
                     line += 1
                     yield Row(line, row, "")
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ValueError(f"{file.path}: must be a whole Parquet file: {error}. Copy or write it again") from error
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"{file.path}: must be a whole Parquet file: {reason}. Copy or write it again") from error
 
 
 def _fits(kind: pa.DataType, wanted: Kind) -> bool:
     if pt.is_dictionary(kind):
         return _fits(kind.value_type, wanted)
-    if pt.is_null(kind):
+    if pt.is_null(kind) or wanted == "any":
         return True
     if wanted == "grade":
         return pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind)
@@ -71,7 +74,7 @@ def _fits(kind: pa.DataType, wanted: Kind) -> bool:
         return _fits(kind.value_type, inner)
     stringy = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
     stringy = stringy or pt.is_binary(kind) or pt.is_large_binary(kind)
-    return stringy or (wanted in ("id", "ids") and pt.is_integer(kind))
+    return stringy or (wanted in ("id", "ids") and (pt.is_integer(kind) or pt.is_floating(kind)))
 
 
 def _values(column: Any) -> list[Any]:

@@ -59,7 +59,7 @@ def _queries(file: File, source: params.Tables) -> Iterator[Record]:
 
 
 def _positives(file: File, source: params.Tables) -> Iterator[Record]:
-    written = file.path.suffix in (".csv", ".tsv")
+    written = file.format in (".csv", ".tsv")
 
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         query_id = as_id(values[0], source.positive_query_id)

@@ -9,6 +9,7 @@ import re
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MOST = 3.4e38  # float32
+_EXACT = 2.0**53  # beyond, a float is not the only whole number that it may stand for
 
 
 class Fault(Exception):
@@ -63,14 +64,19 @@ def as_string(value: object, name: str) -> str:
 
 
 def as_id(value: object, name: str) -> str:
-    """The value as an id; whole numbers become strings.
+    """The value as an id; whole numbers become strings, and so do floats that are whole: pandas makes a column of
+    ids with gaps one of floats.
 
     Raises:
       Fault: it is missing, blank, neither string nor whole number, or has control characters.
 
-    >>> as_id(7, "_id"), as_id("d 7", "_id")
-    ('7', 'd 7')
+    >>> as_id(7, "_id"), as_id("d 7", "_id"), as_id(7.0, "_id")
+    ('7', 'd 7', '7')
     """
+    if isinstance(value, float):
+        if math.isnan(value):
+            raise Fault(f"{name} is missing")
+        value = int(value) if value.is_integer() and abs(value) < _EXACT else value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if value is not None and not isinstance(value, str | bytes):
