@@ -20,6 +20,7 @@ _INVISIBLE = (
     r"[\p{Cf}\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{3164}"
     r"\x{fe00}-\x{fe0f}\x{ffa0}\x{e0100}-\x{e01ef}]+"
 )
+_FILLERS = "\u115f\u1160\u3164\uffa0"  # letters, for Python
 
 
 def full_text(titles: pa.ChunkedArray, texts: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -43,6 +44,27 @@ def normalise(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     visible = pc.replace_substring_regex(texts, _INVISIBLE, "")
     folded = pc.utf8_lower(pc.utf8_normalize(visible, form="NFKD"))
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, _BLANKS, " "))
+
+
+def holds_invisible(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    r"""Whether a text has characters that nobody sees.
+
+    >>> holds_invisible(pa.chunked_array([["the law", "the\u200b law"]])).to_pylist()
+    [False, True]
+    """
+    return pc.match_substring_regex(texts, _INVISIBLE)
+
+
+def is_blank(string: str) -> bool:
+    r"""Whether nothing of a string can be seen.
+
+    >>> is_blank(" \n"), is_blank("\ufeff \u200b"), is_blank("猫")
+    (True, True, False)
+    """
+    first = string.lstrip()[:1]
+    if first.isalnum() and first not in _FILLERS:
+        return False
+    return not normalise(pa.chunked_array([[string]], pa.string()))[0].as_py()
 
 
 def hashes(texts: Iterable[str] | pa.ChunkedArray) -> pa.Array:
