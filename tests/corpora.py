@@ -34,7 +34,7 @@ class Corpus:
         words = rng.choice(sorted(f"{title} {text}" for _, title, text in self.documents)).split()
         start = rng.randrange(len(words))
         some = " ".join(words[start : start + 2])
-        long = some if len(some) < 9 else some[start % 5 :][:4]  # of a text without blanks
+        long = some if " " in some or len(some) < 9 else some[start % 5 :][:4]  # of a text without blanks
         return [[], [some, long], ["?", f"{long.title()}!", rng.choice(WORDS)[:2]]][rng.randrange(3)]
 
     def shuffled(self, seed):
