@@ -52,7 +52,7 @@ def invisible(letter: str) -> bool:
 
 def normal(text: str) -> str:
     """Texts that are equal in this form are the same text."""
-    visible = "".join(letter for letter in text if not invisible(letter))
+    visible = "".join(letter for letter in text.replace("\u2800", " ") if not invisible(letter))  # Braille's blank
     return " ".join(unicodedata.normalize("NFKC", visible).lower().split())
 
 
