@@ -58,7 +58,7 @@ import pyarrow as pa
 from benchmarks import beir
 from benchmarks import frontier as lines
 from pipeline import embed, frontier, ingest, judging, params
-from transforms import encoder, intervals, lexical, lookup, randomness, text
+from transforms import encoder, intervals, lexical, lookup, randomness, stopwords, text
 from transforms.storage import Data
 
 ALL = "all"
@@ -165,11 +165,13 @@ def by_bm25(truth: Truth) -> Score:
     place = {key: number for number, key in enumerate(truth.documents)}
     settings = params.Bm25(kind="bm25")
     model = bm25s.BM25(k1=settings.k1, b=settings.b, method="lucene")
-    model.index(lexical.tokenise(list(truth.documents.values()), settings.stopwords), show_progress=False)
+    tokens = lexical.tokenise(list(truth.documents.values()))
+    left_out = stopwords.of(stopwords.detect(collections.Counter(itertools.chain.from_iterable(tokens))))
+    model.index([[term for term in terms if term not in left_out] for terms in tokens], show_progress=False)
 
     def score(query: str, documents: Sequence[str]) -> np.ndarray:
-        (tokens,) = lexical.tokenise([truth.queries[query]], settings.stopwords)
-        known = model.get_tokens_ids(tokens)
+        (asked,) = lexical.tokenise([truth.queries[query]])
+        known = model.get_tokens_ids(asked)
         scores = model.get_scores_from_ids(known) if known else np.zeros(len(place))
         return np.asarray(scores[[place[document] for document in documents]])
 

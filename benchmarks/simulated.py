@@ -19,7 +19,7 @@ import scipy.sparse
 from benchmarks import frontier as lines
 from benchmarks import student
 from pipeline import embed, ingest, params
-from transforms import arrays, features, lexical, lookup, portable, text
+from transforms import arrays, features, lexical, lookup, portable, stopwords, text
 from transforms.storage import Data
 
 ENCODERS = ("minilm", "static")
@@ -135,8 +135,8 @@ def load(name: str, data: Data) -> Corpus:
 
 def _words(queries: list[str], documents: list[str]) -> tuple[scipy.sparse.csr_matrix, scipy.sparse.csr_matrix]:
     vocabulary: dict[str, int] = {}
-    held = [[vocabulary.setdefault(w, len(vocabulary)) for w in ws] for ws in lexical.tokenise(documents, "en")]
-    asked = [[vocabulary[w] for w in ws if w in vocabulary] for ws in lexical.tokenise(queries, "en")]
+    held = [[vocabulary.setdefault(w, len(vocabulary)) for w in ws] for ws in _terms(documents)]
+    asked = [[vocabulary[w] for w in ws if w in vocabulary] for ws in _terms(queries)]
     counts = []
     for rows in (asked, held):
         offsets = np.cumsum([0, *map(len, rows)])
@@ -147,6 +147,11 @@ def _words(queries: list[str], documents: list[str]) -> tuple[scipy.sparse.csr_m
         matrix.sum_duplicates()
         counts.append(matrix)
     return counts[0], counts[1]
+
+
+def _terms(texts: list[str]) -> list[list[str]]:
+    left_out = stopwords.of("en")
+    return [[term for term in terms if term not in left_out] for terms in lexical.tokenise(texts)]
 
 
 def job(corpus: Corpus, regime: Regime, seed: int = 0) -> Job:

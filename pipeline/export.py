@@ -39,7 +39,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 
 def describe(data: Data, p: params.Params) -> dict[str, Any]:
-    """The recipe: params, what the models are, versions, and the size of what went in. No times, no places."""
+    """The recipe: params, models, languages of stop words, versions, size of what went in. No times, no places."""
     made = {name: f"vectors/{name}/documents" for name in p.encoders} | {name: f"scores/{name}" for name in p.scorers}
     models = {}
     for name, dataset in made.items():
@@ -50,6 +50,11 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
         "params": recipe_params(p),
         "judged_by": {"kind": ruled.kind, "cut": ruled.cut},
         "fingerprints": models,
+        "stopwords": {
+            name: lookup.stopwords(data, name)
+            for name, retriever in p.retrievers.items()
+            if isinstance(retriever, params.Bm25)
+        },
         "versions": {"python": platform.python_version()}
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
         "rows": {name: sum(data.rows(name)) for name in COUNTED},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 from typing import Any
 
 import apache_beam as beam
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import params
-from transforms import arrays, faiss_index, lexical, lookup, text
+from transforms import arrays, faiss_index, lexical, lookup, schema, stopwords, text
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, shard_names, staged
 
@@ -30,8 +31,8 @@ def index_documents(root: beam.Pipeline, data: Data, p: params.Params, name: str
         build = functools.partial(build_faiss, data=data, p=p, name=name)
         return root | "Index" >> beam.Create([settings.index]) | "Build" >> ForEachShard(build)
     documents = root | "Documents" >> beam.Create(data.shards("documents"))
-    counted = documents | "Count" >> ForEachShard(functools.partial(count_tokens, data=data, p=p, name=name))
-    gather = functools.partial(gather_vocabulary, data=data, name=name)
+    counted = documents | "Count" >> ForEachShard(functools.partial(count_tokens, data=data, name=name))
+    gather = functools.partial(gather_vocabulary, data=data, p=p, name=name)
     gathered = root | "One" >> beam.Create(["vocabulary"]) | "Gather" >> ForEachShard(gather, after=counted)
     weigh = functools.partial(weigh_tokens, data=data, p=p, name=name)
     return documents | "Weigh" >> ForEachShard(weigh, after=gathered)
@@ -53,22 +54,21 @@ def build_faiss(factory: str, data: Data, p: params.Params, name: str) -> Counts
     return Counts()
 
 
-def _tokens(data: Data, p: params.Params, name: str, shard: str) -> list[list[str]]:
-    settings = p.retrievers[name]
-    assert isinstance(settings, params.Bm25)
+def _tokens(data: Data, shard: str) -> list[list[str]]:
     block = data.read("documents", shard, ["title", "text"])
-    return lexical.tokenise(text.full_text(block["title"], block["text"]).to_pylist(), settings.stopwords)
+    return lexical.tokenise(text.full_text(block["title"], block["text"]).to_pylist())
 
 
-def count_tokens(shard: str, data: Data, p: params.Params, name: str) -> Counts:
-    """Document frequencies of one shard; copies of a text count once."""
+def count_tokens(shard: str, data: Data, name: str) -> Counts:
+    """Frequencies of the terms of one shard; copies of a text count once."""
     first = lookup.representatives(data)[lookup.rows(data, "documents", ("document_id",)).of(shard)]
-    tokens = [words for words, counts in zip(_tokens(data, p, name, shard), first, strict=True) if counts]
+    tokens = [terms for terms, counts in zip(_tokens(data, shard), first, strict=True) if counts]
     frequencies = lexical.document_frequencies(tokens)
-    words = sorted(frequencies)
-    table = pa.table([words, [frequencies[word] for word in words]], schema=lexical.VOCABULARY)
-    size = {lexical.DOCUMENTS: str(len(tokens)), lexical.TOKENS: str(sum(map(len, tokens)))}
-    data.write(_frequencies(name), shard, table.replace_schema_metadata(size))
+    occurrences = collections.Counter(itertools.chain.from_iterable(tokens))
+    terms = sorted(frequencies)
+    columns = [terms, *([counts[term] for term in terms] for counts in (frequencies, occurrences))]
+    table = pa.table(columns, schema=lexical.FREQUENCIES)
+    data.write(_frequencies(name), shard, table.replace_schema_metadata({lexical.DOCUMENTS: str(len(tokens))}))
     return Counts()
 
 
@@ -76,20 +76,27 @@ def _frequencies(name: str) -> str:
     return staged(f"indexes/{name}/frequencies")
 
 
-def gather_vocabulary(_: str, data: Data, name: str) -> Counts:
-    """Sum the shards' document frequencies: a token's number is its place in the sorted vocabulary."""
+def gather_vocabulary(_: str, data: Data, p: params.Params, name: str) -> Counts:
+    """Sum the shards' frequencies and leave out stop words: a token's number is its place in the sorted vocabulary."""
+    settings = p.retrievers[name]
+    assert isinstance(settings, params.Bm25)
     total: collections.Counter[str] = collections.Counter()
-    size: collections.Counter[bytes] = collections.Counter()
+    occurrences: collections.Counter[str] = collections.Counter()
+    documents = 0
     for shard in data.shards(_frequencies(name)):
         table = data.read(_frequencies(name), shard)
-        total.update(dict(zip(table["token"].to_pylist(), table["documents"].to_pylist(), strict=True)))
-        size.update({key: int(table.schema.metadata[key]) for key in (lexical.DOCUMENTS, lexical.TOKENS)})
-    words = sorted(total)
-    table = pa.table([words, [total[word] for word in words]], schema=lexical.VOCABULARY)
+        terms, *counts = (column.to_pylist() for column in table.columns)
+        for sums, count in zip((total, occurrences), counts, strict=True):
+            sums.update(dict(zip(terms, count, strict=True)))
+        documents += int(table.schema.metadata[lexical.DOCUMENTS])
+    language = stopwords.detect(occurrences) if settings.stopwords == "auto" else settings.stopwords
+    kept = sorted(total.keys() - stopwords.of(language))
+    table = pa.table([kept, [total[term] for term in kept]], schema=lexical.VOCABULARY)
     output = staged(f"indexes/{name}/vocabulary")
-    metadata = {key: str(value) for key, value in size.items()}
+    tokens = sum(occurrences[term] for term in kept)
+    metadata = {lexical.DOCUMENTS: str(documents), lexical.TOKENS: str(tokens), schema.STOPWORDS: language or ""}
     data.write(output, shard_names(1)[0], table.replace_schema_metadata(metadata))
-    return Counts({f"rows:{output}": len(words)})
+    return Counts({f"rows:{output}": len(kept)})
 
 
 @functools.lru_cache(maxsize=1)
@@ -106,8 +113,7 @@ def weigh_tokens(shard: str, data: Data, p: params.Params, name: str) -> Counts:
     assert isinstance(settings, params.Bm25)
     vocabulary = lookup.vocabulary(data, staged(f"indexes/{name}/vocabulary"))
     frequencies, documents, mean_length = _statistics(data, name)
-    tokens = _tokens(data, p, name, shard)
-    known = [[word for word in words if word in vocabulary] for words in tokens]
+    known = [[term for term in terms if term in vocabulary] for terms in _tokens(data, shard)]
     table = lexical.weigh(known, vocabulary, frequencies, documents, mean_length, settings.k1, settings.b)
     output = staged(f"indexes/{name}/weights")
     data.write(output, shard, table, suffix=".arrow")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,18 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         if isinstance(settings, params.Dense) and settings.index != "Flat":
             data.publish(f"indexes/{name}/faiss")
         data.begin(f"indexes/{name}/frequencies")  # they are in the vocabulary now
+    if isinstance(settings, params.Bm25):
+        print(f"retrieve@{name}: {_said_of_stopwords(data, settings, name)}", file=sys.stderr, flush=True)  # noqa: T201
     return counts
+
+
+def _said_of_stopwords(data: Data, settings: params.Bm25, name: str) -> str:
+    language = lookup.stopwords(data, name)
+    if settings.stopwords != "auto":
+        return f"stop words of {language or 'no language'}, as retrievers.{name}.stopwords says"
+    if language is None:
+        return f"no stop words, for the language was not recognised; retrievers.{name}.stopwords names one"
+    return f"stop words of {language}, the language of the documents"
 
 
 def groups(data: Data, workers: int) -> dict[str, list[str]]:

@@ -17,9 +17,7 @@ def open_retriever(
     if isinstance(settings, params.Dense):
         path = None if settings.index == "Flat" else place(f"indexes/{name}/faiss")
         return DenseRetriever(data, settings.encoder, path, settings.nprobe)
-    return LexicalRetriever(
-        data, place(f"indexes/{name}/weights"), place(f"indexes/{name}/vocabulary"), settings.stopwords
-    )
+    return LexicalRetriever(data, place(f"indexes/{name}/weights"), place(f"indexes/{name}/vocabulary"))
 
 
 def encoders(p: params.Params) -> list[str]:

@@ -158,6 +158,13 @@ class Dense(Section):
     nprobe: Positive | None = None
 
 
+StopWords = Literal[
+    "auto", "da", "de", "en", "en_plus", "es", "fr", "it", "ko", "nl", "no", "pt", "ru", "sv", "tr", "zh",
+    "danish", "german", "english", "english_plus", "spanish", "french", "italian", "korean", "dutch", "norwegian",
+    "portuguese", "russian", "swedish", "turkish", "chinese",
+]  # fmt: skip
+
+
 class Bm25(Section):
     """Best documents by BM25 (Lucene's variant)."""
 
@@ -166,7 +173,7 @@ class Bm25(Section):
     max_depth: Positive | None = None
     k1: float = 1.5
     b: Annotated[float, Field(ge=0, le=1)] = 0.75
-    stopwords: str | None = "en"
+    stopwords: StopWords | None = "auto"  # of the language that the corpus is written in; null: none
 
 
 Retriever = Annotated[Dense | Bm25, Field(discriminator="kind")]

@@ -8,6 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from models import WORDS
 
+# Words of other languages, and what stands between them; German ones are known by their commonest words.
+LANGUAGES = {
+    "Chinese": ("北京 上海 首都 长江 是 的 中国 城市 人口 最 长 大 河 第一 iPhone 2024年 。 ，", ""),
+    "Japanese": ("東京 は 日本 の 首都 で ある タワー が が\u3099 高い ｶﾀｶﾅ コンピューター を 使う 。 ・", ""),
+    "Thai": ("กรุงเทพ เป็น เมือง หลวง ของ ไทย แม่น้ำ ที่ ใหญ่ น้ำ ๒๕๖๓ และ คน กิน ข้าว ฯ", ""),
+    "Korean": ("서울은 한국의 수도 이다 부산에서 강이 길다 사람이 많은 도시 ㅋㅋ 산 바다", " "),
+    "German": ("der die und in den von zu das mit nicht Straße über u\u0308ber Fluß Brücke Haus-Tür Zug.", " "),
+    "Arabic": ("القاهرة عاصمة مصر مدينة كبيرة في العالم نهر النيل طويل عَرَبِيّ ١٩٦٨ من الماء ،", " "),
+}
+INVISIBLE = ("\u200b", "\ufeff", "\u00ad", "\u200e", "\x00", "\ufe0f")
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
@@ -23,7 +34,8 @@ class Corpus:
         words = rng.choice(sorted(f"{title} {text}" for _, title, text in self.documents)).split()
         start = rng.randrange(len(words))
         some = " ".join(words[start : start + 2])
-        return [[], [some], ["?", f"{some.title()}!", rng.choice(WORDS)[:2]]][rng.randrange(3)]
+        long = some if " " in some or len(some) < 9 else some[start % 5 :][:4]  # of a text without blanks
+        return [[], [some, long], ["?", f"{long.title()}!", rng.choice(WORDS)[:2]]][rng.randrange(3)]
 
     def shuffled(self, seed):
         rng = random.Random(seed)
@@ -54,35 +66,39 @@ def source(folder):
     return {"kind": "tables", "path": str(folder), "document_title": "title", "answers": "answers", **names}
 
 
-def corpus(seed, documents=36, queries=9):
+def corpus(seed, documents=36, queries=9, language=None):
     """A corpus of a seed; some ids are not ASCII and none sort as they were made."""
     rng = random.Random(seed)
+    words, blank = LANGUAGES[language] if language else (" ".join(WORDS), " ")
+    words = words.split()
     ids = rng.sample([f"{letter}{number}" for letter in "aZé9" for number in range(25)], documents)
-    texts = [_text(rng) for _ in ids]
+    chosen = [rng.choices(words, k=rng.choice((1, 2, 3, 4, 6, 9, 30))) for _ in ids]
+    texts = [blank.join(some) for some in chosen]
     for number in range(1, documents):
-        earlier = texts[rng.randrange(number)]
+        place = rng.randrange(number)
+        earlier = texts[place]
         copy = rng.random()
         if copy < 0.1:
             texts[number] = earlier
         elif copy < 0.2:
             texts[number] = f" {earlier.upper()}  "
         elif copy < 0.3:
-            texts[number] = " ".join(rng.sample(earlier.split(), len(earlier.split())))  # a tie
+            parts = earlier.split() if blank else chosen[place]
+            texts[number] = blank.join(rng.sample(parts, len(parts)))  # a tie
         elif copy < 0.4:
-            long = " ".join(rng.choices(WORDS, k=40))
-            texts[number - 1], texts[number] = f"{long} {rng.choice(WORDS)}", f"{long} {rng.choice(WORDS)}"
+            long = blank.join(rng.choices(words, k=40))
+            texts[number - 1], texts[number] = (f"{long}{blank}{rng.choice(words)}" for _ in "ab")
+        elif copy < 0.5 and language:
+            hidden = rng.choice(INVISIBLE)
+            texts[number] = f"{earlier[:1]}{hidden}{earlier[1:]}{rng.choice(['', '.', '。'])}"
     rows = [
         (i, *(text.split(" ", 1) if rng.random() < 0.2 and " " in text else ("", text)))
         for i, text in zip(ids, texts, strict=True)
     ]
-    asked = [" ".join(rng.choices(WORDS, k=rng.randint(1, 5))) for _ in range(queries)]
+    asked = [blank.join(rng.choices(words, k=rng.randint(1, 5))) for _ in range(queries)]
     asked[1] = asked[0]
     asked[2] = f"{asked[0].title()} "
     asked[3] = texts[rng.randrange(documents)]
     names = [f"q{number}" for number in rng.sample(range(100), queries)]
     positives = [(name, document) for name in names for document in rng.sample(ids, rng.randint(1, 4))]
     return Corpus(rows, list(zip(names, asked, strict=True)), positives)
-
-
-def _text(rng):
-    return " ".join(rng.choices(WORDS, k=rng.choice((1, 2, 3, 4, 6, 9, 30))))

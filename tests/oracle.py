@@ -1,6 +1,7 @@
 """The miner in plain Python, slow and obvious: what the whole path must give, pair by pair."""
 
 import dataclasses
+import itertools
 import math
 import unicodedata
 from collections.abc import Callable
@@ -41,13 +42,67 @@ class World:
     next_cluster: dict[str, int]
 
 
+def invisible(letter: str) -> bool:
+    """Format and control characters that are no white space, selectors of glyphs, fillers."""
+    selectors = ("VARIATION SELECTOR", "MONGOLIAN FREE VARIATION", "COMBINING GRAPHEME JOINER", "KHMER VOWEL INHERENT")
+    if unicodedata.name(letter, "").startswith(selectors) or "FILLER" in unicodedata.name(letter, ""):
+        return True
+    return unicodedata.category(letter) in ("Cf", "Cc") and not letter.isspace()
+
+
 def normal(text: str) -> str:
     """Texts that are equal in this form are the same text."""
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+    visible = "".join(letter for letter in text.replace("\u2800", " ") if not invisible(letter))  # Braille's blank
+    return " ".join(unicodedata.normalize("NFKC", visible).lower().split())
 
 
-def _words(text: str) -> list[str]:
-    return "".join(letter if letter.isalnum() else " " for letter in normal(text)).split()
+def _without_blanks(letter: str) -> bool:
+    """A letter of a script that writes none between words, or of Korean."""
+    scripts = ("CJK UNIFIED", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")
+    return unicodedata.name(letter, "").startswith(scripts)
+
+
+def _letters(text: str) -> list[str]:
+    """Letters with their marks."""
+    found: list[str] = []
+    for letter in text:
+        if found and unicodedata.category(letter)[0] == "M":
+            found[-1] += letter
+        else:
+            found.append(letter)
+    return found
+
+
+def _runs(text: str, also: str = "") -> list[list[str]]:
+    """Words as lists of letters; letters of scripts without blanks that stand together are one list."""
+    runs: list[list[str]] = []
+    before = "blank"
+    for letter in _letters(normal(text)):
+        kind = "blank"
+        if unicodedata.category(letter[0])[0] in "LN" or letter[0] in also:
+            kind = "character" if _without_blanks(letter[0]) else "word"
+        if kind != "blank" and kind == before:
+            runs[-1].append(letter)
+        elif kind != "blank":
+            runs.append([letter])
+        before = kind
+    return runs
+
+
+def words(text: str) -> list[str]:
+    """Words between blanks and punctuation; letters of scripts without blanks are words each."""
+    return [word for run in _runs(text) for word in (run if _without_blanks(run[0][0]) else ["".join(run)])]
+
+
+def terms(text: str) -> list[str]:
+    """What BM25 counts: words of two letters and more, single letters and pairs of scripts without blanks."""
+    found = []
+    for run in _runs(text, also="_"):
+        if _without_blanks(run[0][0]):
+            found += [*run, *(one + other for one, other in itertools.pairwise(run))]
+        elif len("".join(run)) > 1:
+            found.append("".join(run))
+    return found
 
 
 def mine(world: World, p: params.Params) -> tuple[list[tuple], dict[tuple[str, str | None, str], str]]:
@@ -180,8 +235,8 @@ def _fires(world, rule, query, positive, document, left, ranks, drawn):
     if rule.kind == "naive":
         return False
     if rule.kind == "answer":
-        given = _words(world.documents[document])
-        asked = [_words(answer) for answer in world.answers[query]]
+        given = words(world.documents[document])
+        asked = [words(answer) for answer in world.answers[query]]
         return any(a and any(given[i : i + len(a)] == a for i in range(len(given))) for a in asked)
     if rule.kind == "same_cluster":
         return world.clusters[document] in {world.clusters[of] for of in world.positives[query]}

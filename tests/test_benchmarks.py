@@ -7,7 +7,16 @@ import sys
 import planted
 import pytest
 
-from benchmarks import against_sentence_transformers, approximate, budget, candidates, growth, learned_cost, stages
+from benchmarks import (
+    against_sentence_transformers,
+    approximate,
+    budget,
+    candidates,
+    growth,
+    languages,
+    learned_cost,
+    stages,
+)
 from benchmarks import workers as several
 from benchmarks.synthetic import PER_QUERY
 from transforms.storage import Data
@@ -64,6 +73,16 @@ def test_stages_are_held_against_bare_loops(tmp_path, folder):
 
 def test_the_learned_filter_has_a_price(printed, folder):
     assert printed(learned_cost, "--data", folder, "--repeats", 1)["microseconds"]["describe_and_judge"] > 0
+
+
+def test_languages_without_blanks_are_found_and_others_as_before(printed, folder):
+    made_up = printed(languages)
+    assert set(made_up) == {"Chinese", "Japanese", "Thai"}
+    for found in made_up.values():
+        assert found["product"]["found"] == 1
+        assert found["product"]["ndcg@10"] > found["characters"]["ndcg@10"] > found["before"]["ndcg@10"]
+    (found,) = printed(languages, "--data", folder, "--splits", "test").values()
+    assert found["product"] == found["words"]
 
 
 def test_a_budget_is_held_against_hidden_positives(monkeypatch, capsys, folder):

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import zlib
@@ -18,6 +17,7 @@ import oracle
 import pyarrow as pa
 import pytest
 import whole_path
+from bm25s.stopwords import STOPWORDS_GERMAN
 
 from pipeline import invariants, params
 from transforms import arrays, randomness
@@ -255,7 +255,7 @@ def judged(data):
     return verdicts
 
 
-def world_of(corpus, data, p):
+def world_of(corpus, data, p, left_out=()):
     """What the oracle starts from: the texts as written, and the vectors, groups and draws of the run."""
     documents = {name: f"{title} {text}".strip() for name, title, text in corpus.documents}
     queries = dict(corpus.queries)
@@ -268,7 +268,7 @@ def world_of(corpus, data, p):
         scores["dense"] = lambda q, d: float(of_query[q] @ of_document[d])
         returns["dense"] = lambda q, d: True
     if "bm25" in p.retrievers:
-        scores["bm25"] = bm25(documents, queries)
+        scores["bm25"] = bm25(documents, queries, left_out)
         returns["bm25"] = lambda q, d: scores["bm25"](q, d) > 0
     drawn = collections.defaultdict(list)
     for row in data.read_all("pairs", ["query_id", "document_id", "random"]).to_pylist():
@@ -299,9 +299,9 @@ def world_of(corpus, data, p):
         lambda x: float(np.float32(x)),
         drawn,
         uniform,
-        similarity(data),
+        similarity(data) if p.encoders else None,
         {query: corpus.answers(query) for query in queries},
-        *clusters(data),
+        *(clusters(data) if p.encoders else ({}, {})),
     )
 
 
@@ -328,11 +328,11 @@ def vectors(data, kind):
     return dict(zip(data.read_all(kind, [key])[key].to_pylist(), matrix.astype(np.float64), strict=True))
 
 
-def bm25(documents, queries, k1=1.5, b=0.75):
+def bm25(documents, queries, left_out=(), k1=1.5, b=0.75):
     """Lucene's BM25; copies of a text count once in its statistics."""
 
     def words(text):
-        return re.findall(r"\b\w\w+\b", text.lower())
+        return [term for term in oracle.terms(text) if term not in left_out]
 
     texts = {oracle.normal(text): words(text) for text in documents.values()}
     mean = sum(map(len, texts.values())) / len(texts)
@@ -350,8 +350,8 @@ def bm25(documents, queries, k1=1.5, b=0.75):
     return score
 
 
-def check_against_the_oracle(corpus, data, p):
-    world = world_of(corpus, data, p)
+def check_against_the_oracle(corpus, data, p, left_out=()):
+    world = world_of(corpus, data, p, left_out)
     triplets, verdicts = oracle.mine(world, p)
     assert judged(data) == verdicts
     assert mined(data) == triplets
@@ -376,6 +376,55 @@ def test_the_whole_path_mines_what_the_oracle_mines(recipe, number, model, tmp_p
     data, p = Data(str(folder / "data")), params.parse(sections(model, folder, recipe, ingest=ingest))
     whole_path.run(data, p)
     check_against_the_oracle(corpus, data, p)
+
+
+def of_language(folder, **changes):
+    """A job of BM25 and answers: no tiny model reads these languages."""
+    return params.parse(
+        {
+            "source": corpora.source(folder),
+            "retrievers": {"bm25": {"kind": "bm25", "depth": 8, "max_depth": 32}},
+            "pool": {"random": 3},
+            "filter": {"kind": "answer", "also": [{"kind": "perc", "score": "bm25", "perc": 0.98, "positive": "max"}]},
+            "sample": {"kind": "top", "score": "bm25", "negatives": 4, "random": 1},
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("number", range(int(os.environ.get("GANGUE_CORPORA", "1"))))
+@pytest.mark.parametrize("language", corpora.LANGUAGES)
+def test_other_languages_are_mined_as_the_oracle_mines_them(language, number, tmp_path):
+    seed = zlib.crc32(f"{language} {number}".encode())
+    corpus = corpora.corpus(seed, language=language)
+    corpus.write(tmp_path, suffix=".parquet" if seed % 2 else ".jsonl")
+    data, p = Data(str(tmp_path / "data")), of_language(tmp_path)
+    whole_path.run(data, p)
+    check_against_the_oracle(corpus, data, p, STOPWORDS_GERMAN if language == "German" else ())
+    verdicts = collections.Counter(judged(data).values())
+    if number == 0:
+        assert min(verdicts[name] for name in ("answer", "perc", "kept")) > 0, "each rule judges something"
+    groups = data.read_all("documents")["near_group"].to_pylist()
+    assert len(set(groups)) < len(groups)
+
+
+@pytest.mark.parametrize("language", corpora.LANGUAGES)
+def test_other_languages_give_the_same_whatever_the_shards_and_the_order(language, tmp_path):
+    corpus = corpora.corpus(8, language=language)
+    digests, rows = [], []
+    for name, changed, ingest in (
+        ("one", corpus, {}),
+        ("other", corpus.shuffled(3), {}),
+        ("cut", corpus, {"documents_per_shard": 5, "queries_per_shard": 2}),
+    ):
+        changed.write(tmp_path, suffix=".parquet" if name == "other" else ".jsonl", files=len(name) - 2)
+        data = Data(str(tmp_path / name))
+        whole_path.run(data, of_language(tmp_path, ingest=ingest))
+        digests.append(digest(data))
+        rows.append((mined(data), judged(data)))
+    assert digests[0] == digests[1]
+    assert rows[0] == rows[2]
+    assert len(rows[0][0]) > 20
 
 
 def test_a_cap_on_reuse_holds_whatever_the_shards_and_leaves_nothing_behind(model, tmp_path):

@@ -1,4 +1,4 @@
-"""Which documents contain the answer to a question, word for word."""
+"""Which documents contain the answer to a question, word for word; character by character in scripts without blanks."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import arrays, text
+from transforms import arrays, text, words
 
-_NO_WORD = r"[^\p{L}\p{M}\p{N}]+"
 _AT_ONCE = 1 << 14  # (pair, answer) combinations whose texts are held
 
 
-def words(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:
+def _between_blanks(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:
     """Texts as lower-case words with one blank between and around them: nothing else counts when texts are searched.
 
-    >>> words(pa.chunked_array([["The  Beatles' (1968)", "?!"]])).to_pylist()
+    >>> _between_blanks(pa.chunked_array([["The  Beatles' (1968)", "?!"]])).to_pylist()
     [' the beatles 1968 ', '  ']
     """
-    spaced = pc.replace_substring_regex(text.normalise(texts), _NO_WORD, " ")
-    return pc.binary_join_element_wise("", pc.utf8_trim_whitespace(spaced), "", " ")
+    return pc.binary_join_element_wise("", words.separated(text.normalise(texts)), "", " ")
 
 
 def contained(
     documents: pa.ChunkedArray | pa.Array, answers: Any, document: np.ndarray, query: np.ndarray
 ) -> np.ndarray:
-    """(n,) bool: the document contains an answer of the query, as whole words.
+    """(n,) bool: the document contains an answer of the query, as whole words; of scripts without blanks, anywhere.
 
     Args:
       documents: (d,) texts.   answers: (q,) lists of strings; those without a word are ignored.
@@ -39,9 +37,9 @@ def contained(
     """
     lists = answers.combine_chunks() if isinstance(answers, pa.ChunkedArray) else answers
     lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
-    given = _strings(words(lists.flatten()))
+    given = _strings(_between_blanks(lists.flatten()))
     offsets = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(lists), 0).to_numpy())]).astype(np.int64)
-    texts = _strings(words(documents))
+    texts = _strings(_between_blanks(documents))
     result = np.zeros(len(query), bool)
     position, answer = arrays.ragged(offsets, query)
     for start in range(0, len(position), _AT_ONCE):  # bounds the texts, not a loop over rows

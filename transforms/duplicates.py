@@ -1,5 +1,8 @@
 """Which texts are nearly the same: MinHash over word trigrams, LSH band by band, connected components.
 
+Words are those of ``words.separated``, so in a script without blanks the trigrams are of characters. Punctuation makes
+no difference; symbols do: ``x < y`` is not ``x > y``.
+
 The permutations are ``rensa``'s R-MinHash. 16 bands of 8 rows find a pair of Jaccard similarity 0.85 with
 probability 0.99 and one of 0.7 with 0.6 (1 - (1 - s^8)^16; Leskovec et al., Mining of Massive Datasets, 3.4),
 so thresholds well below 0.7 find only a part of their pairs.
@@ -16,7 +19,7 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from transforms import arrays, text
+from transforms import arrays, text, words
 
 PERMUTATIONS = 128
 BANDS = 16
@@ -31,7 +34,7 @@ _KEYS_AT_ONCE = 65536
 def signatures(texts: pa.ChunkedArray[Any]) -> np.ndarray:
     """(n, 128) uint32 MinHash signatures over the word trigrams of normalised texts.
 
-    A text of one or two words is one token; a script without blanks has few words and so matches only itself.
+    A text of one or two words is one token; one without any matches nothing.
 
     >>> a, b, c = signatures(pa.chunked_array([["to be or not to be", "to be or not to", ""]]))
     >>> bool(0.5 < np.mean(a == b) < 1), bool((c == 2**32 - 1).all())
@@ -52,15 +55,15 @@ def signatures(texts: pa.ChunkedArray[Any]) -> np.ndarray:
 
 def _trigrams(texts: pa.ChunkedArray[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Token hashes (uint64) and (n + 1,) offsets: text i has ``tokens[offsets[i]:offsets[i + 1]]``."""
-    array: Any = texts.cast(pa.large_string()).combine_chunks()
-    words = pc.split_pattern(array, " ")
-    distinct = words.values.dictionary_encode()
+    array: Any = words.separated(texts.cast(pa.large_string()), symbols=True).combine_chunks()
+    split = pc.split_pattern(array, " ")
+    distinct = split.values.dictionary_encode()
     # The first eight bytes of each word's hash; each distinct word is hashed once.
     word_hashes = text.hash_words(text.hashes(str(word) for word in distinct.dictionary.to_pylist()))[:, 0]
     hashed = word_hashes[distinct.indices.to_numpy()]
-    lengths = pc.list_value_length(words).to_numpy()
+    lengths = pc.list_value_length(split).to_numpy()
     lengths = np.where(pc.equal(array, pa.scalar("", pa.large_string())).to_numpy(zero_copy_only=False), 0, lengths)
-    starts = words.offsets.to_numpy()[:-1]
+    starts = split.offsets.to_numpy()[:-1]
 
     counts = np.where(lengths >= 3, lengths - 2, np.minimum(lengths, 1))
     offsets = np.concatenate([[0], np.cumsum(counts)])

@@ -7,17 +7,17 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 
-import bm25s
 import numpy as np
 import pyarrow as pa
 import scipy.sparse
 from bm25s import scoring
 
-from transforms import arrays, lookup, topk
+from transforms import arrays, lookup, text, topk, words
 from transforms.storage import Data
 
 WEIGHTS = pa.schema([("token", pa.list_(pa.int32())), ("weight", pa.list_(pa.float32()))])
 VOCABULARY = pa.schema([("token", pa.string()), ("documents", pa.int64())])
+FREQUENCIES = VOCABULARY.append(pa.field("occurrences", pa.int64()))
 DOCUMENTS, TOKENS = b"gangue.documents", b"gangue.tokens"  # metadata of a vocabulary: size of the corpus
 
 _BLOCK_ROWS = 32768  # documents scored at once
@@ -25,9 +25,9 @@ _BLOCK_QUERIES = 128
 _PAIRS = 1 << 15
 
 
-def tokenise(texts: Sequence[str], stopwords: str | None) -> list[list[str]]:
-    """Tokens of each text: bm25s's lower-cased words of two letters and more, without stop words."""
-    return bm25s.tokenize(list(texts), stopwords=stopwords or [], return_ids=False, show_progress=False)
+def tokenise(texts: Sequence[str]) -> list[list[str]]:
+    """Terms of each text, stop words among them."""
+    return words.terms(text.normalise(pa.chunked_array([list(texts)], pa.string())))
 
 
 def document_frequencies(tokens: Sequence[Sequence[str]]) -> collections.Counter[str]:
@@ -37,8 +37,8 @@ def document_frequencies(tokens: Sequence[Sequence[str]]) -> collections.Counter
     [('a', 1), ('b', 2)]
     """
     counts: collections.Counter[str] = collections.Counter()
-    for words in tokens:
-        counts.update(set(words))
+    for terms in tokens:
+        counts.update(set(terms))
     return counts
 
 
@@ -61,7 +61,7 @@ def weigh(
     Returns:
       n rows of ``WEIGHTS``, tokens ascending.  A document's score is the sum over the query's tokens.
     """
-    numbers = [[vocabulary[word] for word in words] for words in tokens]
+    numbers = [[vocabulary[term] for term in terms] for terms in tokens]
     idf = np.zeros(len(frequencies), np.float32)
     used = np.unique(np.fromiter((n for row in numbers for n in row), np.int64))
     inverse = scoring._select_idf_scorer("lucene")
@@ -70,7 +70,7 @@ def weigh(
         corpus_token_ids=numbers,
         idf_array=idf,
         avg_doc_len=mean_length,
-        doc_frequencies={row: len(set(words)) for row, words in enumerate(numbers)},
+        doc_frequencies={row: len(set(terms)) for row, terms in enumerate(numbers)},
         k1=k1,
         b=b,
         delta=0.0,
@@ -95,8 +95,7 @@ class LexicalRetriever:
 
     data: Data
     weights: str  # dataset of WEIGHTS, one row per document
-    vocabulary: str  # dataset of VOCABULARY
-    stopwords: str | None
+    vocabulary: str  # dataset of VOCABULARY, without stop words
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best documents of each query, as ``DenseRetriever.search``; none that shares no token with it."""
@@ -158,7 +157,7 @@ class LexicalRetriever:
         """(q, v) how often each token of the vocabulary occurs in each query."""
         texts = lookup.rows(self.data, "queries", ("text",)).take(queries)["text"].to_pylist()
         vocabulary = self._vocabulary
-        tokens = [[vocabulary[w] for w in words if w in vocabulary] for words in tokenise(texts, self.stopwords)]
+        tokens = [[vocabulary[term] for term in terms if term in vocabulary] for terms in tokenise(texts)]
         offsets = np.cumsum([0, *map(len, tokens)])
         columns = np.fromiter((n for row in tokens for n in row), np.int64, offsets[-1])
         ones = np.ones(len(columns), np.float64)

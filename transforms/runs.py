@@ -140,17 +140,21 @@ def describe(name: str, data: Data, *, signatures: bool) -> Counts:
     if name.startswith(("documents/", "queries/")):
         texts = table["text"]
         titles = table["title"] if "title" in table.column_names else pa.chunked_array([[""] * len(texts)])
-        normal = text.normalise(text.full_text(titles, texts))
+        full = text.full_text(titles, texts)
+        normal = text.normalise(full)
         answers = table["answers"].to_pylist() if "answers" in table.column_names else [[]] * len(texts)
         exact = zip(titles.to_pylist(), texts.to_pylist(), answers, strict=True)
         prefixes = text.prefixes(text.hash_words(text.hashes(table.column(0))))
+        # The length keeps a title from growing into the text unnoticed.
+        contents = text.hash_words(
+            text.hashes([f"{len(str(title))}:{title}{body}{given or ''}" for title, body, given in exact])
+        )
+        # The smallest stands for the records of an id: one with characters that nobody sees only where all have such.
+        contents[text.holds_invisible(full).to_numpy(), 0] = np.iinfo(np.uint64).max
         columns: dict[str, Any] = {
             "id_prefix": pa.array(np.sort(prefixes)),
             "by_id": pa.array(np.argsort(prefixes, kind="stable")),
-            # The length keeps a title from growing into the text unnoticed.
-            "content_hash": text.hashes(
-                [f"{len(str(title))}:{title}{body}{given or ''}" for title, body, given in exact]
-            ),
+            "content_hash": hash_column(contents),
             "text_hash": text.hashes(normal),
         }
         if signatures:

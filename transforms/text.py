@@ -11,7 +11,16 @@ import pyarrow.compute as pc
 
 from transforms import schema
 
-_BLANKS = r"[\s\p{Z}\x0b\x1c-\x1f\x85]+"  # all that Unicode calls white space; RE2's own class is ASCII's
+# All that Unicode calls white space and NFKD leaves, and Braille's blank; only what is no single blank is replaced.
+_OTHER = r"\t-\r\x1c-\x1f\x85\x{1680}\x{2028}\x{2029}\x{2800}"
+_BLANKS = rf"(?:[{_OTHER}]| [{_OTHER} ])[{_OTHER} ]*"
+# What nobody sees: format and control characters that are no white space, and the rest of what Unicode calls
+# Default_Ignorable_Code_Point (variation selectors, Hangul's fillers and the like).
+_INVISIBLE = (
+    r"[\p{Cf}\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{3164}"
+    r"\x{fe00}-\x{fe0f}\x{ffa0}\x{e0100}-\x{e01ef}]+"
+)
+_FILLERS = "\u115f\u1160\u3164\uffa0"  # letters, for Python
 
 
 def full_text(titles: pa.ChunkedArray, texts: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -24,13 +33,38 @@ def full_text(titles: pa.ChunkedArray, texts: pa.ChunkedArray) -> pa.ChunkedArra
 
 
 def normalise(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    r"""NFKC, lower case, runs of white space as one blank: two texts that differ in less are the same.
+    r"""NFKD, lower case, one blank for a run of white space, no invisible characters: all else makes another text.
 
-    >>> normalise(pa.chunked_array([["  The\tﬁrst\n LAW "]])).to_pylist()
-    ['the first law']
+    Letters come apart from their accents (Arrow composes in no form, and two texts are equal in NFKD where they are in
+    NFKC); ``words.terms`` puts them together again.
+
+    >>> normalise(pa.chunked_array([["  The\tﬁrst\n LAW ", "\ufeffthe fi\u00adrst\u200b law"]])).to_pylist()
+    ['the first law', 'the first law']
     """
-    folded = pc.utf8_lower(pc.utf8_normalize(texts, form="NFKC"))
+    visible = pc.replace_substring_regex(texts, _INVISIBLE, "")
+    folded = pc.utf8_lower(pc.utf8_normalize(visible, form="NFKD"))
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, _BLANKS, " "))
+
+
+def holds_invisible(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    r"""Whether a text has characters that nobody sees.
+
+    >>> holds_invisible(pa.chunked_array([["the law", "the\u200b law"]])).to_pylist()
+    [False, True]
+    """
+    return pc.match_substring_regex(texts, _INVISIBLE)
+
+
+def is_blank(string: str) -> bool:
+    r"""Whether nothing of a string can be seen.
+
+    >>> is_blank(" \n"), is_blank("\ufeff \u200b"), is_blank("猫")
+    (True, True, False)
+    """
+    first = string.lstrip()[:1]
+    if first.isalnum() and first not in _FILLERS:
+        return False
+    return not normalise(pa.chunked_array([[string]], pa.string()))[0].as_py()
 
 
 def hashes(texts: Iterable[str] | pa.ChunkedArray) -> pa.Array:

@@ -7,6 +7,8 @@ import decimal
 import math
 import re
 
+from transforms import text
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MOST = 3.4e38  # float32
 _EXACT = 2.0**53  # beyond, a float is not the only whole number that it may stand for
@@ -23,7 +25,7 @@ def as_text(value: object, name: str) -> str:
       Fault: it is missing, no string, not Unicode, or blank.
     """
     string = as_string(value, name)
-    if not string.strip():
+    if text.is_blank(string):
         raise Fault(f"{name} is empty")
     return string
 
