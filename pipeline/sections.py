@@ -100,8 +100,8 @@ class Encoder(Section):
     model: str  # package:MODULE/path, a folder, or a hub id
     revision: str | None = None
     max_length: Positive | None = None  # tokens; null: the model's own
-    query_prompt: str = ""
-    document_prompt: str = ""
+    query_prompt: str | None = None  # before each query; null: the model's own; "": none
+    document_prompt: str | None = None
     normalise: bool = True
     dtype: Dtype = "float32"
     backend: Literal["torch", "onnx", "openvino"] = "torch"

@@ -59,7 +59,8 @@ class CrossEncoder:
         pairs = list(zip(queries, documents, strict=True))
         read = batching.Pairs(self.model.tokenizer, queries, documents, self.model.max_length)
         tokens = batching.budget(self.model, tokens, TOKENS)
-        found = batching.outputs(self.model, pairs, read, tokens, self._scores)
+        prompt = self.model.prompts.get(self.model.default_prompt_name)  # as ``predict`` does
+        found = batching.outputs(self.model, pairs, read, tokens, self._scores, prompt)
         if found is not None:
             return found
 

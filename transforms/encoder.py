@@ -132,7 +132,15 @@ class Encoder:
         self.model.eval()
         self.dimensions = int(self.model.get_embedding_dimension() or self.model.encode(["x"]).shape[1])
 
-    def encode(self, texts: Sequence[str], *, prompt: str, normalise: bool, tokens: int | None = None) -> np.ndarray:
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str,
+        normalise: bool,
+        tokens: int | None = None,
+        task: str | None = None,
+    ) -> np.ndarray:
         """(n, d) float32 vectors of texts, in their order.
 
         Low bits depend on which texts share a batch; batches depend on the texts given and the token budget only.
@@ -140,25 +148,28 @@ class Encoder:
         Args:
           prompt: goes before each text.   normalise: whether to length one.
           tokens: of a batch, padding included; None: 2,048, on a GPU 65,536.
+          task: query or document, which a model may treat differently (a ``Router``); None: neither.
         """
         import torch
 
-        vectors = self._outputs(list(texts), prompt or None, batching.budget(self.model, tokens, TOKENS))
+        vectors = self._outputs(list(texts), prompt, task, batching.budget(self.model, tokens, TOKENS))
         return torch.nn.functional.normalize(torch.from_numpy(vectors)).numpy() if normalise else vectors
 
-    def _outputs(self, texts: list[str], prompt: str | None, tokens: int) -> np.ndarray:
+    def _outputs(self, texts: list[str], prompt: str, task: str | None, tokens: int) -> np.ndarray:
         """The vectors as the model makes them."""
         lengths = np.ones(len(texts), np.int64)  # to a static model length does not matter
         limit, tokenizer = self.model.max_seq_length, self.model.tokenizer
         if texts and limit is not None and np.isfinite(limit) and callable(tokenizer):
-            read = batching.Texts(tokenizer, [(prompt or "") + text for text in texts], limit)
-            found = batching.outputs(self.model, texts, read, tokens, self._vectors, prompt)
+            read = batching.Texts(tokenizer, [prompt + text for text in texts], limit)
+            found = batching.outputs(self.model, texts, read, tokens, self._vectors, prompt, task)
             if found is not None:
                 return found
             lengths = read.lengths
 
         def encode(some: list[str]) -> Any:
-            return self.model.encode(some, prompt=prompt, batch_size=len(some), show_progress_bar=False)
+            # An empty prompt is given too: without one the model would take its default prompt.
+            route = {} if task is None else {"task": task}
+            return self.model.encode(some, prompt=prompt, batch_size=len(some), show_progress_bar=False, **route)
 
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         return batching.filled(vectors, texts, lengths, tokens, encode)
