@@ -51,14 +51,7 @@ def embed_shard(
     before = prompt(settings, folder, dataset)
 
     def model() -> encoder.Encoder:  # loading takes seconds: only where a text is new
-        return encoder.load(
-            folder,
-            settings.max_length,
-            settings.dtype,
-            settings.trust_remote_code,
-            settings.backend,
-            settings.model_file,
-        )
+        return load(folder, settings)
 
     def encode(missing: Sequence[str]) -> np.ndarray:
         return model().encode(
@@ -90,6 +83,18 @@ def prompt(settings: params.Encoder, folder: str, dataset: str) -> str:
     """What goes before each text of ``queries`` or ``documents``."""
     return prompts.chosen(
         settings.document_prompt if dataset == "documents" else settings.query_prompt, folder, dataset
+    )
+
+
+def load(folder: str, settings: params.Encoder) -> encoder.Encoder:
+    """The model of an encoder."""
+    return encoder.load(
+        folder,
+        settings.max_length,
+        settings.dtype,
+        settings.trust_remote_code,
+        settings.backend,
+        settings.model_file,
     )
 
 

@@ -12,6 +12,7 @@ from pipeline import (
     filter,
     ingest,
     learn,
+    models,
     params,
     pool,
     quota,
@@ -34,11 +35,8 @@ def run(params_path: str, root: str, reports: str) -> None:
       ValueError, FileNotFoundError: the params or the source break a rule; says which, and the cure.
     """
     p = params.load(params_path)
-    models: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
-    for settings in models:
-        if settings.model is not None:  # a model that is not there is told of now, not after hours
-            encoder.locate(settings.model, settings.revision)
     data = Data(root)
+    models.check(data, p)  # one that is not there, or not what was meant, is told of now, not after hours
     ingest.run(data, p)
     for name in p.encoders:
         embed.run(data, p, name)

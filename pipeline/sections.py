@@ -186,6 +186,7 @@ class Scorer(Section):
     model: str | None = None
     revision: str | None = None
     teach: Teach | None = None
+    label: int | str | None = None  # of a model with several: which means relevant, by name or number
     depth: Positive = 20  # pairs to score: those that some retriever ranks this high, random ones, positives
     max_length: Positive = 128
     dtype: Dtype = "float32"

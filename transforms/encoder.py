@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transforms import batching, disk, heap, trust
+from transforms import batching, disk, heap, loading, trust
 
 Backend = Literal["torch", "onnx", "openvino"]
 
@@ -117,7 +117,7 @@ class Encoder:
         arguments = {"dtype": getattr(torch, dtype)} if backend == "torch" else {}
         if model_file is not None:
             arguments["file_name"] = model_file
-        with trust.opening(folder), _installed(backend):
+        with _installed(backend), loading.opening(folder) as heard:
             self.model = SentenceTransformer(
                 folder, backend=backend, model_kwargs=arguments, **trust.loading(trust_remote_code)
             )
@@ -130,7 +130,24 @@ class Encoder:
                     f" got {max_length}. Remove encoders.*.max_length"
                 ) from None
         self.model.eval()
+        self._check(folder, heard, max_length)
         self.dimensions = int(self.model.get_embedding_dimension() or self.model.encode(["x"]).shape[1])
+
+    def _check(self, folder: str, heard: loading.Heard, max_length: int | None) -> None:
+        """Refuse a model that is not what was meant."""
+        loading.check_weights(folder, self.model, heard, of="encoder")
+        loading.check_tokenizer(folder, self.model)
+        if max_length is not None:
+            loading.check_length(folder, self.model, max_length, "encoders.*.max_length")
+        elif (most := loading.positions(self.model)) is not None and (self.model.max_seq_length or 0) > most:
+            self.model.max_seq_length = most  # transformers' own limit counts positions that are never used
+
+        def vectors(texts: Sequence[Any]) -> np.ndarray:
+            return self.model.encode(
+                list(texts), prompt="", batch_size=len(texts), show_progress_bar=False, task="query"
+            )
+
+        loading.check_outputs(folder, vectors, loading.probes(self.model.tokenizer))
 
     def encode(
         self,
@@ -200,7 +217,7 @@ def _installed(backend: Backend) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if "requires installing" not in str(error):
+        if "requires installing" not in f"{error} {error.__cause__}":
             raise
         raise ValueError(
             f"encoders.*.backend: {backend} must be installed: pip install 'sentence-transformers[{backend}]'."
