@@ -182,10 +182,11 @@ def by_vectors(truth: Truth, bank: Data, settings: params.Encoder) -> Score:
     """Cosine by the vectors of the bank."""
     place = {key: number for number, key in enumerate(_documents(bank))}
     vectors = lookup.vectors(bank, "vectors/minilm/documents")
-    model = encoder.load(encoder.locate(settings.model), settings.max_length)
+    folder = encoder.locate(settings.model)
+    model, prompt = encoder.load(folder, settings.max_length), embed.prompt(settings, folder, "queries")
 
     def score(query: str, documents: Sequence[str]) -> np.ndarray:
-        asked = model.encode([truth.queries[query]], prompt="", normalise=True)[0]
+        asked = model.encode([truth.queries[query]], prompt=prompt, normalise=True, task="query")[0]
         return np.asarray(vectors.gather(np.array([place[document] for document in documents])) @ asked)
 
     return score

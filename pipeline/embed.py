@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 
 from pipeline import commandline, params, runner
-from transforms import encoder, text, trust, vector_store
+from transforms import encoder, prompts, schema, text, trust, vector_store
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data
 
@@ -22,7 +23,9 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     encoder.forget()
     fingerprint.cache_clear()
     settings = p.encoders[name]
-    encoder.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
+    folder = encoder.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
+    used = {dataset: prompt(settings, folder, dataset) for dataset in ("queries", "documents")}
+    print(f"embed@{name}: {prompts.described(used, folder)}", file=sys.stderr)  # noqa: T201
     if settings.trust_remote_code:
         trust.announce(f"embed@{name}", settings.model)
     shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]
@@ -44,21 +47,20 @@ def embed_shard(
     dataset, shard = place
     block = data.read(dataset, shard, TEXTS[dataset])
     texts = text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
-    prompt = settings.document_prompt if dataset == "documents" else settings.query_prompt
     folder = encoder.locate(settings.model, settings.revision)  # where this worker has it
+    before = prompt(settings, folder, dataset)
 
     def model() -> encoder.Encoder:  # loading takes seconds: only where a text is new
-        return encoder.load(
-            folder,
-            settings.max_length,
-            settings.dtype,
-            settings.trust_remote_code,
-            settings.backend,
-            settings.model_file,
-        )
+        return load(folder, settings)
 
     def encode(missing: Sequence[str]) -> np.ndarray:
-        return model().encode(missing, prompt=prompt, normalise=settings.normalise, tokens=settings.tokens_per_batch)
+        return model().encode(
+            missing,
+            prompt=before,
+            normalise=settings.normalise,
+            tokens=settings.tokens_per_batch,
+            task=prompts.TASKS[dataset],
+        )
 
     output = f"vectors/{name}/{dataset}"
     counts, _ = vector_store.complete(
@@ -66,14 +68,34 @@ def embed_shard(
         output,
         shard,
         texts.to_pylist(),
-        fingerprint(folder, settings, prompt),
+        fingerprint(folder, settings, before),
         lambda: model().dimensions,
         encode,
         # A document is in a shard by its text. A query is by the name of its near-duplicates: where a new one renames
         # them, they are embedded again. To look into every file for them would take the square of their number.
         vector_store.overlapping(shard, cuts[dataset]),
+        {schema.PROMPT: before},
     )
     return counts
+
+
+def prompt(settings: params.Encoder, folder: str, dataset: str) -> str:
+    """What goes before each text of ``queries`` or ``documents``."""
+    return prompts.chosen(
+        settings.document_prompt if dataset == "documents" else settings.query_prompt, folder, dataset
+    )
+
+
+def load(folder: str, settings: params.Encoder) -> encoder.Encoder:
+    """The model of an encoder."""
+    return encoder.load(
+        folder,
+        settings.max_length,
+        settings.dtype,
+        settings.trust_remote_code,
+        settings.backend,
+        settings.model_file,
+    )
 
 
 @functools.cache

@@ -45,6 +45,9 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
     for name, dataset in made.items():
         found = data.read(dataset, data.shards(dataset)[0], ["query_id"] if name in p.scorers else None)
         models[name] = (found.schema.metadata or {}).get(schema.FINGERPRINT, b"").decode()
+    prompts = {
+        name: {side: _note(data, f"vectors/{name}/{side}") for side in ("queries", "documents")} for name in p.encoders
+    }
     ruled = judging.in_force(data, p).filter
     return {
         "params": recipe_params(p),
@@ -55,10 +58,17 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
             for name, retriever in p.retrievers.items()
             if isinstance(retriever, params.Bm25)
         },
+        "prompts": prompts,
         "versions": {"python": platform.python_version()}
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
         "rows": {name: sum(data.rows(name)) for name in COUNTED},
     }
+
+
+def _note(data: Data, dataset: str) -> str:
+    """What went before the texts of these vectors."""
+    metadata = data.read(dataset, data.shards(dataset)[0]).schema.metadata or {}
+    return metadata.get(schema.PROMPT, b"").decode()
 
 
 def recipe_params(p: params.Params) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pipeline import (
     filter,
     ingest,
     learn,
+    models,
     params,
     pool,
     preflight,
@@ -35,12 +36,9 @@ def run(params_path: str, root: str, reports: str) -> None:
       ValueError, FileNotFoundError: the params or the source break a rule; says which, and the cure.
     """
     p, data = params.load(params_path), Data(root)
-    models: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
-    for settings in models:
-        if settings.model is not None:  # a model that is not there is named now, not after hours
-            encoder.locate(settings.model, settings.revision)
     preflight.check(data, p, reports)
     with occupancy.occupied(data, "gangue mine"):
+        models.check(data, p)  # one that is not there, or not what was meant, is named now, not after hours
         _run(data, p, reports)
         _forget_others(data, p)
         commandline.check_unchanged(params_path, p)

@@ -62,15 +62,15 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
     query_hash = text.hashes(query_texts).take(pa.array(query))
     document_hash = text.hashes(texts).take(pa.array(document))
 
-    fingerprint, folders = _models(data, settings, name)
+    model_print, folders = _models(data, settings, name)
     earlier = vector_store.overlapping(shard, cuts)
-    scores = _known(data, f"scores/{name}", earlier, fingerprint, query_hash, document_hash)
+    scores = _known(data, f"scores/{name}", earlier, model_print, query_hash, document_hash)
     missing = np.isnan(scores)
     fold = cross_encoder.fold_of(queries["near_group"].to_pylist())[query] if len(folders) > 1 else query * 0
     for number, folder in enumerate(folders):
         todo = np.flatnonzero(missing & (fold == number))
         if todo.size:
-            model = cross_encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code)
+            model = load(folder, settings)
             asked, given = [query_texts[i] for i in query[todo]], [texts[i] for i in document[todo]]
             scores[todo] = model.score(asked, given, tokens=settings.tokens_per_batch)
     finite = np.isfinite(scores)
@@ -83,7 +83,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
     table = pa.table(
         [pairs["query_id"], pairs["document_id"], query_hash, document_hash, pa.array(scores, pa.float32())],
         schema=schema.SCORES,
-    ).replace_schema_metadata({schema.FINGERPRINT: fingerprint})
+    ).replace_schema_metadata({schema.FINGERPRINT: model_print})
     data.write(f"scores/{name}", shard, table)
     return Counts(
         {
@@ -104,10 +104,21 @@ def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[
         folders = [encoder.locate(settings.model, settings.revision)]
     else:
         folders = [_taught(data, f"models/{name}/fold-{fold}") for fold in range(cross_encoder.FOLDS)]
-    dtype = {} if settings.dtype == "float32" else {"dtype": settings.dtype}
-    shaping = {"max_length": settings.max_length, **dtype, **trust.settings(settings.trust_remote_code)}
-    prints = [encoder.fingerprint(folder, **shaping) for folder in folders]
+    prints = [fingerprint(folder, settings) for folder in folders]
     return "+".join(prints), tuple(folders)
+
+
+def fingerprint(folder: str, settings: params.Scorer) -> str:
+    """What the scores of a model depend on."""
+    dtype = {} if settings.dtype == "float32" else {"dtype": settings.dtype}
+    label = {} if settings.label is None else {"label": settings.label}
+    shaping = {"max_length": settings.max_length, **dtype, **label, **trust.settings(settings.trust_remote_code)}
+    return encoder.fingerprint(folder, **shaping)
+
+
+def load(folder: str, settings: params.Scorer) -> cross_encoder.CrossEncoder:
+    """The model of a scorer."""
+    return cross_encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code, settings.label)
 
 
 def _taught(data: Data, path: str) -> str:

@@ -120,8 +120,8 @@ class Encoder(Section):
     model: str  # package:MODULE/path, a folder, or a hub id
     revision: str | None = None
     max_length: Positive | None = None  # tokens; null: the model's own
-    query_prompt: str = ""
-    document_prompt: str = ""
+    query_prompt: str | None = None  # before each query; null: the model's own; "": none
+    document_prompt: str | None = None
     normalise: bool = True
     dtype: Dtype = "float32"
     backend: Literal["torch", "onnx", "openvino"] = "torch"
@@ -213,6 +213,7 @@ class Scorer(Section):
     model: str | None = None
     revision: str | None = None
     teach: Teach | None = None
+    label: int | str | None = None  # of a model with several: which means relevant, by name or number
     depth: Positive = 20  # pairs to score: those that some retriever ranks this high, random ones, positives
     max_length: Positive = 128
     dtype: Dtype = "float32"

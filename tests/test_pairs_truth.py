@@ -227,7 +227,8 @@ def test_a_job_runs_and_its_line_says_everything(tmp_path, capsys, monkeypatch):
     assert line["naive"]["share"] > 0.2, "the corpus must be hard"
     assert line["shifted 10"]["share"] < line["naive"]["share"]
     assert line["naive"]["per_query"] == 5
-    (embedded,) = [row for row in (work / "60_all_dense_0/log.txt").read_text().splitlines() if "embed@minilm: " in row]
+    log = (work / "60_all_dense_0/log.txt").read_text().splitlines()
+    (embedded,) = [row for row in log if "embed@minilm: embedded" in row]
     assert "reused" in embedded
     assert "encoded" not in embedded, "the vectors were at hand"
     with (work / "60_all_dense_0/source/pairs.csv").open(newline="") as file:

@@ -188,6 +188,7 @@ def outputs(
     tokens: int,
     output: Callable[[Mapping[str, Any]], Any],
     prompt: str | None = None,
+    task: str | None = None,
 ) -> np.ndarray | None:
     """(n, ...) float32 outputs of a sentence-transformers model, in the order of its inputs.
 
@@ -198,12 +199,14 @@ def outputs(
       model: SentenceTransformer or CrossEncoder.   inputs: (n,) what its ``preprocess`` takes.
       read: the same, tokenised.   tokens: of a batch, padding included.
       output: what the model returns for b inputs -> (b, ...) tensor.   prompt: what goes before each text.
+      task: query or document, for models that treat them differently; None: neither.
     """
     import torch
 
     order = np.argsort(read.lengths, kind="stable")
     some = np.unique(order[np.linspace(0, len(order) - 1, _COMPARED).astype(np.int64)])
-    expected = dict(model.preprocess([inputs[i] for i in some], prompt=prompt))
+    route = {} if task is None else {"task": task}
+    expected = dict(model.preprocess([inputs[i] for i in some], prompt=prompt, **route))
     given = {name: value for name, value in expected.items() if isinstance(value, torch.Tensor)}
     ours = read.features(some)
     if not given or any(n not in ours or not np.array_equal(value.numpy(), ours[n]) for n, value in given.items()):
@@ -219,7 +222,7 @@ def outputs(
     with torch.inference_mode(), _fitting(tokens):
         for batch in batches(read.lengths, tokens):  # a GPU works on one while the next is put together
             features = read.features(batch)
-            rows = output(model(expected | {name: on_device(features[name]) for name in given})).float()
+            rows = output(model(expected | {name: on_device(features[name]) for name in given}, **route)).float()
             if result is None:
                 result = torch.empty((len(inputs), *rows.shape[1:]), device=model.device)
             # Kept apart until the end, small outputs between what batches free make the heap grow by gigabytes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from transforms import batching, disk, encoder, progress, trust
+from transforms import batching, disk, encoder, loading, progress, trust
 
 _LOCK = threading.Lock()
 FOLDS = 2
@@ -30,23 +31,68 @@ def fold_of(groups: Sequence[str]) -> np.ndarray:
     return (words >> np.uint64(32)).astype(np.int64) % FOLDS
 
 
+def label_of(folder: str, count: int, names: Mapping[int, str], told: int | str | None) -> int | None:
+    """Which label of a model means relevant; None for a model of one label, whose score is what it puts out.
+
+    Args:
+      folder: of the model.   count: labels it has.   names: what its config calls them.
+      told: name or number (from 0) in the params.
+
+    Raises:
+      ValueError: there is no such label, or none was named where that is not plain.
+
+    >>> label_of("m", 2, {0: "LABEL_0", 1: "LABEL_1"}, None), label_of("m", 1, {}, None)
+    (1, None)
+    >>> label_of("m", 3, {0: "contradiction", 1: "entailment", 2: "neutral"}, "entailment")
+    1
+    >>> label_of("m", 2, {0: "entailment", 1: "not_entailment"}, None)
+    Traceback (most recent call last):
+    ...
+    ValueError: scorers.*.label: must say which of the 2 labels of m means relevant: 0 (entailment), 1 (not_entailment)
+    """
+    if count == 1 and told is None:
+        return None
+    called = {number: names.get(number, f"LABEL_{number}") for number in range(count)}
+    numbers = [number for number, name in called.items() if told in (number, name)]
+    if numbers:
+        return numbers[0] if count > 1 else None
+    unnamed = all(re.fullmatch(r"LABEL_\d+", name) for name in called.values())
+    if told is None and count == 2 and unnamed:
+        loading.say(
+            f"model {folder}: has two labels without names; a score is the probability of the second. If the first"
+            " means relevant, set scorers.*.label: 0"
+        )
+        return 1
+    shown = ", ".join(f"{number} ({name})" for number, name in list(called.items())[:9])
+    got = "" if told is None else f", got {told}"
+    raise ValueError(f"scorers.*.label: must say which of the {count} labels of {folder} means relevant: {shown}{got}")
+
+
 class CrossEncoder:
     """A loaded sentence-transformers ``CrossEncoder``.  On a GPU where there is one."""
 
-    def __init__(self, folder: str, max_length: int, dtype: str, trust_remote_code: bool) -> None:
+    def __init__(
+        self, folder: str, max_length: int, dtype: str, trust_remote_code: bool, label: int | str | None = None
+    ) -> None:
         encoder.load_libraries()
         import sentence_transformers
         import torch
 
-        with trust.opening(folder):
+        with loading.opening(folder) as heard:
             self.model = sentence_transformers.CrossEncoder(
                 folder,
-                num_labels=1,
                 max_length=max_length,
                 model_kwargs={"dtype": getattr(torch, dtype)},
                 **trust.loading(trust_remote_code),
             )
         self.model.eval()
+        self._label = label_of(folder, self.model.num_labels, dict(self.model.config.id2label or {}), label)
+        loading.check_weights(folder, self.model, heard, of="cross-encoder")
+        loading.check_tokenizer(folder, self.model)
+        loading.check_length(folder, self.model, max_length, "scorers.*.max_length")
+        texts = loading.probes(self.model.tokenizer)
+        pairs = [*zip(texts, texts, strict=True), *itertools.pairwise(texts)]
+        loading.check_outputs(folder, lambda some: self._predict(list(some)), pairs)
 
     def score(self, queries: Sequence[str], documents: Sequence[str], *, tokens: int | None = None) -> np.ndarray:
         """(n,) float32 scores of n pairs, in their order, on the model's own scale (``CrossEncoder.predict``).
@@ -59,28 +105,42 @@ class CrossEncoder:
         pairs = list(zip(queries, documents, strict=True))
         read = batching.Pairs(self.model.tokenizer, queries, documents, self.model.max_length)
         tokens = batching.budget(self.model, tokens, TOKENS)
-        found = batching.outputs(self.model, pairs, read, tokens, self._scores)
+        prompt = self.model.prompts.get(self.model.default_prompt_name)  # as ``predict`` does
+        found = batching.outputs(self.model, pairs, read, tokens, self._scores, prompt)
         if found is not None:
             return found
+        return batching.filled(np.empty(len(pairs), np.float32), pairs, read.lengths, tokens, self._predict)
 
-        def predict(some: list[tuple[str, str]]) -> Any:
-            return self.model.predict(some, batch_size=len(some), show_progress_bar=False)
+    def _predict(self, pairs: list[tuple[str, str]]) -> Any:
+        import torch
 
-        return batching.filled(np.empty(len(pairs), np.float32), pairs, read.lengths, tokens, predict)
+        some: dict[str, Any] = {"batch_size": len(pairs), "show_progress_bar": False}
+        if self._label is None:
+            return self.model.predict(pairs, **some)
+        logits = self.model.predict(pairs, activation_fn=torch.nn.Identity(), convert_to_tensor=True, **some)
+        return self._scores({"scores": logits}).cpu().numpy()
 
     def _scores(self, found: Mapping[str, Any]) -> Any:
-        return self.model.activation_fn(found["scores"].float()).reshape(-1)
+        if self._label is None:
+            return self.model.activation_fn(found["scores"].float()).reshape(-1)
+        return found["scores"].float().softmax(dim=1)[:, self._label]
 
 
 @functools.lru_cache(maxsize=4)
-def _load(folder: str, max_length: int, dtype: str, trust_remote_code: bool) -> CrossEncoder:
-    return CrossEncoder(folder, max_length, dtype, trust_remote_code)
+def _load(folder: str, max_length: int, dtype: str, trust_remote_code: bool, label: int | str | None) -> CrossEncoder:
+    return CrossEncoder(folder, max_length, dtype, trust_remote_code, label)
 
 
-def load(folder: str, max_length: int, dtype: str = "float32", trust_remote_code: bool = False) -> CrossEncoder:
+def load(
+    folder: str,
+    max_length: int,
+    dtype: str = "float32",
+    trust_remote_code: bool = False,
+    label: int | str | None = None,
+) -> CrossEncoder:
     """The cross-encoder, loaded once per process, until ``forget``."""
     with _LOCK:
-        return _load(folder, max_length, dtype, trust_remote_code)
+        return _load(folder, max_length, dtype, trust_remote_code, label)
 
 
 def forget() -> None:
@@ -121,8 +181,11 @@ def teach(
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments, losses
 
     transformers.set_seed(seed)
-    with trust.opening(folder):
+    with loading.opening(folder) as heard:
         model = _untaught(folder, layers, max_length, trust_remote_code)
+    loading.check_weights(folder, model, heard, of="encoder")
+    loading.check_tokenizer(folder, model)
+    loading.check_length(folder, model, max_length, "scorers.*.max_length")
     data = datasets.Dataset.from_dict(
         {"query": list(queries), "document": list(documents), "label": labels.astype(float).tolist()}
     )

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transforms import batching, disk, heap, trust
+from transforms import batching, disk, heap, loading, trust
 
 Backend = Literal["torch", "onnx", "openvino"]
 
@@ -117,7 +117,7 @@ class Encoder:
         arguments = {"dtype": getattr(torch, dtype)} if backend == "torch" else {}
         if model_file is not None:
             arguments["file_name"] = model_file
-        with trust.opening(folder), _installed(backend):
+        with _installed(backend), loading.opening(folder) as heard:
             self.model = SentenceTransformer(
                 folder, backend=backend, model_kwargs=arguments, **trust.loading(trust_remote_code)
             )
@@ -130,9 +130,34 @@ class Encoder:
                     f" got {max_length}. Remove encoders.*.max_length"
                 ) from None
         self.model.eval()
+        self._check(folder, heard, max_length)
         self.dimensions = int(self.model.get_embedding_dimension() or self.model.encode(["x"]).shape[1])
 
-    def encode(self, texts: Sequence[str], *, prompt: str, normalise: bool, tokens: int | None = None) -> np.ndarray:
+    def _check(self, folder: str, heard: loading.Heard, max_length: int | None) -> None:
+        """Refuse a model that is not what was meant."""
+        loading.check_weights(folder, self.model, heard, of="encoder")
+        loading.check_tokenizer(folder, self.model)
+        if max_length is not None:
+            loading.check_length(folder, self.model, max_length, "encoders.*.max_length")
+        elif (most := loading.positions(self.model)) is not None and (self.model.max_seq_length or 0) > most:
+            self.model.max_seq_length = most  # transformers' own limit counts positions that are never used
+
+        def vectors(texts: Sequence[Any]) -> np.ndarray:
+            return self.model.encode(
+                list(texts), prompt="", batch_size=len(texts), show_progress_bar=False, task="query"
+            )
+
+        loading.check_outputs(folder, vectors, loading.probes(self.model.tokenizer))
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str,
+        normalise: bool,
+        tokens: int | None = None,
+        task: str | None = None,
+    ) -> np.ndarray:
         """(n, d) float32 vectors of texts, in their order.
 
         Low bits depend on which texts share a batch; batches depend on the texts given and the token budget only.
@@ -140,25 +165,28 @@ class Encoder:
         Args:
           prompt: goes before each text.   normalise: whether to length one.
           tokens: of a batch, padding included; None: 2,048, on a GPU 65,536.
+          task: query or document, which a model may treat differently (a ``Router``); None: neither.
         """
         import torch
 
-        vectors = self._outputs(list(texts), prompt or None, batching.budget(self.model, tokens, TOKENS))
+        vectors = self._outputs(list(texts), prompt, task, batching.budget(self.model, tokens, TOKENS))
         return torch.nn.functional.normalize(torch.from_numpy(vectors)).numpy() if normalise else vectors
 
-    def _outputs(self, texts: list[str], prompt: str | None, tokens: int) -> np.ndarray:
+    def _outputs(self, texts: list[str], prompt: str, task: str | None, tokens: int) -> np.ndarray:
         """The vectors as the model makes them."""
         lengths = np.ones(len(texts), np.int64)  # to a static model length does not matter
         limit, tokenizer = self.model.max_seq_length, self.model.tokenizer
         if texts and limit is not None and np.isfinite(limit) and callable(tokenizer):
-            read = batching.Texts(tokenizer, [(prompt or "") + text for text in texts], limit)
-            found = batching.outputs(self.model, texts, read, tokens, self._vectors, prompt)
+            read = batching.Texts(tokenizer, [prompt + text for text in texts], limit)
+            found = batching.outputs(self.model, texts, read, tokens, self._vectors, prompt, task)
             if found is not None:
                 return found
             lengths = read.lengths
 
         def encode(some: list[str]) -> Any:
-            return self.model.encode(some, prompt=prompt, batch_size=len(some), show_progress_bar=False)
+            # An empty prompt is given too: without one the model would take its default prompt.
+            route = {} if task is None else {"task": task}
+            return self.model.encode(some, prompt=prompt, batch_size=len(some), show_progress_bar=False, **route)
 
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         return batching.filled(vectors, texts, lengths, tokens, encode)
@@ -189,7 +217,7 @@ def _installed(backend: Backend) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if "requires installing" not in str(error):
+        if "requires installing" not in f"{error} {error.__cause__}":
             raise
         raise ValueError(
             f"encoders.*.backend: {backend} must be installed: pip install 'sentence-transformers[{backend}]'."

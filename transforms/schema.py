@@ -13,6 +13,7 @@ import pyarrow as pa
 
 HASH = pa.binary(16)  # BLAKE2b-128 of a text
 NAME = pa.dictionary(pa.int32(), pa.string())  # an id or a word that many rows of a shard share
+PROMPT = b"gangue.prompt"  # metadata of vectors: what went before each text
 FINGERPRINT = b"gangue.fingerprint"  # metadata of vectors and scores: what they depend on beside the texts
 STOPWORDS = b"gangue.stopwords"  # metadata of a vocabulary: of which language it lacks the stop words, empty for none
 

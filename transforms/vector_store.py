@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,7 @@ def complete(
     dimensions: Callable[[], int],
     encode: Callable[[Sequence[str]], np.ndarray],
     earlier: Sequence[str],
+    notes: Mapping[bytes, str] = {},
 ) -> tuple[Counts, np.ndarray]:
     """Write the vectors of a shard's texts, encoding only those that no earlier file has.
 
@@ -51,6 +52,7 @@ def complete(
       dimensions: d; called only where no vector is known.
       encode: m texts to (m, d) float32; called only where some is missing.
       earlier: shards of the dataset that may hold vectors already, if they are there.
+      notes: what else to write into the file's metadata.
 
     Returns:
       Counts of this shard, and (n,) whether each row has a finite vector; a row without has a null.
@@ -76,7 +78,9 @@ def complete(
     flat = pa.array(rows.reshape(-1), pa.float32())
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(~finite))
     table = pa.table([hashes, column], schema=schema.vectors(vectors.shape[1]))
-    data.write(dataset, shard, table.replace_schema_metadata({schema.FINGERPRINT: fingerprint}), suffix=".arrow")
+    data.write(
+        dataset, shard, table.replace_schema_metadata({schema.FINGERPRINT: fingerprint, **notes}), suffix=".arrow"
+    )
     counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
     counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
     return counts, finite
