@@ -50,7 +50,7 @@ def read(path: str) -> Any:
             " Save it as UTF-8"
         ) from None
     try:
-        values = yaml.load(text, _Loader)
+        values = _Loader(text).get_single_data()  # safe: it makes plain values only
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{shown(path)}: line {mark.line + 1}" if mark else shown(path)

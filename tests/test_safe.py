@@ -315,7 +315,7 @@ def test_texts_cannot_steer_the_terminal(job):
 def test_a_name_that_is_no_plain_word_is_refused(section, name, job):
     values = json.loads((job.folder / "params.yaml").read_text())
     values[section][name] = next(iter(values[section].values()))
-    with pytest.raises(ValueError, match=rf"(?s)params.yaml: {section}\..*should match pattern"):
+    with pytest.raises(ValueError, match=rf"(?s)params.yaml: {section}\..*must be a name of letters"):
         params.parse(values)
 
 
