@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import gc
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -78,8 +79,10 @@ def report_errors(command: Callable[[], None]) -> int:
     try:
         with _signals_raise():
             command()
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return _said(str(error), 1)
+    except OSError as error:
+        return _said(_of_the_system(error), 1)
     except Terminated:
         return _said("terminated; what was finished is kept. Run the same command to go on", 143)
     except KeyboardInterrupt:
@@ -118,6 +121,17 @@ def _signals_raise() -> Iterator[None]:
         for number, handler in earlier.items():
             signal.signal(number, handler)
         sys.unraisablehook = shown
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the system refused, in words; an error of our own says it already."""
+    if error.errno is None or error.strerror is None:
+        return str(error)
+    where = os.fsdecode(error.filename) if error.filename else "a file"
+    return (
+        f"{where}: must be there and usable, but the system says: {error.strerror.lower()}. Check the path, its"
+        " permissions and the free space, and run the same command again"
+    )
 
 
 def _said(line: str, code: int) -> int:

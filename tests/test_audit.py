@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import audit, evidence, export, judging, leak, lineage, params, sample
 from pipeline import filter as filtering
-from transforms import arrays, lookup, pooling, randomness, relations, schema, text
+from transforms import arrays, lexical, lookup, pooling, randomness, relations, schema, text
 from transforms.storage import Data, shard_names
 
 HOSTILE = "<script>alert('x')</script>&\"<b>"
@@ -104,6 +104,9 @@ def build(root, p, seed=5, **corpus):
     data, rng = Data(str(root)), np.random.default_rng(seed)
     lookup.forget()
     make_corpus(data, rng, **corpus)
+    for name, retriever in p.retrievers.items():
+        if isinstance(retriever, params.Bm25):  # the recipe says of which language it lacks the stop words
+            data.write(f"indexes/{name}/vocabulary", shard_names(1)[0], lexical.VOCABULARY.empty_table())
     for shard in shard_names(SHARDS):
         make_pairs(data, p, rng, shard)
     mine(data, p)

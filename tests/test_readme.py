@@ -136,6 +136,7 @@ def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(p
     assert len(revisions) >= 3
     for revision in revisions:
         assert revision["data"]["metrics"]["reports/metrics.json"]["data"]["triplets"] > 0
+    assert "audit" in shell(project, "dvc repro --single-item --force audit")
     page = shell(project, "dvc plots diff HEAD -o drawn").strip().removeprefix("file://")
     assert "https://" not in re.sub(r'xmlns[:a-z]*="[^"]*"', "", pathlib.Path(page).read_text())
     assert list((project / "drawn" / "static").glob("*.svg"))
