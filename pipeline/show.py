@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import params
-from transforms import progress
+from transforms import progress, vector_store
 from transforms.storage import Data
 
 _LIGHT = {"--ink": "#1c1f23", "--faint": "#b4b9be", "--positive": "#0f7b6c", "--negative": "#b4541a"}  # of the report
@@ -28,6 +28,9 @@ def summary(params_path: str, root: str, reports: str) -> None:
         f"{rows['triplets']} triplets from {rows['queries']} queries, {rows['positives']} positives and"
         f" {rows['documents']} documents ({rows['rejected']} records rejected)."
     )
+    for name in p.encoders:
+        if data.exists(place := vector_store.rejected(name)) and (gone := sum(data.rows(place))):
+            console.print(f"{gone} texts have no usable vector of {name} and take no part: {data.path(place)}")
     short = sum(data.rows("shortfalls"))
     console.print(
         f"{rows['positives'] - short} of {rows['positives']} positives have all {p.sample.negatives} negatives."
