@@ -9,13 +9,15 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 
 from pipeline import commandline, params, runner
-from transforms import encoder, prompts, schema, text, trust, vector_store
+from transforms import arrays, encoder, prompts, schema, text, trust, vector_store
 from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data
+from transforms.storage import Data, shard_names, staged
 
 TEXTS = {"documents": ["title", "text"], "queries": ["text"]}
+_IDS = {"documents": "document_id", "queries": "query_id"}
 
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
@@ -37,7 +39,55 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
     in_place = {f"vectors/{name}/{dataset}": data.shards(dataset) for dataset in TEXTS}
-    return runner.run(f"embed@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
+    counts = runner.run(f"embed@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
+    write_rejected(data, name, settings, some=counts["out:rejected"] > 0)
+    return counts
+
+
+def write_rejected(data: Data, name: str, settings: params.Encoder, *, some: bool) -> None:
+    """Write which texts have no usable vector, why, and what helps; ``some``: whether there are any.
+
+    They take no part in anything: ``pool`` leaves out every pair of such a document or query.
+
+    Raises:
+      ValueError: it is all of the documents, or all of the queries.
+    """
+    cure = (
+        f"set encoders.{name}.dtype: float32" if settings.dtype == "float16" else f"name another encoders.{name}.model"
+    ) + ", or correct or remove the text"
+    tables = [schema.REJECTED_TEXTS.empty_table()]
+    for dataset, columns in TEXTS.items() if some else ():
+        start = len(tables)
+        for shard in data.shards(dataset):
+            vectors = data.read(f"vectors/{name}/{dataset}", shard)
+            rows = np.flatnonzero(~arrays.present(vectors))
+            if rows.size:
+                block = data.read(dataset, shard, [_IDS[dataset], *columns])
+                block = block.take(pa.array(rows))
+                texts = text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
+                zero = ~arrays.matrix(vectors)[rows].any(axis=1)
+                reason = np.where(zero, "vector is zero", "vector is not finite").tolist()
+                same = [[value] * len(rows) for value in (dataset, cure)]
+                tables.append(
+                    pa.table([same[0], block.column(0), reason, same[1], texts], schema=schema.REJECTED_TEXTS)
+                )
+        gone, every = sum(map(len, tables[start:])), sum(data.rows(dataset))
+        if gone and gone == every:
+            raise ValueError(
+                f"vectors/{name}/{dataset}: a vector must be finite and not zero, but none of {every} is."
+                f" {cure[0].upper()}{cure[1:]}"
+            )
+    table, dataset = pa.concat_tables(tables), vector_store.rejected(name)
+    with data.staging(dataset):
+        data.write(staged(dataset), shard_names(1)[0], table)
+        data.publish(dataset)
+    if len(table):
+        first = table.slice(0, 1).to_pylist()[0]
+        print(  # noqa: T201
+            f"embed@{name}: {len(table)} texts have no usable vector and take no part, first {first['id']} of"
+            f" {first['dataset']} ({first['reason']}); all are in {data.path(dataset)}. {cure[0].upper()}{cure[1:]}",
+            file=sys.stderr,
+        )
 
 
 def embed_shard(

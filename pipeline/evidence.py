@@ -91,8 +91,8 @@ def collect(
     sizes = {
         "triplets": len(triplets),
         "queries": loaded.queries,
-        "positives": len(loaded.block.positives),
-        "full": len(loaded.block.positives) - len(shortfalls),
+        "positives": (positives := len(loaded.block.positives) + len(loaded.withdrawn)),
+        "full": positives - len(shortfalls),
         "hard": kinds[selection.HARD],
         "random": kinds[selection.RANDOM],
         "next_cluster": kinds[selection.NEXT_CLUSTER],

@@ -13,7 +13,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from pipeline import commandline, judging, params, runner
-from transforms import arrays, lookup, schema, text, views
+from transforms import arrays, lookup, schema, text, vector_store, views
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -59,10 +59,15 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
             if isinstance(retriever, params.Bm25)
         },
         "prompts": prompts,
+        "without_vector": {name: _rows(data, vector_store.rejected(name)) for name in p.encoders},
         "versions": {"python": platform.python_version()}
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
         "rows": {name: sum(data.rows(name)) for name in COUNTED},
     }
+
+
+def _rows(data: Data, dataset: str) -> int:
+    return sum(data.rows(dataset)) if data.exists(dataset) else 0
 
 
 def _note(data: Data, dataset: str) -> str:

@@ -26,6 +26,7 @@ class Shard:
     block: relations.QueryBlock
     pairs: pa.Table  # schema.pairs, in the order of ``candidates``
     candidates: rules.Candidates
+    withdrawn: pa.Table = dataclasses.field(default_factory=schema.POSITIVES.empty_table)  # without a finite score
 
     @property
     def queries(self) -> int:
@@ -118,14 +119,28 @@ def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compa
     """
     block, _ = relations.query_block(data, shard)
     pairs = data.read("pairs", shard)
+    scorers = {name: data.read(f"scores/{name}", shard) for name in p.scorers}
+    refused = np.zeros(len(pairs), bool)  # a cross-encoder made no finite number of it
+    for table in scorers.values():
+        if table["score"].null_count:
+            refused |= _among(pairs, table.filter(table["score"].is_null()))
+    pairs = pairs.filter(pa.array(~refused)) if refused.any() else pairs
     query = block.numbers(pairs["query_id"])
+    labelled = np.flatnonzero(pairs["positive"].to_numpy())
+    known = relations.pair_among(
+        block.positive_query, block.positive_row, query[labelled], pairs["document_row"].to_numpy()[labelled]
+    )
+    withdrawn = block.positives.filter(pa.array(~known))
+    if len(withdrawn):
+        block = relations.QueryBlock(block.queries, block.positives.filter(pa.array(known)))
     scores = {name: arrays.floats(pairs, f"score_{name}") for name in p.retrievers}
-    for name in p.scorers:
-        scores[name] = _joined(pairs, data.read(f"scores/{name}", shard))
+    for name, table in scorers.items():
+        scores[name] = _joined(pairs, table.filter(pa.array(_among(table, pairs))) if refused.any() else table)
     if p.filter.asks_to_learn and judged:
         scores[rules.P_FALSE] = arrays.floats(data.read("relevance", shard), rules.P_FALSE)
     kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
-    return shard_of(data, p, shard, block, pairs, query, kinds, scores, compared=compared)
+    found = shard_of(data, p, shard, block, pairs, query, kinds, scores, compared=compared)
+    return dataclasses.replace(found, withdrawn=withdrawn)
 
 
 def clustered(p: params.Params) -> list[str]:
@@ -246,6 +261,13 @@ def _answered(
     unique, (document,) = arrays.places(rows)
     found = lookup.rows(data, "documents", ("title", "text")).take(unique)
     return answers.contained(text.full_text(found["title"], found["text"]), block.queries["answers"], document, query)
+
+
+def _among(pairs: pa.Table, others: pa.Table) -> np.ndarray:
+    """(n,) bool: the (query_id, document_id) of a row is one of the others'."""
+    one, other = (arrays.codes(pairs[name], others[name]) for name in ("query_id", "document_id"))
+    width = np.int64(len(pairs) + len(others) + 1)
+    return np.isin(one[0] * width + other[0], one[1] * width + other[1])
 
 
 def _joined(pairs: pa.Table, scores: pa.Table) -> np.ndarray:

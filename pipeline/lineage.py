@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline import params
 from pipeline.export import COUNTED, RECIPE, recipe_params
 from pipeline.report import NUMBERS
+from transforms import lookup, vector_store
 from transforms.storage import Data
 
 CO_SHARDED = ("positives", "judged", "pairs", "verdicts", "negatives", "shortfalls", "triplets")
@@ -62,6 +63,27 @@ def recipe(data: Data) -> dict[str, Any]:
 
 def _footer(data: Data) -> bytes | None:
     return (data.read("triplets", data.shards("triplets")[0], ["query_id"]).schema.metadata or {}).get(RECIPE)
+
+
+def check_rejected_texts(data: Data, encoders: Iterable[str]) -> None:
+    """Every text without a usable vector is named in its encoder's dataset of them, and no other.
+
+    Raises:
+      ValueError: the numbers differ; names the encoder and both.
+    """
+    for name in encoders:
+        if not data.exists(vector_store.rejected(name)):  # an earlier version's vectors: none was named
+            continue
+        noted = sum(data.rows(vector_store.rejected(name)))
+        found = sum(
+            int((~lookup.vectors(data, f"vectors/{name}/{dataset}").present).sum())
+            for dataset in ("documents", "queries")
+        )
+        if noted != found:
+            raise ValueError(
+                f"{vector_store.rejected(name)}: must name the {found} texts that have no usable vector, got {noted}."
+                " Embed again: dvc repro --force"
+            )
 
 
 def check_recipe(found: bytes | None, first: bytes | None, p: params.Params, rows: Mapping[str, int]) -> dict[str, Any]:

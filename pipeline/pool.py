@@ -44,6 +44,13 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         *_judged(data, p, block, shard),
         *((block.numbers(table["query_id"]), table["document_row"].to_numpy()) for table in found.values()),
     ]
+    rows_in = sum(len(query) for query, _ in parts)
+    keep = [_with_vectors(data, p, query_rows[query], document) for query, document in parts]
+    parts = [(query[some], document[some]) for (query, document), some in zip(parts, keep, strict=True)]
+    found = {
+        name: table.filter(pa.array(some))
+        for (name, table), some in zip(found.items(), keep[len(keep) - len(found) :], strict=True)
+    }
     involved = relations.involved(data, block, np.concatenate([document for _, document in parts]))
     ids = involved.documents["document_id"]
     by_id = pc.sort_indices(ids).to_numpy()
@@ -84,16 +91,25 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     )
     output = staged("pairs")
     data.write(output, shard, table, read_once=True)
-    rows_in = len(key)
     return Counts(
         {
             "in": rows_in,
             "out:pairs": len(table),
-            "out:merged": rows_in - len(table),
+            "out:merged": len(key) - len(table),
+            "out:without_vector": rows_in - len(key),
             f"rows:{output}": len(table),
             "pairs": len(table),
         }
     )
+
+
+def _with_vectors(data: Data, p: params.Params, query: np.ndarray, document: np.ndarray) -> np.ndarray:
+    """(n,) bool: both rows have a vector of every encoder that searches; without one a pair has no score."""
+    keep = np.ones(len(query), bool)
+    for encoder in retrievers.encoders(p):
+        keep &= lookup.vectors(data, f"vectors/{encoder}/queries").present[query]
+        keep &= lookup.vectors(data, f"vectors/{encoder}/documents").present[document]
+    return keep
 
 
 def _draw(data: Data, p: params.Params, block: relations.QueryBlock) -> tuple[np.ndarray, np.ndarray]:

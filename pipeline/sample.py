@@ -17,6 +17,8 @@ from transforms.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
+NOT_FINITE = "not_finite"
+"""The reason of a positive that takes no part: it or its query has no usable vector, or no finite score."""
 _SHARPER = {
     "simans": "Raise sample.simans.a, or scale: zscore",
     "softmax": "Lower sample.softmax.temperature",
@@ -205,7 +207,7 @@ def _shortfalls(
     )
     reason = np.where(times[short] >= p.sample.negatives, "repeated", reason)  # full, some of them several times
     reason = np.where(found[short] + chosen.denied[short] >= p.sample.negatives, "left_to_others", reason)
-    return pa.table(
+    table = pa.table(
         [
             positives["query_id"].take(pa.array(short)),
             positives["document_id"].take(pa.array(short)),
@@ -216,6 +218,13 @@ def _shortfalls(
         ],
         schema=schema.SHORTFALLS,
     )
+    gone = loaded.withdrawn
+    if not len(gone):
+        return table
+    numbers = (pa.array(np.full(len(gone), number), pa.int32()) for number in (p.sample.negatives, 0, 0))
+    reasons = pa.array([NOT_FINITE] * len(gone), pa.string())
+    more = pa.table([gone["query_id"], gone["document_id"], *numbers, reasons], schema=schema.SHORTFALLS)
+    return pa.concat_tables([table, more]).sort_by([(name, "ascending") for name in ("query_id", "positive_id")])
 
 
 if __name__ == "__main__":

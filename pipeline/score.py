@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,26 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
     rows = _to_score(data, p, name) if data.local else None  # for the progress only: not worth a download
     in_place = {f"scores/{name}": data.shards("queries")}
-    return runner.run(f"score@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
+    counts = runner.run(f"score@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
+    if counts["out:not_finite"] and not counts["out:scored"]:
+        raise ValueError(
+            f"scores/{name}: a score must be finite, but none of {counts['out:not_finite']} is."
+            f" {_cure(p.scorers[name], name)}"
+        )
+    if counts["out:not_finite"]:
+        print(  # noqa: T201
+            f"score@{name}: {counts['out:not_finite']} pairs have no finite score and take no part; theirs is null in"
+            f" {data.path(f'scores/{name}')}. {_cure(p.scorers[name], name)}",
+            file=sys.stderr,
+        )
+    return counts
+
+
+def _cure(settings: params.Scorer, name: str) -> str:
+    """What helps where a score is not finite."""
+    if settings.dtype == "float16":
+        return f"Set scorers.{name}.dtype: float32"
+    return f"Name another scorers.{name}.model, or correct or remove the texts"
 
 
 def _to_score(data: Data, p: params.Params, name: str) -> int:
@@ -74,21 +94,22 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
             asked, given = [query_texts[i] for i in query[todo]], [texts[i] for i in document[todo]]
             scores[todo] = model.score(asked, given, tokens=settings.tokens_per_batch)
     finite = np.isfinite(scores)
-    if not finite.all():
-        bad = pairs.slice(int(np.flatnonzero(~finite)[0]), 1).to_pylist()[0]
-        raise ValueError(
-            f"scores/{name}: a score must be finite, but {int((~finite).sum())} are not, first for query"
-            f" {bad['query_id']} and document {bad['document_id']}. Check scorers.{name}.model"
-        )
     table = pa.table(
-        [pairs["query_id"], pairs["document_id"], query_hash, document_hash, pa.array(scores, pa.float32())],
+        [
+            pairs["query_id"],
+            pairs["document_id"],
+            query_hash,
+            document_hash,
+            pa.array(scores, pa.float32(), mask=~finite),
+        ],
         schema=schema.SCORES,
     ).replace_schema_metadata({schema.FINGERPRINT: model_print})
     data.write(f"scores/{name}", shard, table)
     return Counts(
         {
             "in": len(worth),
-            "out:scored": len(table),
+            "out:scored": int(finite.sum()),
+            "out:not_finite": int((~finite).sum()),
             "out:not_worth_scoring": int((~worth).sum()),
             f"rows:scores/{name}": len(table),
             "predicted": int(missing.sum()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.quota import Quota
 from transforms import arrays, lookup, relations, rules, topk
@@ -97,6 +98,10 @@ def short_queries(
     place = np.arange(len(hits.query))
     kinds = relations.annotate(block, relations.involved(data, block, hits.document), hits.query, place, place)
     positive_score = retriever.score(rows[block.positive_query], block.positive_row)
+    finite = np.isfinite(positive_score)
+    if not finite.all():  # those without a vector take no part, so nothing is wanted for them
+        block = relations.QueryBlock(block.queries, block.positives.filter(pa.array(finite)))
+        positive_score = positive_score[finite]
     rank = arrays.rank_within(hits.query, [place]) + 1.0
     verdicts = rules.judge(
         rules.Candidates(
@@ -122,5 +127,6 @@ def short_queries(
         np.logical_and.at(satisfied, block.positive_query, enough)
     else:
         satisfied = np.bincount(query, minlength=len(rows)) >= quota.candidates
+    satisfied |= np.bincount(block.positive_query, minlength=len(rows)) == 0
     full = np.bincount(hits.query, minlength=len(rows)) >= depth
     return pending[~satisfied[pending] & full[pending]]

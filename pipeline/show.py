@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import params
-from transforms import occupancy, progress, rules
+from transforms import occupancy, progress, rules, vector_store
 from transforms.storage import Data
 
 FULL = 0.99  # share of the quota from which on a setting counts as full
@@ -45,6 +45,9 @@ def summary(params_path: str, root: str, reports: str) -> None:
         f"{sum(data.rows('triplets'))} triplets from {rows['queries']} queries, {rows['positives']} positives and"
         f" {rows['documents']} documents ({rows['rejected']} records rejected)."
     )
+    for name in p.encoders:
+        if data.exists(place := vector_store.rejected(name)) and (gone := sum(data.rows(place))):
+            console.print(f"{gone} texts have no usable vector of {name} and take no part: {data.path(place)}")
     if metrics:
         short = sum(metrics["shortfalls"].values())
         console.print(

@@ -229,11 +229,14 @@ def test_a_given_cross_encoder_is_used_without_teaching_and_no_model_stays_in_me
     assert not any(model() for model in loaded)
 
 
-def test_a_score_that_is_not_finite_fails_the_stage_and_names_the_pair(job, monkeypatch):
+def test_no_finite_score_at_all_fails_the_stage(job, monkeypatch):
     data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
     monkeypatch.setattr(cross_encoder.CrossEncoder, "score", lambda self, q, d, **_: [float("nan")] * len(q))
     scorers = {"taught": p.scorers["taught"].model_copy(update={"depth": 12, "max_length": 31})}
-    with pytest.raises(ValueError, match=r"scores/taught: a score must be finite.*first for query q"):
+    with pytest.raises(
+        ValueError,
+        match=r"scores/taught: a score must be finite, but none of \d+ is. Name another scorers.taught.model",
+    ):
         score.run(data, p.model_copy(update={"scorers": scorers}), "taught")
 
 

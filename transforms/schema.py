@@ -53,6 +53,7 @@ JUDGED = pa.schema(
     ]
 )
 REJECTED = pa.schema([("origin", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("record", pa.string())])
+REJECTED_TEXTS = pa.schema([(name, pa.string()) for name in ("dataset", "id", "reason", "cure", "text")])
 CANDIDATES = pa.schema(
     [
         ("query_id", NAME),

@@ -55,7 +55,7 @@ def complete(
       notes: what else to write into the file's metadata.
 
     Returns:
-      Counts of this shard, and (n,) whether each row has a finite vector; a row without has a null.
+      Counts of this shard, and (n,) whether each row has a usable vector; a row without has a null.
     """
     hashes = text.hashes(texts)
     unique, first, inverse = np.unique(text.hash_words(hashes), axis=0, return_index=True, return_inverse=True)
@@ -73,7 +73,7 @@ def complete(
         vectors = np.full((len(unique), dimensions()), np.nan, np.float32)
     if todo.size:
         vectors[todo] = encode([texts[first[i]] for i in todo])
-    finite = np.asarray(np.isfinite(vectors).all(axis=1))[inverse]
+    finite = usable(vectors)[inverse]
     rows = vectors[inverse]
     flat = pa.array(rows.reshape(-1), pa.float32())
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(~finite))
@@ -84,6 +84,22 @@ def complete(
     counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
     counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
     return counts, finite
+
+
+def rejected(encoder: str) -> str:
+    """The dataset of the texts that an encoder has no usable vector of."""
+    return f"vectors/{encoder}/rejected"
+
+
+def usable(vectors: np.ndarray) -> np.ndarray:
+    """(n,) bool: the vector is finite, not zero, and so short that every product of two is a finite float32.
+
+    >>> usable(np.float32([[1, 0], [0, 0], [np.nan, 1], [np.inf, 1], [3e38, 0]])).tolist()
+    [True, False, False, False, False]
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        square = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    return (square > 0) & (square < float(np.finfo(np.float32).max))
 
 
 def of_model(data: Data, dataset: str, shard: str, fingerprint: str) -> pa.Table | None:
