@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -103,8 +103,8 @@ def embed_shard(
     def model() -> encoder.Encoder:  # loading takes seconds: only where a text is new
         return load(folder, settings)
 
-    def encode(missing: Sequence[str]) -> np.ndarray:
-        return model().encode(
+    def encode(missing: Sequence[str]) -> Iterator[np.ndarray]:
+        return model().blocks(
             missing,
             prompt=before,
             normalise=settings.normalise,

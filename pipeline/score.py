@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import commandline, params, runner
-from transforms import arrays, cross_encoder, encoder, lookup, pooling, schema, text, trust, vector_store
+from transforms import arrays, cross_encoder, encoder, lookup, pooling, schema, text, trust, unfinished, vector_store
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data
 
@@ -83,27 +83,28 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
     document_hash = text.hashes(texts).take(pa.array(document))
 
     model_print, folders = _models(data, settings, name)
-    earlier = vector_store.overlapping(shard, cuts)
+    earlier = [*vector_store.overlapping(shard, cuts), unfinished.name_of(shard)]
     scores = _known(data, f"scores/{name}", earlier, model_print, query_hash, document_hash)
     missing = np.isnan(scores)
+    kept = unfinished.Unfinished(data, f"scores/{name}", shard)
+
+    def scored(rows: np.ndarray) -> pa.Table:
+        some = pa.array(rows)
+        ids = (column.take(some) for column in (pairs["query_id"], pairs["document_id"], query_hash, document_hash))
+        values = pa.array(scores[rows], pa.float32(), mask=~np.isfinite(scores[rows]))
+        return pa.table([*ids, values], schema=schema.SCORES).replace_schema_metadata({schema.FINGERPRINT: model_print})
+
     fold = cross_encoder.fold_of(queries["near_group"].to_pylist())[query] if len(folders) > 1 else query * 0
     for number, folder in enumerate(folders):
         todo = np.flatnonzero(missing & (fold == number))
         if todo.size:
             model = load(folder, settings)
             asked, given = [query_texts[i] for i in query[todo]], [texts[i] for i in document[todo]]
-            scores[todo] = model.score(asked, given, tokens=settings.tokens_per_batch)
+            for part in model.slices(asked, given, tokens=settings.tokens_per_batch):
+                scores[todo[part]] = model.score(asked[part], given[part], tokens=settings.tokens_per_batch)
+                kept.keep(functools.partial(scored, np.flatnonzero(np.isfinite(scores))))
     finite = np.isfinite(scores)
-    table = pa.table(
-        [
-            pairs["query_id"],
-            pairs["document_id"],
-            query_hash,
-            document_hash,
-            pa.array(scores, pa.float32(), mask=~finite),
-        ],
-        schema=schema.SCORES,
-    ).replace_schema_metadata({schema.FINGERPRINT: model_print})
+    table = scored(np.arange(len(scores)))
     data.write(f"scores/{name}", shard, table)
     return Counts(
         {

@@ -8,13 +8,13 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from transforms import batching, disk, encoder, loading, progress, trust
+from transforms import batching, disk, encoder, loading, progress, trust, unfinished
 
 _LOCK = threading.Lock()
 FOLDS = 2
@@ -110,6 +110,11 @@ class CrossEncoder:
         if found is not None:
             return found
         return batching.filled(np.empty(len(pairs), np.float32), pairs, read.lengths, tokens, self._predict)
+
+    def slices(self, queries: Sequence[str], documents: Sequence[str], *, tokens: int | None = None) -> Iterator[slice]:
+        """Consecutive slices of pairs, some seconds of work each."""
+        texts = [query + document for query, document in zip(queries, documents, strict=True)]
+        return unfinished.slices(texts, batching.budget(self.model, tokens, TOKENS))
 
     def _predict(self, pairs: list[tuple[str, str]]) -> Any:
         import torch

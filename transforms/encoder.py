@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transforms import batching, disk, heap, loading, trust
+from transforms import batching, disk, heap, loading, trust, unfinished
 
 Backend = Literal["torch", "onnx", "openvino"]
 
@@ -171,6 +171,13 @@ class Encoder:
 
         vectors = self._outputs(list(texts), prompt, task, batching.budget(self.model, tokens, TOKENS))
         return torch.nn.functional.normalize(torch.from_numpy(vectors)).numpy() if normalise else vectors
+
+    def blocks(self, texts: Sequence[str], *, tokens: int | None = None, **how: Any) -> Iterator[np.ndarray]:
+        """The same vectors, some seconds of work at a time; to a static model that is all of them."""
+        limited = self.model.max_seq_length is not None and np.isfinite(self.model.max_seq_length)
+        budget = batching.budget(self.model, tokens, TOKENS)
+        for part in unfinished.slices(texts, budget) if limited else [slice(None)]:
+            yield self.encode(texts[part], tokens=tokens, **how)
 
     def _outputs(self, texts: list[str], prompt: str, task: str | None, tokens: int) -> np.ndarray:
         """The vectors as the model makes them."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from transforms import arrays, schema, text
+from transforms import arrays, schema, text, unfinished
 from transforms.shards import Counts
 from transforms.storage import Data, place_of, shard_name
 
@@ -39,18 +40,20 @@ def complete(
     texts: Sequence[str],
     fingerprint: str,
     dimensions: Callable[[], int],
-    encode: Callable[[Sequence[str]], np.ndarray],
+    encode: Callable[[Sequence[str]], Iterable[np.ndarray]],
     earlier: Sequence[str],
     notes: Mapping[bytes, str] = {},
 ) -> tuple[Counts, np.ndarray]:
     """Write the vectors of a shard's texts, encoding only those that no earlier file has.
+
+    What is encoded is on disk within seconds (``transforms/unfinished.py``): a killed run goes on from there.
 
     Args:
       data, dataset, shard: where to write.
       texts: (n,) the texts, in row order.
       fingerprint: of model and settings; a file with another one is never read.
       dimensions: d; called only where no vector is known.
-      encode: m texts to (m, d) float32; called only where some is missing.
+      encode: m texts to blocks of (some, d) float32, m in all; called only where some is missing.
       earlier: shards of the dataset that may hold vectors already, if they are there.
       notes: what else to write into the file's metadata.
 
@@ -61,7 +64,7 @@ def complete(
     unique, first, inverse = np.unique(text.hash_words(hashes), axis=0, return_index=True, return_inverse=True)
     vectors: np.ndarray | None = None
     missing = np.ones(len(unique), bool)
-    for name in earlier:
+    for name in [*earlier, unfinished.name_of(shard)]:
         table = of_model(data, dataset, name, fingerprint) if missing.any() else None
         if table is not None:
             present, known = arrays.present(table), arrays.matrix(table)
@@ -71,19 +74,26 @@ def complete(
     todo = np.flatnonzero(missing)
     if vectors is None:
         vectors = np.full((len(unique), dimensions()), np.nan, np.float32)
+    metadata = {schema.FINGERPRINT: fingerprint, **notes}
     if todo.size:
-        vectors[todo] = encode([texts[first[i]] for i in todo])
+        kept, done = unfinished.Unfinished(data, dataset, shard), 0
+        for block in encode([texts[first[i]] for i in todo]):
+            vectors[todo[done : done + len(block)]] = block
+            done += len(block)
+            some = todo[:done]
+            kept.keep(functools.partial(_table, hashes.take(pa.array(first[some])), vectors[some], metadata))
     finite = usable(vectors)[inverse]
-    rows = vectors[inverse]
-    flat = pa.array(rows.reshape(-1), pa.float32())
-    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(~finite))
-    table = pa.table([hashes, column], schema=schema.vectors(vectors.shape[1]))
-    data.write(
-        dataset, shard, table.replace_schema_metadata({schema.FINGERPRINT: fingerprint, **notes}), suffix=".arrow"
-    )
+    data.write(dataset, shard, _table(hashes, vectors[inverse], metadata), suffix=".arrow")
     counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
     counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
     return counts, finite
+
+
+def _table(hashes: pa.Array, vectors: np.ndarray, metadata: Mapping[bytes, str]) -> pa.Table:
+    """Hashes of texts and their vectors; null where one is not usable."""
+    flat, width = pa.array(vectors.reshape(-1), pa.float32()), vectors.shape[1]
+    column = pa.FixedSizeListArray.from_arrays(flat, width, mask=pa.array(~usable(vectors)))
+    return pa.table([hashes, column], schema=schema.vectors(width)).replace_schema_metadata(metadata)
 
 
 def rejected(encoder: str) -> str:
