@@ -167,6 +167,23 @@ def test_labels_that_somebody_filled_in_are_not_drawn_over(tmp_path):
     assert json.loads(path.read_text().splitlines()[0])["label"] == 0
 
 
+@pytest.mark.parametrize(
+    "modules", [["pipeline/__init__.py", "transforms/__init__.py", "transforms/text.py"], ["pipeline.py"]]
+)
+def test_packages_of_the_users_with_the_same_names_are_not_taken_for_gangues(tmp_path, modules):
+    write_job(tmp_path)
+    for name in modules:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit('this is not Gangue')")
+    command = [str(pathlib.Path(sys.executable).with_name("gangue")), "mine", "--params", "params.yaml"]
+    for path in (str(tmp_path), "."):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "12 triplets" in done.stdout
+
+
 # One job at a time.
 
 
