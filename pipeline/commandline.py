@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import gc
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -108,9 +110,14 @@ def _signals_raise() -> Iterator[None]:
         """Python drops what is raised while a finaliser or a weak reference's callback runs: raise it once more."""
         number = next((number for number, kind in kinds.items() if lost.exc_type is kind), None)
         if number is None:
-            return shown(lost)
+            shown(lost)
+            return
         signal.signal(number, stop)
-        return threading.Timer(0.01, signal.pthread_kill, [threading.main_thread().ident, number]).start()
+        _thread.start_new_thread(again, (number,))  # it waits for nothing: this hook must have ended by then
+
+    def again(number: int) -> None:
+        time.sleep(0.2)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
     try:
         sys.unraisablehook = repeat

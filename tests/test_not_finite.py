@@ -91,7 +91,7 @@ def test_a_text_whose_vector_is_no_number_takes_no_part(value, tmp_path, capsys)
     texts = dict(zip(column(data, "queries", "text"), column(data, "queries", "query_id"), strict=True))
     first = pairs()[0]["anchor"]
     assert triplets.filter(pc.field("query_id") == texts[first]).num_rows == 3, "its other positive has its negatives"
-    metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "reports" / "audit.json").read_text())
     assert metrics["positives"] == 23
     assert metrics["shortfalls"][sample.NOT_FINITE] == 3
     recipe = json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[export.RECIPE])

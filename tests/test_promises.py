@@ -108,7 +108,7 @@ def test_a_refused_budget_is_named_wherever_a_number_would_stand(jobs):
     assert "cannot be promised" in job.budget["refused"]
     text = section(job.page, "The budget")
     assert f"Cannot be promised: {job.budget['refused']}" in text
-    assert "below which it is promised to be cannot be promised" in text
+    assert "promised upper bound cannot be promised" in text
     assert "The budget of 0.1 % false negatives cannot be promised" in " ".join(job.page.split())
     summary = run(job.folder, "summary")
     assert f"Budget: {job.budget['refused']}." in summary

@@ -170,6 +170,7 @@ def test_two_jobs_in_one_repository_leave_each_other_alone(tmp_path):
 
 
 def test_labels_are_drawn_filled_in_measured_and_mined_with(project):
+    shell(project, "rm -f reports/to_label.*")
     shell(project, "gangue sample-for-labels --pairs 200")
     path = project / "reports" / "to_label.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -215,6 +216,7 @@ def test_the_comparison_runs_on_any_beir_folder_and_every_difference_has_a_reaso
 
 
 def test_labels_say_how_many_negatives_are_false(project):
+    shell(project, "rm -f reports/to_label.*")  # another test may have filled them in
     assert "Fill in label" in shell(project, "gangue sample-for-labels --pairs 200")
     path = project / "reports" / "to_label.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -116,7 +116,10 @@ def test_a_stage_reports_a_users_mistake_in_one_line(tmp_path):
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.strip() == f"gangue: {tmp_path}/no.yaml: params file must exist. Copy params.yaml of the project"
+    assert (
+        done.stderr.strip()
+        == f"gangue: {tmp_path}/no.yaml: params file must exist, found none. Copy params.yaml of the project"
+    )
 
 
 def test_an_unknown_name_is_refused_with_those_known(tmp_path, pytestconfig):

@@ -203,6 +203,7 @@ def test_the_job_leaves_the_expected_files_and_no_other(job):
     arrow = "clusters/tiny/centroids clusters/start/centroids indexes/bm25/weights vectors/tiny/documents"
     arrow += " candidates/dense candidates/bm25 pairs verdicts"
     arrow += " vectors/tiny/queries vectors/start/documents vectors/start/queries"
+    parquet += " vectors/tiny/rejected vectors/start/rejected"
     others = ".running README.md relevance/model.json calibration/cut.json models/taught/origin.json"
     others += " quotas/dense.json quotas/bm25.json"
     others += " indexes/dense/faiss/factory.txt indexes/dense/faiss/SHARD.faiss"
