@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -41,7 +40,7 @@ def _reported(command: Callable[[], None]) -> typer.Exit:
         print("gangue: interrupted before anything began", file=sys.stderr)  # noqa: T201
         return typer.Exit(130)
     code = commandline.report_errors(command)
-    gc.freeze()  # Python would look for garbage in all that was loaded before it ends
+    commandline.end_soon()
     return typer.Exit(code)
 
 

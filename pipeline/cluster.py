@@ -39,7 +39,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     )
     made = sum(data.rows(f"clusters/{name}/centroids"))
     if made < p.cluster.clusters:
-        print(f"cluster@{name}: {made} clusters, one a document, not {p.cluster.clusters}", file=sys.stderr)  # noqa: T201
+        print(f"cluster@{name}: as many clusters as documents, not {p.cluster.clusters}", file=sys.stderr)  # noqa: T201
     return counts
 
 

@@ -55,8 +55,17 @@ def main(
             check_unchanged(arguments.params, settings)
 
     code = report_errors(command)
-    gc.freeze()  # Python would look for garbage in all of it before it ends: half a second
+    end_soon()
     sys.exit(code)
+
+
+def end_soon() -> None:
+    """Spare Python the look for garbage in all that was loaded before it ends: half a second.
+
+    Not where triton is loaded, which torch brings for GPUs: newer versions print what was not collected.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
 
 
 def check_unchanged(path: str, settings: params.Params) -> None:

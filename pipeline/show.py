@@ -43,7 +43,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
     rows, metrics = recipe["rows"], _numbers(data, reports)
     console.print(
         f"{sum(data.rows('triplets'))} triplets from {rows['queries']} queries, {rows['positives']} positives and"
-        f" {rows['documents']} documents ({rows['rejected']} records rejected)."
+        f" {rows['documents']} documents; rejected records: {rows['rejected']}."
     )
     for name in p.encoders:
         if data.exists(place := vector_store.rejected(name)) and (gone := sum(data.rows(place))):
@@ -89,7 +89,8 @@ def summary(params_path: str, root: str, reports: str) -> None:
             f" promises {budget['bound']:.1%} and expects {budget['loss']:.1%}."
         )
     for finding in (metrics.get("learned") or {}).get("findings", []):
-        console.print(escape(f"Finding: {finding}."))
+        if not (budget and finding in (budget["refused"] or "")):
+            console.print(escape(f"Finding: {finding}."))
     places = f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html"
     console.print(escape(places))
     console.print("Next: gangue show prints triplets; gangue calibrate, what every cut would let through.")

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import pathlib
 import sys
 
 import planted
@@ -18,6 +19,7 @@ from benchmarks import (
     stages,
 )
 from benchmarks import workers as several
+from benchmarks.frontier import RESULTS
 from benchmarks.synthetic import PER_QUERY
 from transforms.storage import Data
 
@@ -99,3 +101,17 @@ def test_a_budget_is_held_against_hidden_positives(monkeypatch, capsys, folder):
 def test_every_difference_from_sentence_transformers_has_a_reason(printed, folder):
     found = printed(against_sentence_transformers, "--data", folder, "--split", "test")
     assert all(mode["unexplained"] == 0 and mode["same"] > 0 for mode in found["negatives"].values())
+
+
+def test_the_first_hour_is_as_the_docs_tell_it(tmp_path):
+    from benchmarks import first_hour
+
+    told = {one["rows"]: one for one in json.loads((RESULTS / "first_hour.json").read_text())}
+    page = (RESULTS.parents[1] / "docs" / "first-hour.md").read_text()
+    for one in told.values():
+        assert f"| {one['rows']} | {one['seconds']:.0f} | {one['triplets']:,} |" in page
+        assert one["exit"] == 0
+    found = first_hour.mined(tmp_path, 3, str(pathlib.Path(sys.executable).with_name("gangue")))
+    assert (found["exit"], found["triplets"]) == (0, told[3]["triplets"])
+    assert [line.split(":")[0] for line in found["said"]] == [line.split(":")[0] for line in told[3]["said"]]
+    assert first_hour.TYPED in page
