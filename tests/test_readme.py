@@ -40,6 +40,7 @@ def test_every_command_is_run_by_a_test_or_by_ci():
         "cp reports/to_label.jsonl labels/",
         "dvc exp run -S filter.max_false_negatives=0.05",
         "dvc metrics diff",
+        'git add dvc.lock && git commit -m "A first run"',  # the fixture does
     }
     assert commands() == in_ci | below
 
