@@ -299,7 +299,9 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
     evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends")}
     told = p.learn.labelled != "auto" and not by
-    words_of_it = f"labelled are {p.learn.labelled:.1%} of all positives, as learn.labelled says" if told else f"{used}{by}"
+    words_of_it = (
+        f"labelled are {p.learn.labelled:.1%} of all positives, as learn.labelled says" if told else f"{used}{by}"
+    )
     return {
         "share": {**share, **evidence, "told": told, "labels": len(labels), "words": words_of_it},
         "distrusted": note["distrusted"] and not by,

@@ -205,7 +205,8 @@ def test_a_budget_that_no_cut_can_keep_is_refused_by_name_and_the_job_goes_on(jo
     assert re.match(
         r"0\.01% false negatives cannot be promised: .*of the negatives may be false with the strictest cut"
         r" that leaves a fifth of them;"
-        r" labelled are 50\.0% of all positives, as learn\.labelled says\. Label 200 of the negatives .*larger filter\.max_false_negatives",
+        r" labelled are 50\.0% of all positives, as learn\.labelled says\. Label 200 of the negatives"
+        r" .*larger filter\.max_false_negatives",
         note["refused"],
     )
     assert f"calibrate: {note['refused']}" in capfd.readouterr().err
