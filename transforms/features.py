@@ -148,13 +148,21 @@ def neighbourhood(
         pair_of = np.full(own.stop - own.start + 1, -1)  # the last one is for nothing left out
         pair_of[itself[here][~free] - own.start] = np.flatnonzero(~free)
         partner = pair_of[np.where(left_out[here] >= 0, left_out[here] - own.start, -1)]
-        crowd = np.isin(np.arange(len(given)), best)[None, :].repeat(len(given), axis=0)
-        joined = np.flatnonzero(partner >= 0)
-        crowd[joined, partner[joined]] = True
-        np.fill_diagonal(crowd, val=False)
-        result["crowd"][here] = np.where(crowd, alike, 0.0).sum(axis=1) / np.maximum(crowd.sum(axis=1), 1)
+        result["crowd"][here] = _crowd(alike, best, partner)
         result["neighbours"][here] = left_out_ridge(alike, given @ query_vectors[number], ~free, partner)
     return result
+
+
+def _crowd(alike: np.ndarray, best: np.ndarray, partner: np.ndarray) -> np.ndarray:
+    """(n,) mean of each row of (n, n) cosines at the columns ``best`` and its partner's, if any, but not its own."""
+    counted = np.zeros(len(alike), bool)
+    counted[best] = True
+    total = alike[:, best].sum(axis=1) - np.where(counted, np.diag(alike), 0.0)
+    count = len(best) - counted.astype(np.int64)
+    joined = np.flatnonzero((partner >= 0) & ~counted[partner] & (partner != np.arange(len(alike))))
+    total[joined] += alike[joined, partner[joined]]
+    count[joined] += 1
+    return total / np.maximum(count, 1)
 
 
 def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, partner: np.ndarray) -> np.ndarray:
@@ -170,21 +178,22 @@ def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, par
     kernel[:n, :n], kernel[:n, n], kernel[n, :n], kernel[n, n] = alike, asked, asked, 1.0
     np.exp(_WIDTH * (kernel - 1.0), out=kernel)
     kernel[np.diag_indices(n + 1)] += _RIDGE
-    inverse = _inverse(kernel)
     target = np.append(labels, True).astype(alike.dtype)
-    own, error = np.diag(inverse)[:n], (inverse @ target)[:n]
+    inverse = _upper_inverse(kernel)
+    times = scipy.linalg.get_blas_funcs("symv", (inverse,))
+    own, error = np.diag(inverse)[:n], times(1.0, inverse, target)[:n]
     two = np.flatnonzero((partner >= 0) & (partner != np.arange(n)))
     other = partner[two]
-    error[two] -= inverse[two, other] * target[other]
+    error[two] -= inverse[np.minimum(two, other), np.maximum(two, other)] * target[other]
     return target[:n] - error / own
 
 
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Inverse of a symmetric positive definite matrix, by Cholesky: a third of the work of any other's."""
+def _upper_inverse(matrix: np.ndarray) -> np.ndarray:
+    """Upper half of the inverse of a symmetric positive definite matrix, by Cholesky: a third of any other's work."""
     factor, invert = scipy.linalg.get_lapack_funcs(("potrf", "potri"), (matrix,))
     upper, _ = factor(matrix)
-    inverse, _ = invert(upper)  # its upper half
-    return np.triu(inverse) + np.triu(inverse, 1).T
+    inverse, _ = invert(upper)
+    return np.asarray(inverse)
 
 
 def shared_words(
