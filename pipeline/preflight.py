@@ -11,7 +11,7 @@ from transforms import disk
 from transforms.storage import Data
 
 _CARD = {"README.md": "mined by Gangue"}  # file -> what is in it where Gangue wrote it
-_REPORTS = {"report.html": "<title>Gangue", "metrics.json": '"leak"'}
+_REPORTS = {"report.html": "<title>Gangue", "metrics.json": '"leak"', "audit.json": '"leak"'}
 
 
 def check(data: Data, p: params.Params, reports: str) -> None:

@@ -66,6 +66,7 @@ FOREIGN = {
     "views/triplet/train.jsonl": b"{}",
     "candidates/bm25/run.trec": b"q0 Q0 d0 1",
     "quotas/budget 2026.json": b"{}",
+    "queries/.secret": b"of the user",
     "README.md": b"# my notes\n",
 }
 

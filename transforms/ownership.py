@@ -9,9 +9,12 @@ from typing import Any
 
 from transforms import checksums
 
-# Of a dataset's folder. Hidden files are the file system's, Git's, or our own unfinished ones.
+# In a dataset's folder.
 _SHARD = re.compile(r"(.*/)?part-\d{5,}-of-\d{5,}\.(parquet|arrow|faiss)")
-_NOTE = re.compile(r"(.*/)?(\..*|cut\.json|model\.json|origin\.json|factory\.txt)|fold-\d+/.*")
+_NOTE = re.compile(r"(.*/)?(cut\.json|model\.json|origin\.json|factory\.txt)|fold-\d+/.*")
+_HIDDEN = re.compile(  # unfinished, or put there by Git and file systems
+    r"(.*/)?\.([^/]+\.(tmp|unfinished\.arrow|staged(\.old)?)(/.*)?|gitkeep|gitignore|DS_Store|nfs[^/]*)"
+)
 _QUOTA = re.compile(r"[A-Za-z][A-Za-z0-9_]*\.json")
 _FORMATS = (b"PAR1", b"ARROW1")  # what whole Parquet and Arrow files end with
 
@@ -45,8 +48,12 @@ def foreign(filesystem: Any, folder: str) -> Iterator[str]:
         if _SHARD.fullmatch(inside):
             if local and _is_whole_and_unsealed(path):
                 yield path
-        elif not _NOTE.fullmatch(inside) and not (posixpath.basename(root) == "quotas" and _QUOTA.fullmatch(inside)):
+        elif not (_NOTE.fullmatch(inside) or _HIDDEN.fullmatch(inside) or _is_quota(root, inside)):
             yield path
+
+
+def _is_quota(root: str, inside: str) -> bool:
+    return posixpath.basename(root) == "quotas" and bool(_QUOTA.fullmatch(inside))
 
 
 def _is_whole_and_unsealed(path: str) -> bool:
