@@ -14,7 +14,13 @@ _CURE = "Copy params.yaml of the project"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key comes once, as its standard says; anchors and merge keys are as they were."""
+    """YAML in which a key comes once, as its standard says, and strings are Unicode; anchors and merge keys as ever."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if any("\ud800" <= character <= "\udfff" for character in str(value)):  # written as an escape
+            raise yaml.constructor.ConstructorError(None, None, "half of a character is no text", node.start_mark)
+        return value
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

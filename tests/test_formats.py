@@ -494,3 +494,10 @@ def test_a_path_that_is_a_file_is_told_from_none(tmp_path):
         FileNotFoundError, match=r"source.path: .* must be a folder, found a file. Set source.path to its"
     ):
         read(source.model_copy(update={"path": str(tmp_path / "documents.csv")}))
+
+
+def test_a_name_with_a_line_end_stands_in_one_line(tmp_path):
+    (tmp_path / "a\nb.csv").write_text("anchor,positive\n,x\n")
+    source = params.Pairs(kind="pairs", path=str(tmp_path), pairs="a\nb.csv")
+    found = read(source)
+    assert [row["origin"] for row in found["rejected"]] == ["a\\nb.csv"]

@@ -268,3 +268,11 @@ def test_a_folder_or_a_pipe_is_no_params_file(tmp_path):
         params.load(str(tmp_path))
     with pytest.raises(ValueError, match=r"/dev/null: must be a params file, found a pipe or a device"):
         params.load("/dev/null")
+
+
+@pytest.mark.parametrize("line", ['more: {"\\ud800": 1}', 'filter: {kind: perc, "\\ud800": 0.95}', 'source: "\\ud8ff"'])
+def test_half_of_a_character_is_no_text(tmp_path, line):
+    path = tmp_path / "p.yaml"
+    path.write_text(f"audit: {{}}\n{line}\n")
+    with pytest.raises(ValueError, match=r"p.yaml: line 2: must be YAML: half of a character is no text"):
+        params.load(str(path))

@@ -145,6 +145,8 @@ def _explained(model: str, error: Exception, heard: Heard) -> str:
     if package is not None and isinstance(error, ImportError):
         name = next(filter(None, package.groups()))
         return f"package {name} must be installed. Run pip install {name.replace(',', '')}"
+    if isinstance(error, UnicodeError):
+        return "its files of text must be UTF-8, and one is not. Fetch it whole, or name another"
     mismatched = heard.weights("MISMATCH")
     if mismatched:
         name, detail = mismatched[0]

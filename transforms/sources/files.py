@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import fsspec
 import pyarrow as pa
 
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}  # of control characters
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}  # second suffixes of text files, and Arrow's names
 NAMES = f"{', '.join(SUFFIXES)} (all but .parquet also with {', '.join(CODECS)})"  # what a message says of them
@@ -186,5 +187,6 @@ def find(root: Path | Remote, name: str, key: str) -> list[File]:
 
 
 def origin(path: Path | Remote, root: Path | Remote) -> str:
-    """Path of a file below the source's; bytes of a name that are no UTF-8 are written out."""
-    return os.fsencode(path.relative_to(str(root)).as_posix()).decode(errors="backslashreplace")
+    """Path of a file below the source's; bytes that are no UTF-8, line ends and the like are written out."""
+    name = os.fsencode(path.relative_to(str(root)).as_posix()).decode(errors="backslashreplace")
+    return name.translate(_ESCAPED)
