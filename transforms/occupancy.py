@@ -34,6 +34,8 @@ def occupied(data: Data, what: str) -> Iterator[None]:
         return
     path = data.path(NAME)
     os.makedirs(posixpath.dirname(path), exist_ok=True)
+    if os.path.exists(path) and not os.access(path, os.W_OK):  # DVC makes what it links to its cache read-only
+        os.remove(path)
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
