@@ -125,7 +125,7 @@ def show(
     def command() -> None:
         from pipeline import show
 
-        show.triplets(data, rows if rows is not None else 1000 if query else 3, query)
+        show.triplets(data, rows if rows is not None or query else 3, query)
 
     raise _reported(command)
 

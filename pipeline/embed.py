@@ -64,12 +64,11 @@ def write_rejected(data: Data, name: str, settings: params.Encoder, *, some: boo
             if rows.size:
                 block = data.read(dataset, shard, [_IDS[dataset], *columns])
                 block = block.take(pa.array(rows))
-                texts = text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
                 zero = ~arrays.matrix(vectors)[rows].any(axis=1)
                 reason = np.where(zero, "vector is zero", "vector is not finite").tolist()
                 same = [[value] * len(rows) for value in (dataset, cure)]
                 tables.append(
-                    pa.table([same[0], block.column(0), reason, same[1], texts], schema=schema.REJECTED_TEXTS)
+                    pa.table([same[0], block[0], reason, same[1], _texts(block, dataset)], schema=schema.REJECTED_TEXTS)
                 )
         gone, every = sum(map(len, tables[start:])), sum(data.rows(dataset))
         if gone and gone == every:
@@ -95,8 +94,7 @@ def embed_shard(
 ) -> Counts:
     """Embed one shard of documents or of queries; ``cuts``: into how many shards each dataset's vectors were cut."""
     dataset, shard = place
-    block = data.read(dataset, shard, TEXTS[dataset])
-    texts = text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
+    texts = _texts(data.read(dataset, shard, TEXTS[dataset]), dataset)
     folder = encoder.locate(settings.model, settings.revision)  # where this worker has it
     before = prompt(settings, folder, dataset)
 
@@ -127,6 +125,11 @@ def embed_shard(
         {schema.PROMPT: before},
     )
     return counts
+
+
+def _texts(block: pa.Table, dataset: str) -> pa.ChunkedArray:
+    """What is embedded of these documents or queries."""
+    return text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
 
 
 def prompt(settings: params.Encoder, folder: str, dataset: str) -> str:

@@ -40,13 +40,16 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def describe(data: Data, p: params.Params) -> dict[str, Any]:
     """The recipe: params, models, languages of stop words, versions, size of what went in. No times, no places."""
-    made = {name: f"vectors/{name}/documents" for name in p.encoders} | {name: f"scores/{name}" for name in p.scorers}
-    models = {}
-    for name, dataset in made.items():
-        found = data.read(dataset, data.shards(dataset)[0], ["query_id"] if name in p.scorers else None)
-        models[name] = (found.schema.metadata or {}).get(schema.FINGERPRINT, b"").decode()
+    vectors = {
+        name: {side: data.metadata(f"vectors/{name}/{side}", "content_hash") for side in ("queries", "documents")}
+        for name in p.encoders
+    }
+    made = {name: sides["documents"] for name, sides in vectors.items()}
+    made |= {name: data.metadata(f"scores/{name}", "query_id") for name in p.scorers}
+    models = {name: metadata.get(schema.FINGERPRINT, b"").decode() for name, metadata in made.items()}
     prompts = {
-        name: {side: _note(data, f"vectors/{name}/{side}") for side in ("queries", "documents")} for name in p.encoders
+        name: {side: metadata.get(schema.PROMPT, b"").decode() for side, metadata in sides.items()}
+        for name, sides in vectors.items()
     }
     ruled = judging.in_force(data, p).filter
     return {
@@ -59,21 +62,11 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
             if isinstance(retriever, params.Bm25)
         },
         "prompts": prompts,
-        "without_vector": {name: _rows(data, vector_store.rejected(name)) for name in p.encoders},
+        "without_vector": {name: sum(data.rows(vector_store.rejected(name))) for name in p.encoders},
         "versions": {"python": platform.python_version()}
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
         "rows": {name: sum(data.rows(name)) for name in COUNTED},
     }
-
-
-def _rows(data: Data, dataset: str) -> int:
-    return sum(data.rows(dataset)) if data.exists(dataset) else 0
-
-
-def _note(data: Data, dataset: str) -> str:
-    """What went before the texts of these vectors."""
-    metadata = data.read(dataset, data.shards(dataset)[0]).schema.metadata or {}
-    return metadata.get(schema.PROMPT, b"").decode()
 
 
 def recipe_params(p: params.Params) -> dict[str, Any]:

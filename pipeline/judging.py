@@ -15,6 +15,7 @@ from transforms import answers, arrays, lookup, pooling, randomness, relations, 
 from transforms.storage import Data
 
 CUT = "cut.json"
+_PAIR = ["query_id", "document_id"]
 MODEL = "model.json"
 
 
@@ -265,16 +266,12 @@ def _answered(
 
 def _among(pairs: pa.Table, others: pa.Table) -> np.ndarray:
     """(n,) bool: the (query_id, document_id) of a row is one of the others'."""
-    one, other = (arrays.codes(pairs[name], others[name]) for name in ("query_id", "document_id"))
-    width = np.int64(len(pairs) + len(others) + 1)
-    return np.isin(one[0] * width + other[0], one[1] * width + other[1])
+    return np.isin(*arrays.pair_codes(pairs.select(_PAIR).columns, others.select(_PAIR).columns))
 
 
 def _joined(pairs: pa.Table, scores: pa.Table) -> np.ndarray:
     """(n,) float32 scores of the pairs, NaN where a pair has none."""
-    one, other = (arrays.codes(pairs[name], scores[name]) for name in ("query_id", "document_id"))
-    width = np.int64(len(pairs) + len(scores) + 1)
-    keys, some = one[0] * width + other[0], one[1] * width + other[1]
+    keys, some = arrays.pair_codes(pairs.select(_PAIR).columns, scores.select(_PAIR).columns)
     order = np.argsort(keys)
     places = order[np.searchsorted(keys[order], some)]
     return pooling.scatter(len(keys), places, arrays.floats(scores, "score"))

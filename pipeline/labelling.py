@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms import arrays, disk, prediction_powered, randomness, rules
+from transforms import arrays, prediction_powered, randomness, rules
 from transforms.sources import files, rows
 from transforms.sources.files import File
 from transforms.sources.labels import as_label
@@ -133,13 +133,13 @@ def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
 
 def _filled_in(reports: Data, name: str) -> bool:
     """Whether a file that ``draw`` would write is there and has a label, or is nothing that ``draw`` wrote."""
-    if not disk.filesystem_of(reports.root)[0].exists(reports.path(name)):
-        return False
     try:
-        rows = _read(reports.local_copy(name))
+        answers = _read(reports.local_copy(name))
+    except FileNotFoundError:
+        return False
     except ValueError:
         return True
-    return any(row.get("label", "?") not in (None, "") for _, row in rows)
+    return any(row["label"] not in (None, "") or row["query_id"] is None for _, row in answers)
 
 
 def _positives(data: Data) -> dict[str, list[str]]:

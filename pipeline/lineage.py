@@ -32,27 +32,31 @@ def check_shards(data: Data, p: params.Params) -> dict[str, dict[str, int]]:
     return {view: dict(zip(expected, data.rows(f"views/{view}"), strict=True)) for view in p.export.views}
 
 
-def stale(data: Data, p: params.Params, reports: Data) -> list[str]:
-    """Why the triplets, or the numbers of the report, are not those of these params and data; a line each.
+def stale(data: Data, p: params.Params) -> str | None:
+    """Why the triplets are not those of these params and data; None: they are.
 
     Raises:
       FileNotFoundError: nothing was mined there.
     """
     footer = _footer(data)
-    rows = {name: sum(data.rows(name)) for name in COUNTED if data.exists(name)}
-    lines = []
     try:
-        check_recipe(footer, footer, p, rows)
+        check_recipe(footer, footer, p, {name: sum(data.rows(name)) for name in COUNTED if data.exists(name)})
     except ValueError as error:
-        lines.append(f"the triplets are an earlier run's: {error}")
+        return f"the triplets are an earlier run's: {error}"
+    return None
+
+
+def audited(data: Data, reports: Data) -> tuple[dict[str, Any], str | None]:
+    """All numbers of the audit, none where they are not of these triplets; and then why."""
     try:
-        audited = reports.read_json(NUMBERS).get("checksum_of_triplets")
+        numbers: dict[str, Any] = reports.read_json(NUMBERS)
     except FileNotFoundError:
-        audited = None
-    if audited != data.checksum("triplets"):
-        what = "there is no report of these triplets" if audited is None else "the report is of other triplets"
-        lines.append(f"{what}: audit did not run after them, or failed. Mine again: gangue mine, or dvc repro")
-    return lines
+        numbers = {}
+    found = numbers.get("checksum_of_triplets")
+    if found == data.checksum("triplets"):
+        return numbers, None
+    what = "there is no report of these triplets" if found is None else "the report is of other triplets"
+    return {}, f"{what}: audit did not run after them, or failed. Mine again: gangue mine, or dvc repro"
 
 
 def recipe(data: Data) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def recipe(data: Data) -> dict[str, Any]:
 
 
 def _footer(data: Data) -> bytes | None:
-    return (data.read("triplets", data.shards("triplets")[0], ["query_id"]).schema.metadata or {}).get(RECIPE)
+    return data.metadata("triplets", "query_id").get(RECIPE)
 
 
 def check_rejected_texts(data: Data, encoders: Iterable[str]) -> None:
@@ -72,7 +76,7 @@ def check_rejected_texts(data: Data, encoders: Iterable[str]) -> None:
       ValueError: the numbers differ; names the encoder and both.
     """
     for name in encoders:
-        if not data.exists(vector_store.rejected(name)):  # an earlier version's vectors: none was named
+        if not data.exists(vector_store.rejected(name)):  # vectors of an earlier version: none was named
             continue
         noted = sum(data.rows(vector_store.rejected(name)))
         found = sum(

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterator
 
 from pipeline import params
-from transforms import disk
+from transforms import disk, ownership
 from transforms.storage import Data
 
 _CARD = {"README.md": "mined by Gangue"}  # file -> what is in it where Gangue wrote it
@@ -88,7 +88,4 @@ def _check_files(folder: Data, option: str, written: dict[str, str]) -> None:
     for name, mark in written.items():
         path = folder.path(name)
         if filesystem.exists(path) and mark not in filesystem.cat_file(path).decode("utf-8", "replace"):
-            raise ValueError(
-                f"{path}: must be written by Gangue, since it would be replaced, and it is not. Name another folder"
-                f" ({option}), or move it away"
-            )
+            raise ownership.in_the_way(path, "it", option)

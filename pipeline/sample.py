@@ -136,12 +136,10 @@ def read_verdicts(data: Data, shard: str, loaded: judging.Shard, p: params.Param
     if for_all and all(pairs[name].equals(table[name]) for name in ("query_id", "document_id")):
         every = np.arange(len(pairs))
         return rules.Verdicts(names, every, np.full(len(pairs), -1), verdict, fired)
-    query, of_query = arrays.codes(pairs["query_id"], table["query_id"])
-    document, of_document = arrays.codes(pairs["document_id"], table["document_id"])
-    width = np.int64(len(pairs) + len(table) + 1)
-    keys = query * width + document
+    ids = ["query_id", "document_id"]
+    keys, wanted = arrays.pair_codes(pairs.select(ids).columns, table.select(ids).columns)
     order = np.argsort(keys)
-    pair = order[np.searchsorted(keys[order], of_query * width + of_document)]
+    pair = order[np.searchsorted(keys[order], wanted)]
     positives = loaded.block.positives
     positive = np.full(len(table), -1)
     own = table["positive_id"].is_valid().to_numpy()

@@ -102,7 +102,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
             asked, given = [query_texts[i] for i in query[todo]], [texts[i] for i in document[todo]]
             for part in model.slices(asked, given, tokens=settings.tokens_per_batch):
                 scores[todo[part]] = model.score(asked[part], given[part], tokens=settings.tokens_per_batch)
-                kept.keep(functools.partial(scored, np.flatnonzero(np.isfinite(scores))))
+                kept.keep(lambda: scored(np.flatnonzero(np.isfinite(scores))))
     finite = np.isfinite(scores)
     table = scored(np.arange(len(scores)))
     data.write(f"scores/{name}", shard, table)
@@ -160,12 +160,7 @@ def _known(
     if not tables:
         return scores
     old = pa.concat_tables(tables)
-    one, other = (
-        arrays.codes(query_hash, old["query_hash"]),
-        arrays.codes(document_hash, old["document_hash"]),
-    )
-    width = np.int64(len(query_hash) + len(old) + 1)
-    key, old_key = one[0] * width + other[0], one[1] * width + other[1]
+    key, old_key = arrays.pair_codes([query_hash, document_hash], [old["query_hash"], old["document_hash"]])
     unique, first = np.unique(old_key, return_index=True)
     place = np.minimum(np.searchsorted(unique, key), len(unique) - 1)
     same = unique[place] == key

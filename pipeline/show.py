@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import textwrap
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline import params
 from transforms import occupancy, progress, rules, vector_store
 from transforms.storage import Data
 
+_AT_ONCE = 64  # triplets made ready to print
 FULL = 0.99  # share of the quota from which on a setting counts as full
 
 
@@ -36,17 +38,18 @@ def summary(params_path: str, root: str, reports: str) -> None:
         raise FileNotFoundError(
             f"{data.path('triplets')}: no triplets have been mined{why}. Run gangue mine, or dvc repro"
         )
-    stale = lineage.stale(data, p, Data(reports))
-    for line in [f"the last run did not end well: {failed}", *stale] if failed else stale:
-        console.print(escape(f"Note: {line}."))
+    metrics, unaudited = lineage.audited(data, Data(reports))
+    for line in (failed and f"the last run did not end well: {failed}", lineage.stale(data, p), unaudited):
+        if line:
+            console.print(escape(f"Note: {line}."))
     recipe = lineage.recipe(data)
-    rows, metrics = recipe["rows"], _numbers(data, reports)
+    rows = recipe["rows"]
     console.print(
         f"{sum(data.rows('triplets'))} triplets from {rows['queries']} queries, {rows['positives']} positives and"
         f" {rows['documents']} documents; rejected records: {rows['rejected']}."
     )
     for name in p.encoders:
-        if data.exists(place := vector_store.rejected(name)) and (gone := sum(data.rows(place))):
+        if gone := sum(data.rows(place := vector_store.rejected(name))):
             console.print(f"{gone} texts have no usable vector of {name} and take no part: {data.path(place)}")
     if metrics:
         short = sum(metrics["shortfalls"].values())
@@ -96,33 +99,20 @@ def summary(params_path: str, root: str, reports: str) -> None:
     console.print("Next: gangue show prints triplets; gangue calibrate, what every cut would let through.")
 
 
-def _numbers(data: Data, reports: str) -> dict[str, Any]:
-    """The audit's numbers; empty when it has not run, or was of other triplets."""
-    from pipeline import report
-
-    try:
-        numbers: dict[str, Any] = Data(reports).read_json(report.NUMBERS)
-    except FileNotFoundError:
-        return {}
-    return numbers if numbers.get("checksum_of_triplets") == data.checksum("triplets") else {}
-
-
-def triplets(root: str, count: int, query: str | None = None) -> None:
+def triplets(root: str, count: int | None, query: str | None = None) -> None:
     """Print triplets, a few lines each: the first ones, or those of one query, likeliest false negatives first.
 
     Args:
-      root: of the datasets.   count: how many.   query: an id, or words of the query's text.
+      root: of the datasets.   count: how many, None for all.   query: an id, or words of the query's text.
 
     Raises:
       ValueError: no query has this id, and none these words.
     """
-    data, console, left = Data(root), Console(highlight=False, soft_wrap=True), count
-    for table in [_of_query(data, query)] if query else (data.read("triplets", s) for s in data.shards("triplets")):
-        for row in table.slice(0, left).to_pylist():
-            _print_triplet(console, row)
-            left -= 1
-        if left <= 0:
-            return
+    data, console = Data(root), Console(highlight=False, soft_wrap=True)
+    tables = [_of_query(data, query)] if query else (data.read("triplets", shard) for shard in data.shards("triplets"))
+    blocks = (batch.to_pylist() for table in tables for batch in table.to_batches(_AT_ONCE))
+    for row in itertools.islice(itertools.chain.from_iterable(blocks), count):
+        _print_triplet(console, row)
 
 
 def _of_query(data: Data, query: str) -> pa.Table:

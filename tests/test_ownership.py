@@ -166,6 +166,10 @@ def test_labels_that_somebody_filled_in_are_not_drawn_over(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     refused(CliRunner().invoke(cli.app, ask), "to_label.jsonl", "must hold no labels")
     assert json.loads(path.read_text().splitlines()[0])["label"] == 0
+    path.unlink()
+    path.with_suffix(".csv").write_text("sentence,mark\nof the user,3\n")
+    refused(CliRunner().invoke(cli.app, ask), "to_label.csv", "must hold no labels")
+    assert path.with_suffix(".csv").read_text() == "sentence,mark\nof the user,3\n"
 
 
 @pytest.mark.parametrize(

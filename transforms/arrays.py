@@ -88,6 +88,19 @@ def codes(*columns: pa.ChunkedArray | pa.Array) -> list[np.ndarray]:
     return [code[places] for code, (_, places) in zip(split, parts, strict=True)]
 
 
+def pair_codes(
+    one: Sequence[pa.ChunkedArray | pa.Array], other: Sequence[pa.ChunkedArray | pa.Array]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) and (m,) int64 codes of the pairs of values that two columns of two tables hold: equal pairs, equal codes.
+
+    >>> [c.tolist() for c in pair_codes([pa.array(["a", "b"]), pa.array([1, 1])], [pa.array(["b"]), pa.array([1])])]
+    [[0, 4], [4]]
+    """
+    first, second = (codes(mine, theirs) for mine, theirs in zip(one, other, strict=True))
+    width = np.int64(len(first[0]) + len(first[1]) + 1)
+    return first[0] * width + second[0], first[1] * width + second[1]
+
+
 def inverse(order: np.ndarray) -> np.ndarray:
     """(n,) place of each row in an order of all n.
 

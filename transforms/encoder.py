@@ -174,16 +174,15 @@ class Encoder:
 
     def blocks(self, texts: Sequence[str], *, tokens: int | None = None, **how: Any) -> Iterator[np.ndarray]:
         """The same vectors, some seconds of work at a time; to a static model that is all of them."""
-        limited = self.model.max_seq_length is not None and np.isfinite(self.model.max_seq_length)
         budget = batching.budget(self.model, tokens, TOKENS)
-        for part in unfinished.slices(texts, budget) if limited else [slice(None)]:
+        for part in unfinished.slices(texts, budget) if self._limit is not None else [slice(None)]:
             yield self.encode(texts[part], tokens=tokens, **how)
 
     def _outputs(self, texts: list[str], prompt: str, task: str | None, tokens: int) -> np.ndarray:
         """The vectors as the model makes them."""
         lengths = np.ones(len(texts), np.int64)  # to a static model length does not matter
-        limit, tokenizer = self.model.max_seq_length, self.model.tokenizer
-        if texts and limit is not None and np.isfinite(limit) and callable(tokenizer):
+        limit, tokenizer = self._limit, self.model.tokenizer
+        if texts and limit is not None and callable(tokenizer):
             read = batching.Texts(tokenizer, [prompt + text for text in texts], limit)
             found = batching.outputs(self.model, texts, read, tokens, self._vectors, prompt, task)
             if found is not None:
@@ -197,6 +196,12 @@ class Encoder:
 
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         return batching.filled(vectors, texts, lengths, tokens, encode)
+
+    @property
+    def _limit(self) -> int | None:
+        """Tokens of a text that the model reads; None: a static model reads all."""
+        limit = self.model.max_seq_length
+        return limit if limit is not None and np.isfinite(limit) else None
 
     def _vectors(self, found: Mapping[str, Any]) -> Any:
         return found["sentence_embedding"][:, : self.dimensions]

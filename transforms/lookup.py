@@ -203,9 +203,8 @@ def vocabulary(data: Data, dataset: str) -> dict[str, int]:
 
 def stopwords(data: Data, retriever: str) -> str | None:
     """Of which language the index of a lexical retriever lacks the stop words; None: of none."""
-    dataset = f"indexes/{retriever}/vocabulary"
-    table = data.read(dataset, data.shards(dataset)[0], ["token"])
-    return (table.schema.metadata or {}).get(schema.STOPWORDS, b"").decode() or None
+    metadata = data.metadata(f"indexes/{retriever}/vocabulary", "token")
+    return metadata.get(schema.STOPWORDS, b"").decode() or None
 
 
 @functools.lru_cache(maxsize=4)

@@ -33,10 +33,15 @@ def check(filesystem: Any, folder: str) -> None:
     if not filesystem.exists(folder):
         return
     for path in [folder] if filesystem.isfile(folder) else foreign(filesystem, folder):
-        raise ValueError(
-            f"{path}: must be written by Gangue, since {folder} would be replaced, and it is not. Name another folder"
-            " for the datasets (--data), or move it away"
-        )
+        raise in_the_way(path, folder, "--data")
+
+
+def in_the_way(path: str, replaced: str, option: str) -> ValueError:
+    """The error of somebody else's file where Gangue would write; ``option`` names another folder."""
+    return ValueError(
+        f"{path}: must be written by Gangue, since {replaced} would be replaced, and it is not. Name another folder"
+        f" ({option}), or move it away"
+    )
 
 
 def foreign(filesystem: Any, folder: str) -> Iterator[str]:

@@ -124,7 +124,7 @@ def outranked(
     scorers: Sequence[str],
     retrievers: Sequence[str],
 ) -> dict[str, str]:
-    """Scorers that put positives above candidates no more often than a retriever does: name -> how often each does.
+    """Scorers that put positives above candidates less often than a retriever does: name -> how often each does.
 
     Compared are the standardised scores, on the rows that the scorer read: those that retrievers rank high, so that
     theirs is the harder task. A scorer taught here is asked on queries that it was not taught on.
@@ -145,7 +145,7 @@ def outranked(
             if min(labels[some].sum(), (~labels[some]).sum()) >= ENOUGH:
                 area[name] = float(roc_auc_score(labels[some], column[name][some], sample_weight=weights[some]))
         best = max(area, key=area.__getitem__, default=scorer)
-        if scorer in area and area[scorer] <= area[best] and best != scorer:
+        if scorer in area and best != scorer:
             found[scorer] = f"it puts a positive above a candidate in {area[scorer]:.1%}, {best} in {area[best]:.1%}"
     return found
 

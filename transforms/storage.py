@@ -116,6 +116,10 @@ class Data:
         with concurrent.futures.ThreadPoolExecutor(_FOOTERS) as threads:  # each of them waits for a server
             return list(threads.map(count, self.files(dataset)))
 
+    def metadata(self, dataset: str, column: str) -> dict[bytes, bytes]:
+        """Metadata of the first shard's schema, empty where there is none; ``column``: one that is quickly read."""
+        return self.read(dataset, self.shards(dataset)[0], [column]).schema.metadata or {}
+
     def checksum(self, dataset: str) -> str:
         """32 hex digits that change with any byte of the dataset, from the checksums in its footers."""
         filesystem, _ = disk.filesystem_of(self.root)

@@ -77,16 +77,20 @@ def complete(
     metadata = {schema.FINGERPRINT: fingerprint, **notes}
     if todo.size:
         kept, done = unfinished.Unfinished(data, dataset, shard), 0
+        encoded = functools.partial(_rows, hashes.take(pa.array(first)), vectors, metadata)
         for block in encode([texts[first[i]] for i in todo]):
             vectors[todo[done : done + len(block)]] = block
             done += len(block)
-            some = todo[:done]
-            kept.keep(functools.partial(_table, hashes.take(pa.array(first[some])), vectors[some], metadata))
+            kept.keep(functools.partial(encoded, todo[:done]))
     finite = usable(vectors)[inverse]
     data.write(dataset, shard, _table(hashes, vectors[inverse], metadata), suffix=".arrow")
     counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
     counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
     return counts, finite
+
+
+def _rows(hashes: pa.Array, vectors: np.ndarray, metadata: Mapping[bytes, str], rows: np.ndarray) -> pa.Table:
+    return _table(hashes.take(pa.array(rows)), vectors[rows], metadata)
 
 
 def _table(hashes: pa.Array, vectors: np.ndarray, metadata: Mapping[bytes, str]) -> pa.Table:
