@@ -47,6 +47,7 @@ from pipeline import (
     judging,
     leak,
     learn,
+    learn_note,
     params,
     pool,
     quota,
@@ -115,7 +116,7 @@ def unaware_of(
     note = learn.taught(learn.examples(data, p, unaware), describing.names(p))
     opinion, told = describing.opinion(data, p, unaware, note), describing.labels(data, unaware)
     note |= learn.shared(p, note, learn.sampled(p, unaware, opinion, told))
-    data.write_text(f"relevance/{judging.MODEL}", json.dumps(note))
+    data.write_text(f"relevance/{learn_note.MODEL}", json.dumps(note))
     p_false = describing.probability(opinion.full, opinion.taught, describing.evidence(data, p, unaware), note)
     place = unaware.pair_of_positive
     candidates = dataclasses.replace(

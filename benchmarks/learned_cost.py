@@ -26,7 +26,7 @@ from typing import Any
 import threadpoolctl
 
 from benchmarks import frontier as lines
-from pipeline import describing, frontier, judging, params
+from pipeline import describing, frontier, judging, learn_note, params
 from transforms.storage import Data
 
 
@@ -54,7 +54,7 @@ def main() -> int:
         positives = lines.positives_of(asked.data)
         lines.write_source(asked.data, work / "source", positives, lines.hide(positives, 0))
         lines.mine(data, p)
-        learned = judging.learned(data)
+        learned = learn_note.read(data)
         shard = judging.load(data, p, data.shards("queries")[0])
         left_out, names = shard.positive_of_pair, describing.names(p)
         rule = p.filter.with_rule(params.Rule.model_validate({"kind": "abs", "score": "dense", "abs": 0.6}))

@@ -1,13 +1,12 @@
 """audit: everything -> audit, and metrics, plots and the report.
 
-Usage: python -m pipeline.audit [--data data] [--reports reports]
+Usage: gangue audit [--data data] [--reports reports]
 
 A broken invariant fails the stage and names the rows; a statistic never can.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pydantic
 
-from pipeline import commandline, invariants, judging, leak, lineage, params, propensity, report, retrievers, runner
+from pipeline import invariants, judging, leak, learn_note, lineage, params, propensity, report, retrievers, runner
 from pipeline.evidence import Evidence, collect
-from pipeline.export import COUNTED, RECIPE
+from pipeline.recipe import COUNTED, RECIPE
 from transforms import lookup, statistics
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -69,7 +68,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
         reuse=_reuse(data),
         recall=_recall(data, p),
         triplets=data.checksum("triplets"),
-        learned=judging.learned(data) if p.filter.asks_to_learn else None,
+        learned=learn_note.read(data) if p.filter.asks_to_learn else None,
         budget=data.read_json(f"calibration/{judging.CUT}") if p.filter.max_false_negatives is not None else None,
     )
     return counts
@@ -131,15 +130,3 @@ def _recall(data: Data, p: params.Params) -> dict[str, dict[str, int]]:
                 sums = {column: int(table[column].to_numpy().sum()) for column in ("wanted", "found")}
                 result[name] = {"queries": len(table), **sums}
     return result
-
-
-def main(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
-    """The stage with its own flag taken from Beam's."""
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-    parser.add_argument("--reports", default="reports")
-    own, others = parser.parse_known_args(flags)
-    return run(data, p, own.reports, others)
-
-
-if __name__ == "__main__":
-    commandline.main("audit", main)

@@ -1,4 +1,4 @@
-"""calibrate: relevance, pairs, scores -> calibration.   Usage: python -m pipeline.calibrate [--data data]
+"""calibrate: relevance, pairs, scores -> calibration.   Usage: gangue calibrate [--data data]
 
 Chooses the cut of the main rule of ``filter`` by the budget ``max_false_negatives``: mines with every cut, and adds up
 how likely each negative is false, at the unfavourable end of the labelled share. Where queries have several positives,
@@ -19,7 +19,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import commandline, frontier, judging, params, propensity, runner
+from pipeline import frontier, judging, learn_note, params, propensity, runner
 from transforms import lookup, risk
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -41,7 +41,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
             data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps({"cut": p.filter.cut}) + "\n")
             data.publish("calibration")
         return Counts()
-    if "shift" not in judging.learned(data):  # DVC runs learn again for another kind of filter, not for a first budget
+    if "shift" not in learn_note.read(data):  # DVC runs learn again for another kind of filter, not for a first budget
         raise ValueError(
             f"{data.path('relevance')}: a budget needs to know how likely each candidate is a positive, and learn ran"
             " for a filter without one. Run it again: dvc repro --force --single-item learn"
@@ -87,7 +87,7 @@ def measure(
     seen: propensity.Propensity | None = None,
 ) -> pa.Table:
     """What each cut is expected to let through (``frontier.expected``), and did of hidden positives, ``hidden_`` …"""
-    labelled = judging.learned(data)["share"]["low"]
+    labelled = learn_note.read(data)["share"]["low"]
     hidden = frontier.measure(data, p, shard, filters, p.calibrate, labelled=labelled, seen=seen)
     table = frontier.expected(data, p, shard, filters)
     for name in hidden.column_names[1:]:
@@ -143,7 +143,7 @@ def _losses(part: pa.Table) -> np.ndarray:
 def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
     """Write the cut, with the whole line it was chosen from."""
     parts = [data.read(staged("calibration"), shard) for shard in data.shards("queries")]
-    note = chosen_cut(points_of(parts, p.filter.confidence), p, judging.learned(data))
+    note = chosen_cut(points_of(parts, p.filter.confidence), p, learn_note.read(data))
     data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps(note, indent=1) + "\n")
     return Counts()
 
@@ -215,7 +215,3 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
 
 def _percent(share: float) -> str:
     return f"{float(f'{100 * share:.3g}'):g}%"
-
-
-if __name__ == "__main__":
-    commandline.main("calibrate", run)

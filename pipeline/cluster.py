@@ -1,4 +1,4 @@
-"""cluster: vectors/ENCODER -> clusters/ENCODER.   Usage: python -m pipeline.cluster ENCODER [--data data]"""
+"""cluster: vectors/ENCODER -> clusters/ENCODER.   Usage: gangue cluster ENCODER [--data data]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import commandline, params, runner
+from pipeline import params, runner
 from transforms import arrays, clustering, lookup, schema
 from transforms.scratch import scratch
 from transforms.shards import Counts, ForEachShard
@@ -102,7 +102,3 @@ def assign_shard(shard: str, data: Data, name: str) -> Counts:
             f"rows:{output}": len(table),
         }
     )
-
-
-if __name__ == "__main__":
-    commandline.main("cluster", run, lambda p: list(p.encoders))

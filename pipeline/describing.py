@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import scipy.special
 import threadpoolctl
 
-from pipeline import judging, params, retrievers
+from pipeline import judging, learn_note, params, retrievers
 from transforms import arrays, features, lookup, portable, pretrained, relations, relevance
 from transforms.lexical import LexicalRetriever
 from transforms.storage import Data
@@ -86,7 +86,7 @@ def opinion(
     ``blind``: also what does not know the labels, which only the labelled share is read off; else NaN.
     """
     if learned["features"] != names(p):
-        raise judging.stale(data)
+        raise learn_note.stale(data)
     columns = describe(data, p, shard, shard.positive_of_pair)
     pairs = portable_pairs(p, shard, columns)
     filters = pretrained.load(p.learn.pretrained)

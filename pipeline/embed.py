@@ -1,4 +1,4 @@
-"""embed: documents, queries -> vectors/ENCODER.   Usage: python -m pipeline.embed ENCODER [--data data]"""
+"""embed: documents, queries -> vectors/ENCODER.   Usage: gangue embed ENCODER [--data data]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import commandline, params, runner
+from pipeline import params, runner
 from transforms import arrays, encoder, prompts, schema, text, trust, vector_store
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, shard_names, staged
@@ -163,7 +163,3 @@ def fingerprint(folder: str, settings: params.Encoder, prompt: str) -> str:
         **({} if settings.backend == "torch" else {"backend": settings.backend, "model_file": settings.model_file}),
         **trust.settings(settings.trust_remote_code),
     )
-
-
-if __name__ == "__main__":
-    commandline.main("embed", run, lambda p: list(p.encoders))

@@ -1,4 +1,4 @@
-"""export: negatives, text -> triplets, views/FORMAT.   Usage: python -m pipeline.export [--data data]"""
+"""export: negatives, text -> triplets, views/FORMAT.   Usage: gangue export [--data data]"""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from pipeline import commandline, judging, params, runner
+from pipeline import judging, params, runner
+from pipeline.recipe import COUNTED, RECIPE, of_params
 from transforms import arrays, lookup, schema, text, vector_store, views
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
-COUNTED = ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
-RECIPE = b"gangue.recipe"
 _LIBRARIES = ("apache-beam", "bm25s", "faiss-cpu", "gangue", "numpy", "pyarrow", "sentence-transformers", "torch")
 
 
@@ -53,7 +52,7 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
     }
     ruled = judging.in_force(data, p).filter
     return {
-        "params": recipe_params(p),
+        "params": of_params(p),
         "judged_by": {"kind": ruled.kind, "cut": ruled.cut},
         "fingerprints": models,
         "stopwords": {
@@ -67,13 +66,6 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
         "rows": {name: sum(data.rows(name)) for name in COUNTED},
     }
-
-
-def recipe_params(p: params.Params) -> dict[str, Any]:
-    """The params that shape the rows: not where they are computed, how they are audited, or where their sources lie."""
-    return p.model_dump(
-        mode="json", exclude={"beam": True, "audit": True, "source": {"path"}, "labels": {"path"}}, exclude_none=True
-    )
 
 
 def export_shard(shard: str, data: Data, p: params.Params, recipe: str) -> Counts:
@@ -128,7 +120,3 @@ def card(p: params.Params, recipe: str) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    commandline.main("export", run)

@@ -1,4 +1,4 @@
-"""filter: pairs, scores/* -> verdicts.   Usage: python -m pipeline.filter [--data data]"""
+"""filter: pairs, scores/* -> verdicts.   Usage: gangue filter [--data data]"""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import commandline, judging, params, runner
+from pipeline import judging, params, runner
 from transforms import arrays, rules, schema
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
-RULES = b"gangue.rules"  # metadata: names of the bits of ``fired``
 KEPT = "kept"
 
 
@@ -47,25 +46,12 @@ def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
             pa.array(verdicts.fired),
         ],
         schema=schema.VERDICTS,
-    ).replace_schema_metadata({RULES: json.dumps(verdicts.names)})
+    ).replace_schema_metadata({schema.RULES: json.dumps(verdicts.names)})
     output = staged("verdicts")
     data.write(output, shard, table, read_once=True)
     sizes = np.bincount(place, minlength=len(names)).tolist()
     counts = Counts({f"out:{name}": size for name, size in zip(names, sizes, strict=True)})
-    counts["in"] = judged(loaded, p)
+    counts["in"] = judging.verdicts_of(loaded, p)
     counts["judged"] = len(table)
     counts[f"rows:{output}"] = len(table)
     return counts
-
-
-def judged(loaded: judging.Shard, p: params.Params) -> int:
-    """How many verdicts there must be: one per pair, or with a rule on the own positive one per positive of it."""
-    query, positive = loaded.candidates.query, loaded.candidates.relations["positive"]
-    if not any(rule.positive == "own" for rule in p.filter.rules):
-        return len(query)
-    per_query = np.diff(arrays.offsets_of(loaded.candidates.positive_query, loaded.queries))
-    return int(np.where(positive, 1, per_query[query]).sum())
-
-
-if __name__ == "__main__":
-    commandline.main("filter", run)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.special
 
-from pipeline import judging, leak, params, propensity
+from pipeline import judging, leak, learn_note, params, propensity
 from pipeline.sample import choose
 from transforms import arrays, intervals, progress, randomness, rules
 from transforms.distribution import Distribution, distribution_of
@@ -67,7 +67,7 @@ def expected(data: Data, p: params.Params, shard: judging.Shard, filters: Sequen
       ``cautious``: the same at the unfavourable end of the labelled share, ``hardness``: sum of their scores.
     """
     probability = shard.candidates.scores[rules.P_FALSE].astype(np.float64)
-    cautious = unfavourable(probability, judging.learned(data))
+    cautious = unfavourable(probability, learn_note.read(data))
     queries = int((np.bincount(shard.block.positive_query, minlength=shard.queries) > 0).sum())
     rows = []
     for stack in filters:

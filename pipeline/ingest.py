@@ -1,4 +1,4 @@
-"""ingest: a source -> documents, queries, positives, judged, rejected. Usage: python -m pipeline.ingest [--data D].
+"""ingest: a source -> documents, queries, positives, judged, rejected. Usage: gangue ingest [--data D].
 
 The source is read once, in order, by this process, for lines have numbers and files have headers: some 10 us
 a record. Hashing, comparing and writing the texts cost several times that and are shared among workers. How
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 
-from pipeline import commandline, params, runner
+from pipeline import params, runner
 from transforms import progress, runs, sources, tasks
 from transforms.gathering import gather
 from transforms.planning import Cut, plan
@@ -78,7 +78,3 @@ def _build(root: beam.Pipeline, data: Data, found: runs.Runs, p: params.Params) 
         | beam.FlatMap(lambda _: tasks.names(data)).with_output_types(str)  # task
         | "Gather" >> ForEachShard(functools.partial(gather, found=found))
     )
-
-
-if __name__ == "__main__":
-    commandline.main("ingest", run)

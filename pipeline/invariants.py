@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import judging, params
-from pipeline.filter import RULES, judged
 from transforms import checks, lookup, rules, schema, selection, text
 from transforms.storage import Data
 
@@ -146,10 +145,10 @@ def check_verdicts(p: params.Params, loaded: judging.Shard, verdicts: pa.Table, 
       ValueError: names the rows that break a rule.
     """
     names = rules.rule_names(p.filter.rules)
-    noted = json.loads((verdicts.schema.metadata or {}).get(RULES, b"null"))
+    noted = json.loads((verdicts.schema.metadata or {}).get(schema.RULES, b"null"))
     if noted != list(names):
         raise ValueError(f"verdicts: rules must be {', '.join(names)}, got {noted}. {REBUILD}")
-    if len(verdicts) != (expected := judged(loaded, p)):
+    if len(verdicts) != (expected := judging.verdicts_of(loaded, p)):
         raise ValueError(f"verdicts: must add up to the {expected} candidates, got {len(verdicts)}. {REBUILD}")
     pair, known = [verdicts["query_id"], verdicts["document_id"]], loaded.pairs
     shown = verdicts.select(["query_id", "positive_id", "document_id", "verdict"])

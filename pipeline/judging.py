@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import threadpoolctl
 
 from pipeline import params
-from transforms import answers, arrays, lookup, pooling, randomness, relations, relevance, rules, schema, text
+from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, text
 from transforms.storage import Data
 
 CUT = "cut.json"
 _PAIR = ["query_id", "document_id"]
-MODEL = "model.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,27 +71,6 @@ class Shard:
                 self.candidates, positive_query=np.arange(self.queries), positive_scores=means
             ),
         )
-
-
-def learned(data: Data, dataset: str = "relevance") -> dict[str, Any]:
-    """What the learn stage found (``learn.Note``).
-
-    Raises:
-      ValueError: another version of it wrote that.
-    """
-    found: dict[str, Any] = data.read_json(f"{dataset}/{MODEL}")
-    wanted = {field.name for field in dataclasses.fields(relevance.Model)}
-    if not {"usable", "weight", "findings"} <= set(found) or any(set(one) != wanted for one in found.get("models", [])):
-        raise stale(data)
-    return found
-
-
-def stale(data: Data) -> ValueError:
-    """What is raised where ``model.json`` is another version's, or follows other params."""
-    return ValueError(
-        f"{data.path('relevance')}/{MODEL}: must be of this version of learn and of these params, got another's."
-        " Rebuild it: dvc repro --force"
-    )
 
 
 def in_force(data: Data, p: params.Params) -> params.Params:
@@ -275,3 +252,12 @@ def _joined(pairs: pa.Table, scores: pa.Table) -> np.ndarray:
     order = np.argsort(keys)
     places = order[np.searchsorted(keys[order], some)]
     return pooling.scatter(len(keys), places, arrays.floats(scores, "score"))
+
+
+def verdicts_of(loaded: Shard, p: params.Params) -> int:
+    """How many verdicts there must be: one per pair, or with a rule on the own positive one per positive of it."""
+    query, positive = loaded.candidates.query, loaded.candidates.relations["positive"]
+    if not any(rule.positive == "own" for rule in p.filter.rules):
+        return len(query)
+    per_query = np.diff(arrays.offsets_of(loaded.candidates.positive_query, loaded.queries))
+    return int(np.where(positive, 1, per_query[query]).sum())

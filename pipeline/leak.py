@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import describing, judging, params, propensity
+from pipeline import describing, judging, learn_note, params, propensity
 from pipeline.sample import choose
 from transforms import (
     arrays,
@@ -173,7 +173,7 @@ def _judged_anew(
     unaware = judging.shard_of(data, p, name, block, pairs, query, kinds, others, compared=not learned)
     if not learned:
         return unaware
-    others[rules.P_FALSE] = describing.false_probability(data, p, unaware, judging.learned(data))
+    others[rules.P_FALSE] = describing.false_probability(data, p, unaware, learn_note.read(data))
     return judging.shard_of(data, p, name, block, pairs, query, kinds, others)
 
 

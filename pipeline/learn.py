@@ -1,4 +1,4 @@
-"""learn: pairs, scores, vectors -> relevance.   Usage: python -m pipeline.learn [--data data]
+"""learn: pairs, scores, vectors -> relevance.   Usage: gangue learn [--data data]
 
 Says of every pair how likely it is a positive that nobody labelled: by the filter that Gangue comes with, by one that
 is taught on the job's own positives where there are enough, and by the share of all positives that is labelled, which
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import scipy.special
 import threadpoolctl
 
-from pipeline import commandline, describing, judging, params, runner
+from pipeline import describing, judging, learn_note, params, runner
 from transforms import arrays, labelled_share, pooling, portable, pretrained, randomness, relevance, schema
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -41,7 +41,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Teach the models, one per fold of queries, estimate the labelled share, and judge every pair."""
     if not p.filter.asks_to_learn:
         with data.staging("relevance"):
-            data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(NOTHING) + "\n")
+            data.write_text(f"{staged('relevance')}/{learn_note.MODEL}", json.dumps(NOTHING) + "\n")
             data.publish("relevance")
         return Counts()
     pretrained.load(p.learn.pretrained)  # one that cannot be read is named now
@@ -67,7 +67,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     finally:
         for name in scratch:
             data.begin(name)
-    for line in said(judging.learned(data)):
+    for line in said(learn_note.read(data)):
         print(f"learn: {line}", file=sys.stderr)  # noqa: T201
     return counts
 
@@ -136,7 +136,7 @@ def teach_models(_: str, data: Data, p: params.Params) -> Counts:
 
 
 def _write(data: Data, note: dict[str, Any]) -> None:
-    data.write_text(f"{staged('relevance')}/{judging.MODEL}", json.dumps(note, indent=1) + "\n")
+    data.write_text(f"{staged('relevance')}/{learn_note.MODEL}", json.dumps(note, indent=1) + "\n")
 
 
 def taught(
@@ -192,7 +192,7 @@ def taught(
 def weigh_shard(shard: str, data: Data, p: params.Params, share: float) -> Counts:
     """Write the log odds of each pair of a shard, and what the labelled share is read off for some of its queries."""
     loaded = judging.load(data, p, shard, judged=False, compared=False)
-    opinion = describing.opinion(data, p, loaded, judging.learned(data, staged("relevance")))
+    opinion = describing.opinion(data, p, loaded, learn_note.read(data, staged("relevance")))
     evidence = describing.evidence(data, p, loaded)
     columns = [loaded.pairs["query_id"], loaded.pairs["document_id"], opinion.full, opinion.taught, evidence]
     table = pa.table(columns, names=["query_id", "document_id", "full", "taught", "evidence"])
@@ -231,7 +231,7 @@ def sampled(
 
 def estimate_share(_: str, data: Data, p: params.Params) -> Counts:
     """Add the labelled share, and the constants that it asks for, to the note."""
-    note = judging.learned(data, staged("relevance"))
+    note = learn_note.read(data, staged("relevance"))
     _write(data, note | shared(p, note, data.read_all(staged(SAMPLED))))
     return Counts()
 
@@ -326,7 +326,7 @@ def judge_shard(shard: str, data: Data) -> Counts:
     """Write how likely each pair of one shard is a positive that nobody labelled."""
     table = data.read(staged(OPINIONS), shard)
     full, taught, evidence = (table[name].to_numpy() for name in ("full", "taught", "evidence"))
-    probability = describing.probability(full, taught, evidence, judging.learned(data, staged("relevance")))
+    probability = describing.probability(full, taught, evidence, learn_note.read(data, staged("relevance")))
     judged = pa.table(
         [table["query_id"], table["document_id"], pooling.null_where_nan(probability)],
         schema=schema.RELEVANCE,
@@ -334,7 +334,3 @@ def judge_shard(shard: str, data: Data) -> Counts:
     output = staged("relevance")
     data.write(output, shard, judged, read_once=True)
     return Counts({"in": len(judged), "out:judged": len(judged), f"rows:{output}": len(judged)})
-
-
-if __name__ == "__main__":
-    commandline.main("learn", run)

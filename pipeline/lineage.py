@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline import params
-from pipeline.export import COUNTED, RECIPE, recipe_params
-from pipeline.report import NUMBERS
+from pipeline.recipe import COUNTED, RECIPE, of_params
 from transforms import lookup, vector_store
 from transforms.storage import Data
 
+NUMBERS = "audit.json"  # the file of all numbers, among the reports
 CO_SHARDED = ("positives", "judged", "pairs", "verdicts", "negatives", "shortfalls", "triplets")
 
 
@@ -113,7 +113,7 @@ def check_recipe(found: bytes | None, first: bytes | None, p: params.Params, row
         made, noted = recipe["params"], recipe["rows"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where} must be JSON with params and rows: {error!r}. {cure}") from error
-    wanted = recipe_params(p)
+    wanted = of_params(p)
     for section in sorted({*wanted, *made}):
         if wanted.get(section) != made.get(section):
             now, before = json.dumps(wanted.get(section)), json.dumps(made.get(section))

@@ -6,7 +6,6 @@ from pipeline import (
     audit,
     calibrate,
     cluster,
-    commandline,
     embed,
     export,
     filter,
@@ -20,6 +19,7 @@ from pipeline import (
     retrieve,
     sample,
     score,
+    stages,
     teach,
 )
 from transforms import cross_encoder, encoder, heap, occupancy
@@ -41,7 +41,7 @@ def run(params_path: str, root: str, reports: str) -> None:
     with occupancy.occupied(data, "gangue mine"):
         _run(data, p, reports)
         _forget_others(data, p)
-        commandline.check_unchanged(params_path, p)
+        stages.check_unchanged(params_path, p)
 
 
 def _run(data: Data, p: params.Params, reports: str) -> None:

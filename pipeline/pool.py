@@ -1,4 +1,4 @@
-"""pool: candidates/*, positives, judged -> pairs.   Usage: python -m pipeline.pool [--data data]"""
+"""pool: candidates/*, positives, judged -> pairs.   Usage: gangue pool [--data data]"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import commandline, params, retrievers, runner
+from pipeline import params, retrievers, runner
 from pipeline.searching import search
 from transforms import arrays, clustering, drawing, lookup, pooling, randomness, relations, schema
 from transforms.dense import DenseRetriever
@@ -148,7 +148,3 @@ def _next_cluster(
             query.append(hits.query)
             document.append(hits.document)
     return block.unlabelled(np.concatenate(query), np.concatenate(document))
-
-
-if __name__ == "__main__":
-    commandline.main("pool", run)

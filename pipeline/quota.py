@@ -1,4 +1,4 @@
-"""quota: params -> quotas.   Usage: python -m pipeline.quota [--data data]
+"""quota: params -> quotas.   Usage: gangue quota [--data data]
 
 What each retriever must find for a query before its search may end. A stage of its own, so that a change of ``filter``
 or ``sample`` searches again only where it changes this.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pydantic
 
-from pipeline import commandline, params
+from pipeline import params
 from pipeline.sections import Section
 from transforms.storage import Data, staged
 
@@ -55,7 +55,3 @@ def read(data: Data, name: str) -> Quota:
             f"{data.path(path)}: must be as the stage quota writes it, {error.errors()[0]['msg'].lower()}."
             " Rebuild it: dvc repro --force quota"
         ) from None
-
-
-if __name__ == "__main__":
-    commandline.main("quota", run)

@@ -12,14 +12,13 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from pipeline import charts, leak, params
+from pipeline import charts, leak, lineage, params
 from pipeline.evidence import SIDES, Evidence, suspected_by
 from transforms import intervals
 from transforms.distribution import Distribution
 from transforms.storage import Data
 
 BINS = 40
-NUMBERS = "audit.json"
 MOST_IMPORTANT = 12  # features shown
 _QUANTILES = {"25%": 0.25, "50%": 0.5, "75%": 0.75}
 
@@ -54,7 +53,7 @@ def write(
     drawn |= {f"score_{name}": _histogram(evidence, name) for name in evidence.scores}
     files = {
         "metrics.json": _json(metrics(numbers, p.sample.score)),
-        NUMBERS: _json({"checksum_of_triplets": triplets} | numbers),
+        lineage.NUMBERS: _json({"checksum_of_triplets": triplets} | numbers),
         **{f"plots/{name}.svg": charts.standalone(chart) for name, chart in drawn.items()},
         "report.html": page(p, evidence, recipe, numbers, drawn, reuse, recall, learned, budget),
     }

@@ -1,4 +1,4 @@
-"""retrieve: vectors or text -> candidates/RETRIEVER.   Usage: python -m pipeline.retrieve RETRIEVER [--data data]"""
+"""retrieve: vectors or text -> candidates/RETRIEVER.   Usage: gangue retrieve RETRIEVER [--data data]"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import commandline, params, quota, retrievers, runner
+from pipeline import params, quota, retrievers, runner
 from pipeline.indexing import index_documents
 from pipeline.searching import Hits, search, short_queries
 from transforms import arrays, dense, lookup, relations, schema
@@ -152,7 +152,3 @@ def measure_recall(_: str, data: Data, p: params.Params, name: str) -> Counts:
     recall = staged(f"indexes/{name}/recall")
     data.write(recall, shard_names(1)[0], measured)
     return Counts({f"rows:{recall}": len(measured)})
-
-
-if __name__ == "__main__":
-    commandline.main("retrieve", run, lambda p: list(p.retrievers))

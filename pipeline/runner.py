@@ -14,9 +14,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import params
-from pipeline.commandline import Terminated
-from transforms import heap, lookup, progress, workers
-from transforms.shards import NAMESPACE, Counts
+from transforms import heap, interruption, lookup, progress, shards, workers
+from transforms.counts import Counts
 from transforms.storage import Data, staged
 
 Build = Callable[[beam.Pipeline], Any]
@@ -131,19 +130,14 @@ def _execute(stage: str, build: Build, settings: params.Beam, rows: int | None, 
     pipeline = beam.Pipeline(options=options(settings, flags))
     build(pipeline)
     here = 1 if settings.runner == "DataflowRunner" else settings.workers
-    with progress.shown(stage, rows), workers.started(stage, here):
+    with progress.shown(stage, rows), workers.started(stage, here), shards.failures() as failures:
         try:
             result = pipeline.run()
             result.wait_until_finish()
         except Exception as error:
-            raise _plain(stage, error) from error
-    return Counts(
-        {
-            metric.key.metric.name: metric.committed
-            for metric in result.metrics().query()["counters"]
-            if metric.key.metric.namespace == NAMESPACE
-        }
-    )
+            cause = failures[0] if failures else error
+            raise _plain(stage, cause) from cause
+    return shards.counts_of(result)
 
 
 def reconcile(stage: str, counts: Counts, data: Data, datasets: Sequence[str]) -> None:
@@ -172,13 +166,9 @@ def reconcile(stage: str, counts: Counts, data: Data, datasets: Sequence[str]) -
 
 
 def _plain(stage: str, error: BaseException) -> BaseException:
-    """The error of a worker without Beam's wrapping, under the name of its stage."""
-    text = re.sub(r"\s*\[while running .*?\]", "", str(error))
-    last = text.strip().splitlines()[-1] if "Traceback" in text else text.strip()
-    for kind in (Terminated, KeyboardInterrupt):
-        if last.endswith(kind.__name__):
-            return kind()
-    last = re.sub(r"^(\w+\.)*(ValueError|RuntimeError|FileNotFoundError): ", "", last)
-    if isinstance(error, ValueError | OSError) or "ValueError" in text:
-        return ValueError(f"{stage}: {last}")
-    return RuntimeError(f"{stage}: {last}")
+    """The error of a stage's work under the name of the stage; of other machines, the last line of what Beam tells."""
+    if (interrupted := interruption.struck()) is not None:
+        return interrupted()
+    kind = ValueError if isinstance(error, ValueError | OSError) else RuntimeError
+    last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return kind(f"{stage}: {re.sub(r' *[[]while running .*?]', '', last)}")

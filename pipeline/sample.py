@@ -1,4 +1,4 @@
-"""sample: verdicts -> negatives, shortfalls.   Usage: python -m pipeline.sample [--data data]"""
+"""sample: verdicts -> negatives, shortfalls.   Usage: gangue sample [--data data]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import commandline, judging, params, propensity, reusing, runner, weighing
+from pipeline import judging, params, propensity, reusing, runner, weighing
 from transforms import arrays, lookup, pooling, reuse, rules, schema, selection
 from transforms.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
@@ -223,7 +223,3 @@ def _shortfalls(
     reasons = pa.array([NOT_FINITE] * len(gone), pa.string())
     more = pa.table([gone["query_id"], gone["document_id"], *numbers, reasons], schema=schema.SHORTFALLS)
     return pa.concat_tables([table, more]).sort_by([(name, "ascending") for name in ("query_id", "positive_id")])
-
-
-if __name__ == "__main__":
-    commandline.main("sample", run)

@@ -1,4 +1,4 @@
-"""score: pairs, text -> scores/SCORER.   Usage: python -m pipeline.score SCORER [--data data]"""
+"""score: pairs, text -> scores/SCORER.   Usage: gangue score SCORER [--data data]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import commandline, params, runner
+from pipeline import params, runner
 from transforms import arrays, cross_encoder, encoder, lookup, pooling, schema, text, trust, unfinished, vector_store
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data
@@ -166,7 +166,3 @@ def _known(
     same = unique[place] == key
     scores[same] = arrays.floats(old, "score")[first[place[same]]]
     return scores
-
-
-if __name__ == "__main__":
-    commandline.main("score", run, lambda p: list(p.scorers))

@@ -96,7 +96,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
             console.print(escape(f"Finding: {finding}."))
     places = f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html"
     console.print(escape(places))
-    console.print("Next: gangue show prints triplets; gangue calibrate, what every cut would let through.")
+    console.print("Next: gangue show prints triplets; gangue frontier, what every cut would let through.")
 
 
 def triplets(root: str, count: int | None, query: str | None = None) -> None:
@@ -158,7 +158,7 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def calibrate(params_path: str, root: str, reports: str) -> None:
+def frontier(params_path: str, root: str, reports: str) -> None:
     """Print what every cut of every filter would let through on a mined job; write it and draw it.
 
     Queries with several positives only, as rules on the positive's score need one that is known.

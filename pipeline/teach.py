@@ -1,4 +1,4 @@
-"""teach: pairs, text -> models/SCORER.   Usage: python -m pipeline.teach SCORER [--data data]
+"""teach: pairs, text -> models/SCORER.   Usage: gangue teach SCORER [--data data]
 
 Makes the cross-encoder of a scorer that has none: one model for each fold of queries, taught on the others, so
 that no pair is ever scored by a model that saw its query.
@@ -18,7 +18,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import commandline, params, runner
+from pipeline import params, runner
 from transforms import arrays, cross_encoder, drawing, encoder, lookup, randomness, schema, text, trust
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
@@ -134,7 +134,3 @@ def _easy(
     known = of_pair[kinds] * width + pairs["document_row"].to_numpy()[kinds]
     keep = ~np.isin(query * width + row, known)
     return query[keep], row[keep]
-
-
-if __name__ == "__main__":
-    commandline.main("teach", run, lambda p: list(p.scorers))

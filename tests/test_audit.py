@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import audit, evidence, export, judging, leak, lineage, params, sample
 from pipeline import filter as filtering
+from pipeline.recipe import RECIPE
 from transforms import arrays, lexical, lookup, pooling, randomness, relations, schema, text
 from transforms.storage import Data, shard_names
 
@@ -368,8 +369,8 @@ def invariants_without_lineage(data, p):
     """What follows the recipe, whose row counts a smaller dataset breaks first."""
     for shard in data.shards("triplets"):
         table = data.read("triplets", shard)
-        recipe = json.loads(table.schema.metadata[export.RECIPE])
-        footer(data, shard, {export.RECIPE: json.dumps(recipe | {"rows": {}})})
+        recipe = json.loads(table.schema.metadata[RECIPE])
+        footer(data, shard, {RECIPE: json.dumps(recipe | {"rows": {}})})
     check(data, p)
 
 
@@ -436,7 +437,7 @@ def test_a_verdict_that_is_not_the_first_is_named(data):
 
 def test_verdicts_of_other_rules_are_noticed(data):
     table = data.read("verdicts", SHARD)
-    replace(data, "verdicts", table.replace_schema_metadata({filtering.RULES: '["abs"]'}))
+    replace(data, "verdicts", table.replace_schema_metadata({schema.RULES: '["abs"]'}))
     with pytest.raises(ValueError, match=r"verdicts: rules must be positive, .*denoise, unscored, got \['abs'\]"):
         check(data)
 
@@ -455,13 +456,13 @@ def test_a_missing_recipe_is_noticed(data):
 @pytest.mark.parametrize("recipe", ["nonsense", "{}", "[]"])
 def test_a_recipe_that_cannot_be_read_is_noticed(data, recipe):
     for shard in data.shards("triplets"):
-        footer(data, shard, {export.RECIPE: recipe})
+        footer(data, shard, {RECIPE: recipe})
     with pytest.raises(ValueError, match="must be JSON with params and rows"):
         check(data)
 
 
 def test_recipes_that_differ_are_noticed(data):
-    footer(data, SHARD, {export.RECIPE: "{}"})
+    footer(data, SHARD, {RECIPE: "{}"})
     with pytest.raises(ValueError, match="must be equal in all shards"):
         check(data)
 

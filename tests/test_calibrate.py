@@ -12,8 +12,9 @@ import whole_path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import calibrate, describing, export, frontier, judging, learn, params
+from pipeline import calibrate, describing, frontier, judging, learn, learn_note, params
 from pipeline import filter as filtering
+from pipeline.recipe import RECIPE
 from pipeline.sections import CUT
 from transforms import risk, schema, text
 from transforms.storage import Data
@@ -243,14 +244,14 @@ def test_the_promise_takes_the_unfavourable_end_of_the_share_that_was_read_off_t
 def test_what_is_said_of_the_share_is_believed_and_contradicted(job, capfd):
     calibrated(job, budgeted("abs", 0.3), learn={"labelled": 0.95})
     assert "learn: learn.labelled says that 95% of all positives are labelled, the data say" in capfd.readouterr().err
-    assert judging.learned(job.data)["share"]["low"] == 0.95
+    assert learn_note.read(job.data)["share"]["low"] == 0.95
 
 
 def test_where_something_tells_the_labels_every_budget_is_refused(job):
     p, note = calibrated(job, budgeted("abs", 0.6))
     assert note["refused"] is None
     reason = "labelled positives are told from candidates that look as good (area 1.000)"
-    told = judging.learned(job.data) | {"distrusted": True, "findings": [reason]}
+    told = learn_note.read(job.data) | {"distrusted": True, "findings": [reason]}
     refused = calibrate.chosen_cut(note["line"], p, told)["refused"]
     assert f"cannot be promised: {reason}" in refused
 
@@ -320,7 +321,7 @@ def test_neither_shards_nor_the_runner_change_the_cut(job, kind, tmp_path):
         assert there.pop("hidden") == pytest.approx(here.pop("hidden"), abs=1e-5)
         assert there == pytest.approx(here, abs=1e-5)
     triplets = data.read("triplets", data.shards("triplets")[0])
-    recipe = json.loads(triplets.schema.metadata[export.RECIPE])
+    recipe = json.loads(triplets.schema.metadata[RECIPE])
     assert recipe["judged_by"] == {"kind": kind, "cut": one["cut"]}
 
 
@@ -334,5 +335,5 @@ def test_a_fallback_judges_where_the_budget_cannot_be_kept(tmp_path):
     assert note["refused"]
     ruled = judging.in_force(data, p).filter
     assert (ruled.kind, ruled.cut, ruled.score) == ("abs", 0.5, "dense")
-    recipe = json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[export.RECIPE])
+    recipe = json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[RECIPE])
     assert recipe["judged_by"] == {"kind": "abs", "cut": 0.5}

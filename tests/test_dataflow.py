@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import runpy
 import shutil
 import socket
 import subprocess
@@ -243,9 +242,11 @@ def test_a_stage_run_by_its_command_sends_no_main_module(remote, monkeypatch):
         return Counts()
 
     monkeypatch.setattr(runner, "run", translated)
-    monkeypatch.setattr(sys, "argv", ["embed", "tiny", "--data", f"{BUCKET}/data", "--params", f"{BUCKET}/params.yaml"])
+    monkeypatch.setattr(
+        sys, "argv", ["gangue", "embed", "tiny", "--data", f"{BUCKET}/data", "--params", f"{BUCKET}/params.yaml"]
+    )
     with pytest.raises(SystemExit, match="0"):
-        runpy.run_module("pipeline.embed", run_name="__main__", alter_sys=True)
+        cli.main()
     (step,) = steps(found[0]).values()
     assert work_of(step).__module__ == "pipeline.embed"
 

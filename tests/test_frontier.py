@@ -100,7 +100,7 @@ def test_cuts_go_from_strict_to_loose_for_every_rule(job):
 @pytest.fixture(scope="module")
 def printed(job):
     arguments = [f"--{key}={job.folder / name}" for key, name in (("params", "params.yaml"), ("data", "data"))]
-    done = CliRunner().invoke(cli.app, ["calibrate", *arguments, f"--reports={job.folder / 'reports'}"])
+    done = CliRunner().invoke(cli.app, ["frontier", *arguments, f"--reports={job.folder / 'reports'}"])
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -145,7 +145,7 @@ def test_the_picture_has_a_line_for_every_filter_and_needs_no_page_around_it(job
 
 def test_the_command_says_plainly_that_nothing_was_mined(tmp_path, job):
     arguments = [f"--params={job.folder / 'params.yaml'}", f"--data={tmp_path / 'none'}", f"--reports={tmp_path}"]
-    done = CliRunner().invoke(cli.app, ["calibrate", *arguments])
+    done = CliRunner().invoke(cli.app, ["frontier", *arguments])
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1].startswith("gangue: ")
 

@@ -166,7 +166,7 @@ def test_the_stage_runs_as_a_command_whatever_the_hash_seed(tmp_path, small):
     document = small.model_dump(mode="json")
     (tmp_path / "params.yaml").write_text(json.dumps(document))
     for seed in ("1", "2"):
-        command = [sys.executable, "-m", "pipeline.ingest", "--data", str(tmp_path / seed)]
+        command = [str(pathlib.Path(sys.executable).with_name("gangue")), "ingest", "--data", str(tmp_path / seed)]
         subprocess.run(
             [*command, "--params", str(tmp_path / "params.yaml")],
             check=True,

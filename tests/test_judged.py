@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import whole_path
 
-from pipeline import judging, labelling, params
+from pipeline import labelling, learn_note, params
 from transforms import labelled_share, rejection, sources
 from transforms.storage import Data
 
@@ -191,7 +191,7 @@ def test_labels_say_how_many_are_false_and_the_promise_follows(tmp_path, wrong):
     draw = np.random.default_rng(0)
     labels = [(*key, int((key in false) ^ (draw.random() < wrong))) for key in keys]
     after = job_of(tmp_path, labels, wrong, budget=0.02, **given)
-    note = judging.learned(after.data)
+    note = learn_note.read(after.data)
     assert note["share"]["labels"] == len(labels)
     assert f"by {len(labels)} labels" in note["share"]["words"]
     assert not any("learn.labelled" in finding for finding in note["findings"])

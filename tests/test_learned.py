@@ -15,8 +15,9 @@ import whole_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import describing, export, frontier, judging, leak, learn, params
+from pipeline import describing, frontier, judging, leak, learn, learn_note, params
 from pipeline import filter as filtering
+from pipeline.recipe import RECIPE
 from transforms import features, lookup, randomness, relevance
 from transforms.storage import Data
 
@@ -376,7 +377,7 @@ def test_the_size_of_the_shards_changes_no_bit(job, changes, tmp_path):
     other = copy.copy(job)
     other.p, other.data = params.parse(planted.sections(job.folder, **changes)), Data(str(tmp_path / "data"))
     whole_path.run(other.data, other.p)
-    assert judging.learned(other.data) == judging.learned(job.data)
+    assert learn_note.read(other.data) == learn_note.read(job.data)
     assert other.p_false() == job.p_false()
 
 
@@ -386,7 +387,7 @@ def test_several_processes_change_no_bit(job, tmp_path):
     shutil.copytree(job.data.root, other.data.root)
     shutil.rmtree(other.data.path("relevance"))
     learn.run(other.data, other.p)
-    assert judging.learned(other.data) == judging.learned(job.data)
+    assert learn_note.read(other.data) == learn_note.read(job.data)
     assert other.p_false() == job.p_false()
 
 
@@ -399,7 +400,7 @@ def test_the_order_of_the_source_changes_no_bit(job, tmp_path):
     other = copy.copy(job)
     other.p, other.data = params.parse(planted.sections(tmp_path)), Data(str(tmp_path / "data"))
     whole_path.run(other.data, other.p)
-    assert judging.learned(other.data) == judging.learned(job.data)
+    assert learn_note.read(other.data) == learn_note.read(job.data)
     assert other.p_false() == job.p_false()
 
 
@@ -441,14 +442,14 @@ def test_a_triplet_says_how_likely_it_is_false_and_only_if_that_was_asked(job, t
     whole_path.run(plain.data, plain.p)
     for dataset in ("triplets", "negatives"):
         assert "p_false" not in plain.data.read_all(dataset).column_names
-    assert judging.learned(plain.data) == learn.NOTHING
+    assert learn_note.read(plain.data) == learn.NOTHING
 
 
 # Standing back.
 
 
 def recipe(data):
-    return json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[export.RECIPE])
+    return json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[RECIPE])
 
 
 def test_the_learned_rule_is_in_the_recipe(job):
@@ -462,7 +463,7 @@ def test_the_learned_rule_is_in_the_recipe(job):
 def stands_back(folder, capfd, message, **corpus):
     """Where nothing can be taught the pretrained filter judges alone, and it is said."""
     back = Job(folder, corpus=corpus)
-    model = judging.learned(back.data)
+    model = learn_note.read(back.data)
     assert not model["usable"]
     assert model["weight"] == 0
     assert message in model["reason"]
@@ -553,9 +554,9 @@ def test_no_score_may_take_the_name_of_the_learned_one(tmp_path):
 def test_a_second_learning_after_a_change_of_the_params_starts_anew(tmp_path):
     """What an earlier run left cannot pass for the result of this one."""
     first = Job(tmp_path, corpus={"topics": 20})
-    assert judging.learned(first.data)["usable"]
+    assert learn_note.read(first.data)["usable"]
     plain = params.parse(planted.sections(tmp_path, filter={"kind": "naive"}))
     learn.run(first.data, plain)
-    assert not judging.learned(first.data)["usable"]
+    assert not learn_note.read(first.data)["usable"]
     assert first.data.files("relevance") == []
     lookup.forget()

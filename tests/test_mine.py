@@ -279,7 +279,7 @@ def test_show_prints_triplets_and_summary_says_where_to_look(job):
     assert "report.html" in summary.output
 
 
-@pytest.mark.parametrize("command", ["", "mine", "summary", "calibrate", "show"])
+@pytest.mark.parametrize("command", ["", "mine", "summary", "frontier", "show", "pool"])
 def test_help_comes_without_importing_what_takes_long(command):
     heavy = ("apache_beam", "torch", "transformers", "pyarrow", "pandas", "numpy", "faiss", "matplotlib", "scipy")
     code = (

@@ -9,7 +9,8 @@ import pytest
 from models import WORDS, cross_encoder, static_encoder
 from safetensors.torch import load_file, save_file
 
-from pipeline import embed, export, mine, params, sample
+from pipeline import embed, mine, params, sample
+from pipeline.recipe import RECIPE
 from transforms import vector_store
 from transforms.storage import Data
 
@@ -94,7 +95,7 @@ def test_a_text_whose_vector_is_no_number_takes_no_part(value, tmp_path, capsys)
     metrics = json.loads((tmp_path / "reports" / "audit.json").read_text())
     assert metrics["positives"] == 23
     assert metrics["shortfalls"][sample.NOT_FINITE] == 3
-    recipe = json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[export.RECIPE])
+    recipe = json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[RECIPE])
     assert recipe["without_vector"] == {"tiny": 4}
     said = capsys.readouterr().err
     assert "embed@tiny: 4 texts have no usable vector and take no part, first d-" in said

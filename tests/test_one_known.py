@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from models import static_encoder
 
-from pipeline import judging, mine
+from pipeline import learn_note, mine
 from transforms.storage import Data
 
 COMMON = [f"w{chr(97 + i // 10)}{chr(97 + i % 10)}" for i in range(60)]
@@ -79,7 +79,7 @@ def job(request, tmp_path_factory):
     false = [(row["query"], row["negative"]) in true for row in rows]
     metrics = json.loads((folder / "reports" / "audit.json").read_text())
     return types.SimpleNamespace(
-        shape=request.param, data=data, false=np.array(false), true=true, metrics=metrics, learned=judging.learned(data)
+        shape=request.param, data=data, false=np.array(false), true=true, metrics=metrics, learned=learn_note.read(data)
     )
 
 

@@ -10,7 +10,8 @@ import pytest
 from models import WORDS, cross_encoder, static_encoder
 from test_embed import settings, texts_of, write_texts
 
-from pipeline import embed, export, mine
+from pipeline import embed, mine
+from pipeline.recipe import RECIPE
 from transforms import encoder, lookup, prompts, schema
 from transforms.storage import Data
 
@@ -185,5 +186,5 @@ def test_the_negatives_are_those_of_the_other_miner_with_the_same_model(tmp_path
     assert found["none"] != found["both, and a default"]
     page = (tmp_path / "reports" / "report.html").read_text()
     assert "<td><code>oak pad </code></td><td><code>rag sad </code></td>" in page
-    footer = Data(str(tmp_path / "data")).read("triplets", "part-00000-of-00001").schema.metadata[export.RECIPE]
+    footer = Data(str(tmp_path / "data")).read("triplets", "part-00000-of-00001").schema.metadata[RECIPE]
     assert json.loads(footer)["prompts"] == {"tiny": {"queries": "oak pad ", "documents": "rag sad "}}

@@ -34,7 +34,7 @@ def test_every_command_is_run_by_a_test_or_by_ci():
     below = {
         "make install",  # make mine and make test begin with it
         *FIRST,
-        "gangue calibrate",
+        "gangue frontier",
         "gangue sample-for-labels --pairs 200",
         "gangue labels reports/to_label.jsonl",
         "cp reports/to_label.jsonl labels/",
@@ -125,7 +125,7 @@ def content(folder):
 def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(project):
     assert "Data and pipelines are up to date." in shell(project, "dvc repro")
     assert shell(project, "gangue show").count("negative ") == 3
-    assert "shifted" in shell(project, "gangue calibrate")
+    assert "shifted" in shell(project, "gangue frontier")
     log = shell(project, "dvc exp run -S filter.max_false_negatives=0.05")
     ran = set(re.findall(r"Running stage '([^']+)'", log))
     assert {"calibrate", "filter", "sample", "export", "audit"} <= ran

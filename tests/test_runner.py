@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -106,9 +107,8 @@ def test_runners_that_lose_rows_are_refused(flag):
 
 def test_a_stage_reports_a_users_mistake_in_one_line(tmp_path):
     command = [
-        sys.executable,
-        "-m",
-        "pipeline.pool",
+        str(pathlib.Path(sys.executable).with_name("gangue")),
+        "pool",
         "--data",
         str(tmp_path),
         "--params",
@@ -123,7 +123,7 @@ def test_a_stage_reports_a_users_mistake_in_one_line(tmp_path):
 
 
 def test_an_unknown_name_is_refused_with_those_known(tmp_path, pytestconfig):
-    command = [sys.executable, "-m", "pipeline.retrieve", "colbert", "--data", str(tmp_path)]
+    command = [str(pathlib.Path(sys.executable).with_name("gangue")), "retrieve", "colbert", "--data", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=pytestconfig.rootpath)
     assert done.returncode == 1
     assert "retrieve knows dense, bm25, got colbert" in done.stderr

@@ -18,8 +18,8 @@ import yaml
 from models import static_encoder
 
 from benchmarks import fuzz, kills
-from pipeline import commandline, ingest, judging, params, runner
-from transforms import checksums, disk, encoder, faiss_index, lookup, shards, storage, vector_store
+from pipeline import cli, ingest, learn_note, params, runner
+from transforms import checksums, disk, encoder, faiss_index, interruption, lookup, shards, storage, vector_store
 from transforms.storage import Data, shard_names
 
 TABLE = pa.table({"document_id": [f"d{i}" for i in range(40)], "n": list(range(40))})
@@ -87,7 +87,7 @@ def test_a_signal_is_heard_wherever_it_strikes(how, number, code, capfd):
 
     before = signal.getsignal(number), sys.unraisablehook
     started = time.monotonic()
-    assert commandline.report_errors(command) == code
+    assert interruption.report_errors(command) == code
     assert went_on, "what was raised in there was not lost: the test tests nothing"
     assert time.monotonic() - started < 10
     assert (signal.getsignal(number), sys.unraisablehook) == before
@@ -95,15 +95,17 @@ def test_a_signal_is_heard_wherever_it_strikes(how, number, code, capfd):
 
 
 def test_a_stage_that_is_interrupted_while_its_libraries_load_says_so(tmp_path):
-    command = [sys.executable, "-c", f"import sys; sys.argv = ['-m']; sys.path.insert(0, {str(HERE.parent)!r});"
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE.parent)!r});"
+               "sys.argv = ['gangue', 'pool'];"
                "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # a shell may have it ignored
-               "import pipeline, time; print('now', flush=True); time.sleep(60)"]  # fmt: skip
+               "import time; from pipeline import cli;"
+               "cli._loaded = lambda _: [print('now', flush=True), time.sleep(60)]; cli.main()"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert errors.strip() == "gangue: interrupted before the stage began. Run the same command to go on"
-    assert process.returncode == -signal.SIGINT
+    assert errors.strip() == "gangue: interrupted; what was finished is kept. Run the same command to go on"
+    assert process.returncode == 130
 
 
 def die(shard):
@@ -176,13 +178,13 @@ WRITE = """
 import os, resource, sys
 sys.path.insert(0, sys.argv[2])
 import pyarrow as pa
-from pipeline import commandline
+from transforms import interruption
 from transforms.storage import Data
 data = Data(sys.argv[1])
 def write():
     data.write("things", "part-00000-of-00001", pa.table({"n": list(range(5000))}), suffix=".arrow")
 """
-END = "sys.exit(commandline.report_errors(write))"
+END = "sys.exit(interruption.report_errors(write))"
 
 
 def written(tmp_path, limit):
@@ -339,7 +341,7 @@ def test_a_learned_model_that_is_damaged_or_of_older_code_says_what_to_do(tmp_pa
     (tmp_path / "relevance").mkdir()
     (tmp_path / "relevance/model.json").write_text(content)
     with pytest.raises(ValueError, match=r"relevance/model.json: must be .*Rebuild it: dvc repro --force"):
-        judging.learned(Data(str(tmp_path)))
+        learn_note.read(Data(str(tmp_path)))
 
 
 def test_params_that_change_while_a_stage_runs_are_noticed(tmp_path, monkeypatch, capsys):
@@ -358,9 +360,9 @@ def test_params_that_change_while_a_stage_runs_are_noticed(tmp_path, monkeypatch
 
     for root, code in (("same", 0), ("changed", 1)):
         monkeypatch.setattr(ingest, "run", run)
-        monkeypatch.setattr(sys, "argv", ["ingest", "--data", str(tmp_path / root), "--params", str(path)])
+        monkeypatch.setattr(sys, "argv", ["gangue", "ingest", "--data", str(tmp_path / root), "--params", str(path)])
         with pytest.raises(SystemExit) as ended:
-            commandline.main("ingest", run)
+            cli.main()
         assert ended.value.code == code
     said = capsys.readouterr().err.strip()
     assert re.fullmatch(rf"gangue: {path}: must not change while a stage runs, .* Run the same command again", said)

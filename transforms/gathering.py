@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from transforms import schema, tasks
+from transforms.counts import Counts
 from transforms.runs import Runs, excerpts
-from transforms.shards import Counts
 from transforms.storage import shard_names, staged
 from transforms.tasks import Task
 

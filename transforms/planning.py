@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from transforms import admission, arrays, corpus, duplicates, schema, tasks, text
 from transforms.admission import Named
 from transforms.corpus import Admitted
+from transforms.counts import Counts
 from transforms.rejection import (
     BOTH,
     CONTRADICTORY,
@@ -24,7 +25,6 @@ from transforms.rejection import (
 )
 from transforms.runs import AREA, Runs, hash_column
 from transforms.scratch import scratch
-from transforms.shards import Counts
 
 
 @dataclasses.dataclass(frozen=True)

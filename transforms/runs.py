@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms import duplicates, progress, schema, text
+from transforms import duplicates, progress, text
 from transforms.admission import one_array
-from transforms.shards import Counts
+from transforms.counts import Counts
 from transforms.sources.blocks import EXCERPT, RECORDS, Block, Dataset
 from transforms.storage import Data, staged
 
@@ -190,7 +190,7 @@ def hash_column(words: np.ndarray) -> pa.Array[Any]:
     >>> hash_column(text.hash_words(text.hashes(["a"]))) == text.hashes(["a"])
     True
     """
-    return pa.Array.from_buffers(schema.HASH, len(words), [None, pa.py_buffer(words.astype(">u8").tobytes())])
+    return pa.Array.from_buffers(text.HASH, len(words), [None, pa.py_buffer(words.astype(">u8").tobytes())])
 
 
 def _name(dataset: str, number: int) -> str:

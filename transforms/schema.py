@@ -11,10 +11,12 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-HASH = pa.binary(16)  # BLAKE2b-128 of a text
+from transforms.text import HASH
+
 NAME = pa.dictionary(pa.int32(), pa.string())  # an id or a word that many rows of a shard share
 PROMPT = b"gangue.prompt"  # metadata of vectors: what went before each text
 FINGERPRINT = b"gangue.fingerprint"  # metadata of vectors and scores: what they depend on beside the texts
+RULES = b"gangue.rules"  # metadata of verdicts: names of the bits of ``fired``
 STOPWORDS = b"gangue.stopwords"  # metadata of a vocabulary: of which language it lacks the stop words, empty for none
 
 DOCUMENTS = pa.schema(

@@ -7,8 +7,8 @@ runner as Beam metrics, and the runner holds them against the files.
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +20,26 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import workers
+from transforms.counts import Counts as Counts
 
-Counts = collections.Counter[str]
-NAMESPACE = "gangue"
+_NAMESPACE = "gangue"
+
+_failures: list[BaseException] = []
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[list[BaseException]]:
+    """What work raises in this process while the block runs, as it was raised: Beam hands on text only."""
+    _failures.clear()
+    yield _failures
+    _failures.clear()
+
+
+def counts_of(result: Any) -> Counts:
+    """What was counted in a pipeline that is done."""
+    counters = result.metrics().query()["counters"]
+    ours = (metric for metric in counters if metric.key.metric.namespace == _NAMESPACE)
+    return Counts({metric.key.metric.name: metric.committed for metric in ours})
 
 
 @dataclasses.dataclass
@@ -59,13 +76,26 @@ class _Work(beam.DoFn):
         if future is not None:
             self._at_work.append((element, future))
             return
-        _count(work(element))
+        with _noted():
+            counts = work(element)
+        _count(counts)
         yield element
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for element, future in self._at_work:
-            _count(future.result())
+            with _noted():
+                counts = future.result()
+            _count(counts)
             yield GlobalWindows.windowed_value(element)
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        _failures.append(error)
+        raise
 
 
 def _explained(work: Callable[[Any], Counts], element: Any) -> Counts:
@@ -80,4 +110,4 @@ def _explained(work: Callable[[Any], Counts], element: Any) -> Counts:
 
 def _count(counts: Counts) -> None:
     for name, count in counts.items():
-        Metrics.counter(NAMESPACE, name).inc(count)
+        Metrics.counter(_NAMESPACE, name).inc(count)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import schema
+HASH = pa.binary(16)  # BLAKE2b-128 of a text
 
 # All that Unicode calls white space and NFKD leaves, and Braille's blank; only what is no single blank is replaced.
 _OTHER = r"\t-\r\x1c-\x1f\x85\x{1680}\x{2028}\x{2029}\x{2800}"
@@ -74,7 +74,7 @@ def hashes(texts: Iterable[str] | pa.ChunkedArray) -> pa.Array:
     '27c35e6e9373877f29e562464e46497e'
     """
     strings = texts.to_pylist() if isinstance(texts, pa.ChunkedArray) else texts
-    return pa.array([hashlib.blake2b(s.encode(), digest_size=16).digest() for s in strings], schema.HASH)
+    return pa.array([hashlib.blake2b(s.encode(), digest_size=16).digest() for s in strings], HASH)
 
 
 def hash_words(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
@@ -85,7 +85,7 @@ def hash_words(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], schema.HASH)
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], HASH)
     if not len(array):
         return np.empty((0, 2), np.uint64)
     data = np.frombuffer(array.buffers()[1], ">u8").reshape(-1, 2)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms import arrays, schema, text, unfinished
-from transforms.shards import Counts
+from transforms.counts import Counts
 from transforms.storage import Data, place_of, shard_name
 
 

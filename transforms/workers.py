@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
-import pathlib
 import signal
 import sys
 import threading
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 _pool: concurrent.futures.Executor | None = None
+_forks = False
 
 
 def submit(work: Callable[[Any], Result], element: Any) -> concurrent.futures.Future[Result] | None:
@@ -40,7 +41,7 @@ def started(stage: str, count: int) -> Iterator[None]:
         yield
         return
     others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("fork" if _may_fork() else "spawn")
+    context = multiprocessing.get_context("fork" if _forks else "spawn")
     ours: set[Any] = set()
     _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin)
     try:
@@ -66,16 +67,27 @@ def started(stage: str, count: int) -> Iterator[None]:
         _pool = None
 
 
-def _may_fork() -> bool:
-    """Whether a fork, which saves each worker its imports, is safe: in our own commands, where no other threads run."""
-    program = sys.modules["__main__"]
-    module = getattr(getattr(program, "__spec__", None), "name", "")
-    ours = module.startswith("pipeline.") or pathlib.Path(getattr(program, "__file__", "")).stem == "gangue"
-    return ours and sys.platform == "linux"
+def allow_forks() -> None:
+    """Say that this process is the ``gangue`` command's alone: no other threads run, so a fork is safe.
+
+    It saves each worker its imports. In somebody's own program, where others may hold locks, workers are spawned.
+    """
+    global _forks
+    _forks = sys.platform == "linux"
+
+
+def quieten_beam() -> None:
+    """Drop what Beam says at every import: that it lacks BigQuery's client, which nothing here uses."""
+    logging.getLogger().addFilter(_is_not_of_bigquery)  # once, however often it is called
+
+
+def _is_not_of_bigquery(record: logging.LogRecord) -> bool:
+    return "apitools" not in record.getMessage()
 
 
 def _begin() -> None:
     """What a worker does first: leave Ctrl-C to the main process, and end when that does."""
+    quieten_beam()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
@@ -91,7 +103,7 @@ def _begin() -> None:
 def _has_broken(error: BaseException | None) -> bool:
     """Whether the pool broke: Beam wraps errors."""
     while error is not None:
-        if isinstance(error, concurrent.futures.BrokenExecutor) or "BrokenProcessPool" in str(error):
+        if isinstance(error, concurrent.futures.BrokenExecutor):
             return True
         error = error.__cause__ or error.__context__
     return False

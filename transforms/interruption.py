@@ -1,84 +1,27 @@
-"""The command line of a stage, and how a command ends: in one line, whatever went wrong."""
+"""How a command ends: in one line, whatever went wrong, and soon after a signal."""
 
 from __future__ import annotations
 
 import _thread
-import argparse
 import contextlib
 import gc
-import importlib
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from pipeline import params, preflight
-from transforms import occupancy
-from transforms.storage import Data
+_struck: type[KeyboardInterrupt] | None = None
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: for whatever runs the same as Ctrl-C."""
 
 
-def main(
-    stage: str, run_stage: Callable[..., Any], choices: Callable[[params.Params], Sequence[str]] | None = None
-) -> None:
-    """Command line of one stage: ``python -m pipeline.STAGE [NAME] [--data DIR] [--params FILE] [Beam flags]``.
-
-    ``choices`` lists the names of a stage that runs once per encoder, retriever or scorer.
-    """
-    gc.freeze()  # what is loaded stays; neither a collection nor the end of the process goes through it again
-    gc.enable()
-    # Workers import the stage by its name; what is of ``__main__`` here is of another ``__main__`` there.
-    module = importlib.import_module(f"pipeline.{stage}")
-    run_stage = getattr(module, run_stage.__name__)
-    parser = argparse.ArgumentParser(prog=f"python -m pipeline.{stage}", description=module.__doc__)
-    if choices:
-        parser.add_argument("name", help="which of the params section to run")
-    parser.add_argument("--data", default="data", help="root of the datasets: a folder or an fsspec path")
-    parser.add_argument("--params", default="params.yaml", help="params file")
-    arguments, flags = parser.parse_known_args()
-
-    def command() -> None:
-        settings = params.load(arguments.params)
-        names = choices(settings) if choices else []
-        if choices and arguments.name not in names:
-            raise ValueError(f"{arguments.params}: {stage} knows {', '.join(names)}, got {arguments.name}")
-        data = Data(arguments.data)
-        preflight.check_source(data, settings)
-        with occupancy.occupied(data, stage):
-            run_stage(data, settings, *([arguments.name] if choices else []), flags=flags)
-            check_unchanged(arguments.params, settings)
-
-    code = report_errors(command)
-    end_soon()
-    sys.exit(code)
-
-
-def end_soon() -> None:
-    """Spare Python the look for garbage in all that was loaded before it ends: half a second.
-
-    Not where triton is loaded, which torch brings for GPUs: newer versions print what was not collected.
-    """
-    if "triton" not in sys.modules:
-        gc.freeze()
-
-
-def check_unchanged(path: str, settings: params.Params) -> None:
-    """Check that the params file still says what the run was told: DVC and the reader take it for what was done.
-
-    Raises:
-      ValueError: it was changed meanwhile.
-    """
-    if params.load(path) != settings:
-        raise ValueError(
-            f"{path}: must not change while a stage runs, but it did: what was written follows the earlier values."
-            " Run the same command again"
-        )
+def struck() -> type[KeyboardInterrupt] | None:
+    """Which signal ends the command that runs; None: none. Libraries that catch what it raises hand on text."""
+    return _struck
 
 
 def report_errors(command: Callable[[], None]) -> int:
@@ -101,19 +44,31 @@ def report_errors(command: Callable[[], None]) -> int:
     return 0
 
 
+def end_soon() -> None:
+    """Spare Python the look for garbage in all that was loaded before it ends: half a second.
+
+    Not where triton is loaded, which torch brings for GPUs: newer versions print what was not collected.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
+
+
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
     """Ctrl-C and SIGTERM raise what unwinds the stage; a second one ends the process at once."""
     if threading.current_thread() is not threading.main_thread():  # only there may signals be caught
         yield
         return
-    kinds = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+    global _struck
+    kinds: dict[int, type[KeyboardInterrupt]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
     earlier, shown = {number: signal.getsignal(number) for number in kinds}, sys.unraisablehook
 
     def stop(number: int, _: object) -> None:
+        global _struck
         for each in kinds:
             signal.signal(each, signal.SIG_DFL)
-        raise kinds[signal.Signals(number)]
+        _struck = kinds[number]
+        raise _struck
 
     def repeat(lost: sys.UnraisableHookArgs) -> None:
         """Python drops what is raised while a finaliser or a weak reference's callback runs: raise it once more."""
@@ -137,6 +92,7 @@ def _signals_raise() -> Iterator[None]:
         for number, handler in earlier.items():
             signal.signal(number, handler)
         sys.unraisablehook = shown
+        _struck = None
 
 
 def _of_the_system(error: OSError) -> str:
