@@ -1,15 +1,22 @@
 """What whoever waits gets to see: a bar on a terminal, a line every ten seconds in a log."""
 
+import contextlib
 import io
 import itertools
+import pathlib
+import time
 import types
 
+import apache_beam as beam
 import pytest
 from rich.console import Console
 
+from pipeline import params, runner
 from transforms import progress, runs
+from transforms.counts import Counts
+from transforms.shards import ForEachShard
 from transforms.sources import blocks
-from transforms.storage import Data
+from transforms.storage import Data, shard_names
 
 
 @pytest.fixture
@@ -68,3 +75,30 @@ def test_a_terminal_gets_a_bar_with_or_without_a_total(monkeypatch, total, seen)
 
 def test_nobody_watching_is_no_error():
     progress.advance(3)
+
+
+def work(shard):
+    progress.advance(3)  # some batches of a model
+    time.sleep(0.3)
+    return Counts({"in": 40, "out:done": 40})
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_rows_of_all_workers_are_shown_by_their_parent(workers, tmp_path, monkeypatch):
+    shown = []
+    reporter = types.SimpleNamespace(advance=shown.append)
+
+    def watched(title, total, unit="rows"):
+        monkeypatch.setattr(progress, "_reporter", reporter)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(progress, "shown", watched)
+    monkeypatch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parent))
+    shards = shard_names(4)
+
+    def build(root):
+        return root | beam.Create(shards) | ForEachShard(work)
+
+    runner.run("test", build, Data(str(tmp_path)), params.Beam(workers=workers), rows=160)
+    assert sum(shown) == 160
+    assert len(shown) > 1, "as it went on, not at the end only"

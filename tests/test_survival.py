@@ -134,10 +134,11 @@ def test_a_worker_process_that_dies_ends_the_stage_with_a_cure(tmp_path, monkeyp
 
 
 SLEEPING = """
-import os, time
+import multiprocessing, os, time
 from transforms.shards import Counts
 def sleep(shard):
-    os.write(1, b"%d\\n" % os.getpid())
+    forked = type(multiprocessing.current_process()).__name__ == "ForkProcess"
+    os.write(1, b"%d %d\\n" % (os.getpid(), forked))
     time.sleep(60)
     return Counts()
 """
@@ -148,20 +149,25 @@ import apache_beam as beam
 import sleeping
 from pipeline import params, runner
 from transforms.shards import ForEachShard
+from transforms import workers
 from transforms.storage import Data
 if __name__ == "__main__":
+    {first}
     def build(root):
         return root | beam.Create(["one", "two"]) | ForEachShard(sleeping.sleep)
     runner.run("test", build, Data({data!r}), params.Beam(workers=2), rows=0)
 """
 
 
-@pytest.mark.parametrize("name", ["gangue.py", "other.py"])  # whose workers are forks, and are not
-def test_worker_processes_end_with_the_process_that_started_them(tmp_path, name):
+@pytest.mark.parametrize(("first", "name"), [("workers.allow_forks()", "ours.py"), ("pass", "gangue.py")])
+def test_worker_processes_end_with_the_process_that_started_them_and_are_forks_where_that_is_safe(
+    tmp_path, first, name
+):
     (tmp_path / "sleeping.py").write_text(SLEEPING)
-    (tmp_path / name).write_text(SLEEPS.format(root=str(HERE.parent), data=str(tmp_path / "data")))
+    (tmp_path / name).write_text(SLEEPS.format(root=str(HERE.parent), data=str(tmp_path / "data"), first=first))
     process = subprocess.Popen([sys.executable, str(tmp_path / name)], stdout=subprocess.PIPE, text=True)
-    workers = [int(process.stdout.readline()) for _ in range(2)]
+    workers, forked = zip(*(map(int, process.stdout.readline().split()) for _ in range(2)), strict=True)
+    assert set(forked) == {int(first != "pass" and sys.platform == "linux")}
     assert len({process.pid, *workers}) == 3
     process.kill()
     process.wait()

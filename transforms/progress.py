@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Reporter(Protocol):
@@ -18,12 +18,62 @@ class Reporter(Protocol):
 
 
 _reporter: Reporter | None = None
+_LOOKS = 5.0  # a second, that the parent looks at what its workers did
+_advanced = 0
 
 
 def advance(rows: int) -> None:
-    """Say that ``rows`` more rows are done; does nothing where nobody watches, as in a worker process."""
-    if _reporter is not None:
+    """Say that ``rows`` more rows are done; nobody need watch."""
+    global _advanced
+    _advanced += rows
+    if _reporter is not None and rows:
         _reporter.advance(rows)
+
+
+def advanced() -> int:
+    """How many rows this process has said to be done."""
+    return _advanced
+
+
+class _Counter:
+    """What a worker process says is done, where its parent reads it."""
+
+    def __init__(self, counter: Any) -> None:
+        self._counter = counter
+
+    def advance(self, rows: int) -> None:
+        with self._counter.get_lock():
+            self._counter.value += rows
+
+
+def advance_parent(counter: Any) -> None:
+    """Let this process, a worker, advance a ``multiprocessing.Value`` instead of what it inherited from its parent."""
+    global _reporter
+    _reporter = _Counter(counter)
+
+
+@contextlib.contextmanager
+def followed(counter: Any) -> Iterator[None]:
+    """Advance by what workers add to a ``multiprocessing.Value`` while the block runs."""
+    ended, seen = threading.Event(), 0
+
+    def look() -> None:
+        nonlocal seen
+        seen, before = counter.value, seen
+        advance(seen - before)
+
+    def follow() -> None:
+        while not ended.wait(1 / _LOOKS):
+            look()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        look()
 
 
 class _Lines:

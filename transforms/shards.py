@@ -19,7 +19,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import workers
+from transforms import progress, workers
 from transforms.counts import Counts as Counts
 
 _NAMESPACE = "gangue"
@@ -99,9 +99,12 @@ def _noted() -> Iterator[None]:
 
 
 def _explained(work: Callable[[Any], Counts], element: Any) -> Counts:
-    """Call ``work``; its errors name the element."""
+    """Call ``work``; its errors name the element. What it did not show by itself as it went on is shown at its end."""
+    before = progress.advanced()
     try:
-        return work(element)
+        counts = work(element)
+        progress.advance(max(0, counts["in"] - (progress.advanced() - before)))
+        return counts
     except (ValueError, OSError) as error:
         raise ValueError(f"{error} (in {element})") from error
     except Exception as error:

@@ -18,6 +18,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from transforms import progress
+
 Result = TypeVar("Result")
 
 _pool: concurrent.futures.Executor | None = None
@@ -43,12 +45,14 @@ def started(stage: str, count: int) -> Iterator[None]:
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("fork" if _forks else "spawn")
     ours: set[Any] = set()
-    _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin)
+    done = context.Value("q", 0)
+    _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin, (done,))
     try:
         for started_up in [_pool.submit(os.getpid) for _ in range(count)]:  # all of them, here in the main thread
             started_up.result()
         ours = set(multiprocessing.active_children()) - others
-        yield
+        with progress.followed(done):
+            yield
         _pool.shutdown()
     except BaseException as error:
         codes = {process.exitcode for process in ours} - {None, 0}
@@ -85,8 +89,9 @@ def _is_not_of_bigquery(record: logging.LogRecord) -> bool:
     return "apitools" not in record.getMessage()
 
 
-def _begin() -> None:
-    """What a worker does first: leave Ctrl-C to the main process, and end when that does."""
+def _begin(done: Any) -> None:
+    """What a worker does first: leave Ctrl-C to the main process, end when that does, and tell it of progress."""
+    progress.advance_parent(done)
     quieten_beam()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
