@@ -14,7 +14,7 @@ from pipeline import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-NAMED = re.compile(r"^(?:[A-Z_]+=\S+ )*(gangue|make|dvc|python -m (?:benchmarks|pipeline)\.\w+)(?: (.*))?$")
+NAMED = re.compile(r"^(?:[A-Z_]+=\S+ )*(gangue|make|dvc|python -m benchmarks\.\w+)(?: (.*))?$")
 ELLIPSIS = ("…", "...")
 
 
