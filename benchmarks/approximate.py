@@ -63,7 +63,7 @@ def main() -> None:
         seconds = {}
         for stage in STAGES:
             name, *of = stage.split()
-            seconds[stage] = round(measured([sys.executable, "-m", f"pipeline.{name}", *of, *places])["seconds"], 1)
+            seconds[stage] = round(measured([GANGUE, name, *of, *places])["seconds"], 1)
             print(stage, seconds[stage], file=sys.stderr, flush=True)
         recall = data.read_all("indexes/ivf/recall", ["wanted", "found"])
         wanted, found = (int(recall[name].to_numpy().sum()) for name in ("wanted", "found"))

@@ -52,6 +52,9 @@ def job(queries_per_shard: int, workers: int) -> dict[str, Any]:
     }
 
 
+GANGUE = str(pathlib.Path(sys.executable).with_name("gangue"))
+
+
 def measured(command: list[str]) -> dict[str, float]:
     """Seconds, and the peak of all its processes together, of a command."""
     started, process = time.monotonic(), psutil.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -94,7 +97,7 @@ def run_stages(work: pathlib.Path, data: Data, queries_per_shard: int, workers: 
     places = ["--data", data.root, "--params", str(work / "params.yaml")]
     stages = {}
     for stage in STAGES:
-        found = measured([sys.executable, "-m", f"pipeline.{stage}", *places])
+        found = measured([GANGUE, stage, *places])
         stages[stage] = {key: round(value, 1) for key, value in found.items()}
         print(stage, stages[stage], file=sys.stderr)
     return stages

@@ -149,9 +149,7 @@ def main() -> None:
         places = ["--data", str(folder / "data"), "--params", str(folder / "params.yaml")]
         for stage in STAGES:
             reports = ["--reports", str(folder / "reports")] if stage == "audit" else []
-            found = measured(
-                [sys.executable, "-m", f"pipeline.{stage.split()[0]}", *stage.split()[1:], *places, *reports]
-            )
+            found = measured([GANGUE, *stage.split(), *places, *reports])
             result["stages"].setdefault(stage, {})[documents] = found
             print(documents, stage, found, file=sys.stderr, flush=True)
         recall = Data(str(folder / "data")).read_all("indexes/ivf/recall", ["wanted", "found"])
