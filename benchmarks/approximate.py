@@ -18,7 +18,7 @@ import sys
 import tempfile
 
 from benchmarks import synthetic
-from benchmarks.candidates import RESULTS, measured
+from benchmarks.candidates import GANGUE, RESULTS, measured
 from pipeline import params
 from transforms.storage import Data
 

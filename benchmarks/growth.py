@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.candidates import GANGUE
 from benchmarks.student import static_embedding
 from pipeline import params
 from transforms.storage import Data
