@@ -181,7 +181,7 @@ class Sample(Section):
         return self.kind not in ("top", "nearest") or self.random > 0 or self.ensemble is not None
 
     @property
-    def reads(self) -> tuple[tuple[str, str], ...]:
+    def scores_read(self) -> tuple[tuple[str, str], ...]:
         """Every score that is read: where it is named, and its name."""
         several = self.ensemble.scores if self.ensemble else ()
         weight = (("weight.score", self.weight.score),) if isinstance(self.weight, Phi | Asl) else ()

@@ -61,7 +61,7 @@ def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
 def judged(loaded: judging.Shard, p: params.Params) -> int:
     """How many verdicts there must be: one per pair, or with a rule on the own positive one per positive of it."""
     query, positive = loaded.candidates.query, loaded.candidates.relations["positive"]
-    if not any(rule.positive == "own" for rule in p.filter.rules):
+    if not any(rule.own for rule in p.filter.rules):
         return len(query)
     per_query = np.diff(arrays.offsets_of(loaded.candidates.positive_query, loaded.queries))
     return int(np.where(positive, 1, per_query[query]).sum())

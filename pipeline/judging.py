@@ -101,13 +101,13 @@ def in_force(data: Data, p: params.Params) -> params.Params:
     if p.filter.max_false_negatives is None:
         return p
     note = data.read_json(f"calibration/{CUT}")
-    ruled = p.filter if note["kind"] == p.filter.kind else p.filter.with_rule(_fallback(p))
-    return p.model_copy(update={"filter": ruled.with_cut(note["cut"])})
+    ruled = p.filter.with_cut(note["cut"]) if note["kind"] == p.filter.rule.kind else _fallen_back(p.filter)
+    return p.model_copy(update={"filter": ruled})
 
 
-def _fallback(p: params.Params) -> params.Rule:
-    assert p.filter.fallback is not None
-    return p.filter.fallback
+def _fallen_back(given: params.Filter) -> params.Filter:
+    assert given.fallback is not None
+    return given.with_rule(given.fallback)
 
 
 def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compared: bool = True) -> Shard:
@@ -146,7 +146,7 @@ def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compa
 
 def clustered(p: params.Params) -> list[str]:
     """Encoders whose clusters the rules or the sampler read."""
-    found = {rule.encoder for rule in p.filter.rules if rule.encoder is not None}
+    found = set[str]().union(*(rule.named("clusters") for rule in p.filter.rules))
     if isinstance(p.sample.diverse, params.OnePerCluster):
         found.add(p.sample.diverse.encoder)
     return sorted(found)
@@ -257,7 +257,7 @@ def _answered(
     data: Data, p: params.Params, block: relations.QueryBlock, rows: np.ndarray, query: np.ndarray
 ) -> np.ndarray:
     """(n,) bool, the document contains an answer of its query; texts are read only if a rule asks."""
-    if not any(rule.kind == "answer" for rule in p.filter.rules):
+    if not any(rule.reads_answers for rule in p.filter.rules):
         return np.zeros(len(rows), bool)
     unique, (document,) = arrays.places(rows)
     found = lookup.rows(data, "documents", ("title", "text")).take(unique)

@@ -39,7 +39,6 @@ from pipeline.sections import Pairs as Pairs
 from pipeline.sections import Pool as Pool
 from pipeline.sections import PythonCode as PythonCode
 from pipeline.sections import Retriever as Retriever
-from pipeline.sections import Rule as Rule
 from pipeline.sections import Scorer as Scorer
 from pipeline.sections import Source as Source
 from pipeline.sections import Tables as Tables
@@ -82,22 +81,20 @@ class Params(Section):
         scores = {**self.retrievers, **self.scorers}
         if rules.P_FALSE in scores:
             raise ValueError(f"a retriever or scorer must not be called {rules.P_FALSE}: the learned filter is")
-        stack = {"filter": self.filter, **{f"filter.also.{i}": rule for i, rule in enumerate(self.filter.also)}}
+        stack = {"filter": self.filter.rule, **{f"filter.also.{i}": rule for i, rule in enumerate(self.filter.also)}}
         if self.filter.fallback:
             stack["filter.fallback"] = self.filter.fallback
         for where, rule in stack.items():
-            if rule.score is not None:
-                _known(f"{where}.score", rule.score, self.retrievers if rule.kind == "rank_window" else scores)
-            if rule.kind == "answer" and getattr(self.source, "answers", None) is None:
-                raise ValueError(f"{where}: kind answer needs source.answers, the column that holds them")
-            if rule.encoder is not None:
-                _known(f"{where}.encoder", rule.encoder, self.encoders)
+            self._reads(where, rule)
+            if rule.reads_answers and getattr(self.source, "answers", None) is None:
+                raise ValueError(f"{where}: kind {rule.kind} needs source.answers, the column that holds them")
         if self.calibrate.pool is not None:
             _known("calibrate.pool", self.calibrate.pool, self.retrievers)
-        for where, score in self.sample.reads:
+        for where, score in self.sample.scores_read:
             _known(f"sample.{where}", score, scores)
-        read = {rule.score for rule in stack.values()} | {score for _, score in self.sample.reads}
-        idle = [] if self.filter.learns else sorted(set(self.scorers) - read)
+        read = set().union(*(rule.named("scores", "scorers") for rule in stack.values()))
+        read |= {score for _, score in self.sample.scores_read}
+        idle = [] if self.filter.rule.learns else sorted(set(self.scorers) - read)
         if idle:
             raise ValueError(
                 f"scorers.{idle[0]} must be read by filter or sample, and is by neither: scoring costs time."
@@ -146,6 +143,19 @@ class Params(Section):
                 " the negatives cannot tell which of them are false"
             )
         return self
+
+    def _reads(self, where: str, section: Section) -> None:
+        """Check that all names which a section reads are there."""
+        there: dict[str, dict[str, Any]] = {
+            "scores": {**self.retrievers, **self.scorers},
+            "retrievers": self.retrievers,
+            "scorers": self.scorers,
+            "encoders": self.encoders,
+            "clusters": self.encoders,
+        }
+        for key, among in section.reads.items():
+            if (name := getattr(section, key)) is not None:
+                _known(f"{where}.{key}", name, there[among])
 
     def _sees(self, score: str) -> str:
         """The encoder behind a score, or the score itself."""

@@ -171,7 +171,7 @@ def _ranks(world: World, p: params.Params, name: str, query: str) -> dict[str, i
     able = [document for document in _one_of_each_text(world) if world.returns[name](query, document)]
     ordered = sorted(able, key=lambda document: (-score(query, document), document))
     depth, quota = settings.depth, p.sample.negatives - p.sample.random - p.sample.next_cluster + p.sample.skip_kept
-    rules = [rule for rule in p.filter.rules if rule.score == name]
+    rules = [rule for rule in p.filter.rules if getattr(rule, "score", None) == name]
     while depth < (settings.max_depth or 0) and len(ordered) >= depth:
         ranks = {document: place + 1 for place, document in enumerate(ordered[:depth])}
         judged = _judge(world, rules, query, list(ranks), {name: ranks}, {})
@@ -213,7 +213,7 @@ def _judge(world, rules, query, pool, ranks, drawn):
         }
         identity[document] = next((name for name, holds in checks.items() if holds), None)
     left = [document for document in pool if identity[document] is None]
-    own = any(rule.positive == "own" for rule in rules)
+    own = any(getattr(rule, "positive", None) == "own" for rule in rules)
     verdicts = {(None, document): name for document, name in identity.items() if name == "positive"}
     for positive in positives if own else [None]:
         for document in pool:

@@ -67,7 +67,7 @@ def permuted(given, order):
 
 
 def choose(settings, given, document, denied=None, which="own"):
-    rule = params.Rule(kind="perc", score="s", perc=1.5, positive=which)
+    rule = rules.Perc(score="s", perc=1.5, positive=which)
     verdicts = rules.judge(given, [rule], 3)
 
     def similarity(one, other):

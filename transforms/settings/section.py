@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field, model_validator
@@ -12,11 +12,24 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
+Among = Literal["scores", "retrievers", "scorers", "encoders", "clusters"]
+"""What a name must be one of: scores are those of retrievers and scorers, clusters those of encoders' documents."""
+
 
 class Section(pydantic.BaseModel):
     """A mapping with known keys; any other key is an error."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+    reads: ClassVar[dict[str, Among]] = {}
+    """Keys whose values are names of other parts of the params."""
+    unwritten: ClassVar[dict[str, Literal["flat", "by kind"]]] = {}
+    """Fields without a key: what they hold stands among the keys of the section, or under the name of its kind."""
+
+    def named(self, *among: Among) -> set[str]:
+        """The names that are read, of these sorts or, without any, of all."""
+        keys = [key for key, sort in self.reads.items() if not among or sort in among]
+        return {getattr(self, key) for key in keys} - {None}
 
     @model_validator(mode="before")
     @classmethod
