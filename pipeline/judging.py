@@ -147,8 +147,8 @@ def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compa
 def clustered(p: params.Params) -> list[str]:
     """Encoders whose clusters the rules or the sampler read."""
     found = set[str]().union(*(rule.named("clusters") for rule in p.filter.rules))
-    if isinstance(p.sample.diverse, params.OnePerCluster):
-        found.add(p.sample.diverse.encoder)
+    if p.sample.diverse is not None:
+        found |= p.sample.diverse.named("clusters")
     return sorted(found)
 
 
@@ -215,7 +215,7 @@ def shard_of(
             answered=_answered(data, p, block, rows, query),
             positive_query=block.positive_query,
             positive_scores={name: score[place] for name, score in scores.items()},
-            similarities=_similarities(data, p, block, query, rows) if compared else {},
+            similarity=_similarity(data, p, block, query, rows) if compared else np.zeros(0),
             clusters=clusters,
             positive_clusters={name: cluster[place] for name, cluster in clusters.items()},
         ),
@@ -233,12 +233,12 @@ def _pair_of_positive(
     return labelled[order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]]
 
 
-def _similarities(
+def _similarity(
     data: Data, p: params.Params, block: relations.QueryBlock, query: np.ndarray, rows: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Score of the sampler -> (n,) float32 highest cosine to another positive; empty if it compares no documents."""
-    if p.sample.simans is None or p.sample.simans.against != "document":
-        return {}
+) -> np.ndarray:
+    """(n,) float32 highest cosine to another positive; empty if the sampler compares no documents."""
+    if not p.sample.sampler.compares:
+        return np.zeros(0)
     retriever = p.retrievers[p.sample.score]
     assert isinstance(retriever, params.Dense)
     with threadpoolctl.threadpool_limits(1, "blas"):  # small products; and no bit depends on the threads
@@ -250,7 +250,7 @@ def _similarities(
             len(block.queries),
             lookup.vectors(data, f"vectors/{retriever.encoder}/documents").gather,
         )
-    return {p.sample.score: found.astype(np.float32)}
+    return found.astype(np.float32)
 
 
 def _answered(

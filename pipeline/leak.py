@@ -19,7 +19,6 @@ from transforms import (
     arrays,
     checks,
     intervals,
-    joint,
     lookup,
     pooling,
     randomness,
@@ -29,6 +28,7 @@ from transforms import (
     selection,
 )
 from transforms.distribution import Distribution, distribution_of
+from transforms.negatives import joint
 from transforms.relations import QueryBlock
 from transforms.storage import Data
 

@@ -8,19 +8,8 @@ import pydantic
 from pydantic import Field, model_validator
 
 from pipeline import params_file
-from pipeline.choice import Asl as Asl
-from pipeline.choice import Band as Band
-from pipeline.choice import Cet as Cet
 from pipeline.choice import Ensemble as Ensemble
-from pipeline.choice import Joint as Joint
-from pipeline.choice import LambdaRank as LambdaRank
-from pipeline.choice import Nearest as Nearest
-from pipeline.choice import OnePerCluster as OnePerCluster
-from pipeline.choice import Phi as Phi
-from pipeline.choice import Relevance as Relevance
 from pipeline.choice import Sample as Sample
-from pipeline.choice import Simans as Simans
-from pipeline.choice import Softmax as Softmax
 from pipeline.sections import Audit as Audit
 from pipeline.sections import Beam as Beam
 from pipeline.sections import Beir as Beir
@@ -44,6 +33,7 @@ from pipeline.sections import Source as Source
 from pipeline.sections import Tables as Tables
 from pipeline.sections import Teach as Teach
 from transforms import rules
+from transforms.negatives import Phi
 from transforms.settings import mistakes
 from transforms.settings.section import Name, Section
 
@@ -74,10 +64,10 @@ class Params(Section):
                 raise ValueError(f"{what} and a scorer must not share a name, got {', '.join(both)}")
         for name, retriever in self.retrievers.items():
             if isinstance(retriever, Dense):
-                _known(f"retrievers.{name}.encoder", retriever.encoder, self.encoders)
+                mistakes.known(f"retrievers.{name}.encoder", retriever.encoder, self.encoders)
         for name, scorer in self.scorers.items():
             if scorer.teach:
-                _known(f"scorers.{name}.teach.encoder", scorer.teach.encoder, self.encoders)
+                mistakes.known(f"scorers.{name}.teach.encoder", scorer.teach.encoder, self.encoders)
         scores = {**self.retrievers, **self.scorers}
         if rules.P_FALSE in scores:
             raise ValueError(f"a retriever or scorer must not be called {rules.P_FALSE}: the learned filter is")
@@ -89,11 +79,10 @@ class Params(Section):
             if rule.reads_answers and getattr(self.source, "answers", None) is None:
                 raise ValueError(f"{where}: kind {rule.kind} needs source.answers, the column that holds them")
         if self.calibrate.pool is not None:
-            _known("calibrate.pool", self.calibrate.pool, self.retrievers)
-        for where, score in self.sample.scores_read:
-            _known(f"sample.{where}", score, scores)
-        read = set().union(*(rule.named("scores", "scorers") for rule in stack.values()))
-        read |= {score for _, score in self.sample.scores_read}
+            mistakes.known("calibrate.pool", self.calibrate.pool, self.retrievers)
+        for where, part in self.sample.read.items():
+            self._reads(f"sample.{where}" if where else "sample", part)
+        read = set().union(*(part.named("scores", "scorers") for part in (*stack.values(), *self.sample.read.values())))
         idle = [] if self.filter.rule.learns else sorted(set(self.scorers) - read)
         if idle:
             raise ValueError(
@@ -116,27 +105,15 @@ class Params(Section):
             raise ValueError(f"pool.random is read by sample.random only, got {self.pool.random} and no sample.random")
         near, wanted = self.pool.next_cluster, sample.next_cluster
         if near:
-            _known("pool.next_cluster.encoder", near.encoder, self.encoders)
+            mistakes.known("pool.next_cluster.encoder", near.encoder, self.encoders)
         if (near.documents if near else 0) < wanted:
             raise ValueError(f"pool.next_cluster.documents must be >= sample.next_cluster, got {near} and {wanted}")
         if near and not wanted:
             raise ValueError("pool.next_cluster is read by sample.next_cluster only, and there is none")
-        if sample.diverse:
-            _known("sample.diverse.encoder", sample.diverse.encoder, self.encoders)
-        if sample.simans and sample.simans.against == "document":
-            _dense("sample.score", sample.score, self.retrievers, "simans.against: document compares documents")
-        if sample.joint:
-            for key in ("weights", "quotas"):
-                for name in getattr(sample.joint, key) or {}:
-                    _known(f"sample.joint.{key}", name, self.retrievers)
-            _enough(sample, list(self.retrievers))
+        if sample.sampler.compares:
+            _dense("sample.score", sample.score, self.retrievers, f"{sample.sampler.compares} compares documents")
+        sample.sampler.check(sample.hard, list(self.retrievers))
         weight = sample.weight
-        if isinstance(weight, Cet):
-            _known("sample.weight.pool", weight.pool, self.retrievers)
-        if isinstance(weight, LambdaRank):
-            _known("sample.weight.retriever", weight.retriever, self.retrievers)
-        if isinstance(weight, Asl):
-            _known("sample.weight.score", weight.score, self.scorers)
         if isinstance(weight, Phi) and self._sees(weight.score) == self._sees(sample.score):
             raise ValueError(
                 f"sample.weight.score must be of another model than sample.score, got {weight.score}: what chose"
@@ -154,8 +131,10 @@ class Params(Section):
             "clusters": self.encoders,
         }
         for key, among in section.reads.items():
-            if (name := getattr(section, key)) is not None:
-                _known(f"{where}.{key}", name, there[among])
+            value = getattr(section, key)
+            for name in value if isinstance(value, tuple) else (value,):
+                if name is not None:
+                    mistakes.known(f"{where}.{key}", name, there[among])
 
     def _sees(self, score: str) -> str:
         """The encoder behind a score, or the score itself."""
@@ -163,26 +142,9 @@ class Params(Section):
         return retriever.encoder if isinstance(retriever, Dense) else f"@{score}"
 
 
-def _known(where: str, name: str, names: dict[str, Any]) -> None:
-    if name not in names:
-        near = mistakes.meant(name, names)
-        known = ", ".join(sorted(names)) or "(none defined)"
-        raise ValueError(f"{where} must be one of {known}, got {name}{'.' if near else ''}{near}")
-
-
 def _dense(where: str, name: str, retrievers: dict[str, Retriever], reason: str) -> None:
     if not isinstance(retrievers.get(name), Dense):
         raise ValueError(f"{where} must be a dense retriever, got {name}: {reason} by its vectors")
-
-
-def _enough(sample: Sample, retrievers: list[str]) -> None:
-    assert sample.joint is not None
-    limits = sample.joint.limits(sample.hard, retrievers)
-    if sum(limits) < sample.hard:
-        shown = ", ".join(f"{name} {limit}" for name, limit in zip(retrievers, limits, strict=True))
-        raise ValueError(
-            f"sample.joint.quotas and max_share must leave room for the {sample.hard} hard negatives, got {shown}"
-        )
 
 
 def parse(values: Any, where: str = "params.yaml") -> Params:

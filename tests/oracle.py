@@ -301,16 +301,16 @@ def _hard(world, p, query, positive, found):
     last = None if settings.first is None else settings.skip_kept + settings.first
     found = found[settings.skip_kept : last]
     if settings.kind == "band":
-        found = _band(settings.band, found, score)
+        found = _band(settings.sampler, found, score)
     keys = {document: -place for place, document in enumerate(found)}
     if settings.kind in ("random", "band"):
         keys = {document: world.uniform(query, positive, document) for document in found}
     if settings.kind == "nearest":
-        keys = {document: -abs(score(document) - score(positive) - settings.nearest.b) for document in found}
+        keys = {document: -abs(score(document) - score(positive) - settings.sampler.b) for document in found}
     if settings.kind == "softmax":
-        keys = {document: score(document) / settings.softmax.temperature for document in found}
+        keys = {document: score(document) / settings.sampler.temperature for document in found}
     if settings.kind == "simans":
-        keys = _simans(world, settings.simans, query, positive, found, score)
+        keys = _simans(world, settings.sampler, query, positive, found, score)
     if settings.kind in ("softmax", "simans"):
         keys = {d: key - math.log(-math.log(world.uniform(query, positive, d))) for d, key in keys.items()}
     keys |= dict.fromkeys(found[: settings.keep_first], math.inf)
@@ -383,7 +383,7 @@ def _intra(world, settings, query, found):
 
 def _joint(world, settings, query, positive, found, ranks):
     """Which documents are chosen from several retrievers together."""
-    joint, quota = settings.joint, settings.negatives - settings.random - settings.next_cluster
+    joint, quota = settings.sampler, settings.negatives - settings.random - settings.next_cluster
     ranks = {r: {d: rank for d, rank in of.items() if rank <= (joint.depth or rank)} for r, of in ranks.items()}
     lists = {r: sorted((d for d in found if d in of), key=of.get) for r, of in ranks.items()}
     most = {r: min(joint.quotas.get(r, quota), math.floor(joint.max_share * quota + 1e-9)) for r in ranks}

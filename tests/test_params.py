@@ -69,6 +69,34 @@ def test_the_projects_own_params_are_good(pytestconfig):
             {"kind": "simans", "score": "bm25", "simans": {"against": "document"}},
             r"sample.score must be a dense retriever, got bm25: simans.against: document compares documents",
         ),
+        ("sample.sampler", {"kind": "top"}, r"sample: sampler is no key: kind says which it is"),
+        ("sample", {"kind": "simans", "score": "bm25", "simans": 5}, r"sample: simans must be a mapping .*, got 5"),
+        (
+            "sample",
+            {"kind": "simans", "score": "bm25", "simans": {"laws": "gauss"}},
+            r"sample.simans.laws: unknown key. Did you mean law\?",
+        ),
+        ("sample", {"kind": "simans", "score": "bm25", "simans": {"a": -1}}, r"sample.simans.a must be > 0, got -1"),
+        (
+            "sample",
+            {
+                "kind": "simans",
+                "score": "dense",
+                "simans": {"against": "document"},
+                "ensemble": {"kind": "cross", "scores": ["dense", "bm25"]},
+            },
+            r"sample: kind simans does not read ensemble: against: document compares documents",
+        ),
+        (
+            "sample",
+            {
+                "kind": "top",
+                "score": "dense",
+                "diverse": {"kind": "cluster", "encoder": "e"},
+                "ensemble": {"kind": "intra", "scores": ["dense", "bm25"]},
+            },
+            r"sample: diverse does not go with ensemble intra: it chooses in its own order",
+        ),
         ("sample.joint", {}, r"sample: joint belongs to kind joint and only there, got kind top"),
         ("sample.ensemble", {"kind": "cross", "scores": ["dense", "dense"]}, r"sample.ensemble: scores must differ"),
         ("sample.ensemble", {"kind": "cross", "scores": ["dense", "x"]}, r"sample.ensemble.scores must be one of"),
@@ -121,7 +149,7 @@ def test_the_projects_own_params_are_good(pytestconfig):
         (
             "sample",
             {"kind": "joint", "score": "bm25", "diverse": {"kind": "cluster", "encoder": "e"}},
-            r"sample: diverse does not go with kind joint or ensemble intra",
+            r"sample: kind joint does not read diverse: it chooses in its own order",
         ),
         ("retrievers.dense.encoder", "f", r"retrievers.dense.encoder must be one of e, got f"),
         ("retrievers.dense.kind", "colbert", r"retrievers.dense"),

@@ -32,8 +32,8 @@ class Candidates:
       judged: (n,) bool, somebody said that it is no positive: no rule on a score drops it.
       positive_query: (p,) query number of each positive, ascending.
       positive_scores: score name -> (p,) float.
-      similarities: dense retriever -> (n,) float, highest cosine to another positive of the query, NaN without one;
-        of the sampler's retriever alone, and only if it compares documents.
+      similarity: (n,) float, highest cosine to another positive of the query, NaN without one; empty if the sampler
+        compares no documents.
       answered: (n,) bool, the document contains an answer of the query.
       clusters: encoder -> (n,) cluster of the document, -1 where unknown.   positive_clusters: encoder -> (p,).
     """
@@ -48,7 +48,7 @@ class Candidates:
     judged: np.ndarray
     positive_query: np.ndarray
     positive_scores: Mapping[str, np.ndarray]
-    similarities: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    similarity: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     answered: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, bool))
     clusters: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     positive_clusters: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)

@@ -54,9 +54,9 @@ def _line(place: str, kind: Any, beside: Sequence[str], items: Sequence[Any]) ->
         message = " ".join(re.sub(r"^(Value|Assertion) error, ", "", items[0]["msg"]).split())
         return f"{place}: {message}" if place else message
     if sort == "extra_forbidden":
-        key, names = items[0]["loc"][-1], [name for name in kind.model_fields if name not in kind.unwritten]
+        key, names = items[0]["loc"][-1], _written(kind)
         cure = meant(key, [*names, *beside])
-        if not cure and "kind" in names and len(_tags(kind)) == 1:
+        if not cure and "kind" in kind.model_fields and len(_tags(kind)) == 1:
             section, takes = place.removesuffix(f".{key}"), ", ".join(name for name in names if name != "kind")
             return f"{section}: kind {_tags(kind)[0]} does not read {key}; it takes {takes or 'nothing'}. Remove it"
         cure = cure or f" Remove it; known are {', '.join(names)}"
@@ -87,6 +87,24 @@ def meant(name: object, names: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(str(name), [str(each) for each in names], 1, _NEAR)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def known(where: str, name: str, names: Iterable[str]) -> None:
+    """Refuse a name that is none of these.
+
+    Raises:
+      ValueError: it is not.
+
+    >>> known("filter.score", "desne", ["bm25", "dense"])
+    Traceback (most recent call last):
+    ...
+    ValueError: filter.score must be one of bm25, dense, got desne. Did you mean dense?
+    """
+    names = sorted(names)
+    if name not in names:
+        cure = meant(name, names)
+        there = ", ".join(names) or "(none defined)"
+        raise ValueError(f"{where} must be one of {there}, got {name}{f'.{cure}' if cure else ''}")
 
 
 def shown(value: object) -> str:
@@ -165,6 +183,15 @@ def _models(kind: Any) -> list[Any]:
     if typing.get_origin(kind) in (dict, tuple, typing.Literal):
         return []
     return [model for each in typing.get_args(kind) for model in _models(each)]
+
+
+def _written(model: Any) -> list[str]:
+    """The keys of a section as they are written."""
+    names = [name for name in model.model_fields if name not in model.unwritten]
+    for field, way in model.unwritten.items():
+        models = _models(model.model_fields[field].annotation) if way == "by kind" else []
+        names = ["kind", *names, *(tag for each in models if len(each.model_fields) > 1 for tag in _tags(each))]
+    return names
 
 
 def _tags(model: Any) -> tuple[str, ...]:

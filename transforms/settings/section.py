@@ -28,8 +28,8 @@ class Section(pydantic.BaseModel):
 
     def named(self, *among: Among) -> set[str]:
         """The names that are read, of these sorts or, without any, of all."""
-        keys = [key for key, sort in self.reads.items() if not among or sort in among]
-        return {getattr(self, key) for key in keys} - {None}
+        values = [getattr(self, key) for key, sort in self.reads.items() if not among or sort in among]
+        return {name for value in values for name in (value if isinstance(value, tuple) else (value,))} - {None}
 
     @model_validator(mode="before")
     @classmethod
