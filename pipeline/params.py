@@ -12,7 +12,6 @@ from pipeline.choice import Ensemble as Ensemble
 from pipeline.choice import Sample as Sample
 from pipeline.sections import Audit as Audit
 from pipeline.sections import Beam as Beam
-from pipeline.sections import Beir as Beir
 from pipeline.sections import Bm25 as Bm25
 from pipeline.sections import Calibrate as Calibrate
 from pipeline.sections import Cluster as Cluster
@@ -21,21 +20,22 @@ from pipeline.sections import Encoder as Encoder
 from pipeline.sections import Export as Export
 from pipeline.sections import Filter as Filter
 from pipeline.sections import Ingest as Ingest
-from pipeline.sections import Labels as Labels
 from pipeline.sections import Learn as Learn
 from pipeline.sections import NextCluster as NextCluster
-from pipeline.sections import Pairs as Pairs
 from pipeline.sections import Pool as Pool
-from pipeline.sections import PythonCode as PythonCode
 from pipeline.sections import Retriever as Retriever
 from pipeline.sections import Scorer as Scorer
-from pipeline.sections import Source as Source
-from pipeline.sections import Tables as Tables
 from pipeline.sections import Teach as Teach
 from transforms import rules
 from transforms.negatives import Phi
 from transforms.settings import mistakes
 from transforms.settings.section import Name, Section
+from transforms.sources import Beir as Beir
+from transforms.sources import Labels as Labels
+from transforms.sources import Pairs as Pairs
+from transforms.sources import PythonCode as PythonCode
+from transforms.sources import Source as Source
+from transforms.sources import Tables as Tables
 
 
 class Params(Section):

@@ -16,71 +16,7 @@ from pydantic import (
 from transforms import rules
 from transforms.rules import Rule
 from transforms.settings.section import Count, Name, Positive, Section
-
-
-class PythonCode(Section):
-    """Functions of a tree of ``.py`` files: docstring paragraph -> source without the docstring."""
-
-    kind: Literal["python_code"]
-    path: str
-    packages: tuple[str, ...] = ()  # modules or packages under path; none: every file
-    min_characters: Count = 60  # shorter functions are rejected
-
-
-class Beir(Section):
-    """A folder with ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/SPLIT.tsv``."""
-
-    kind: Literal["beir"]
-    path: str
-    splits: tuple[str, ...] = ("train",)
-    min_grade: float = 1.0
-    answers: str | None = None  # field of queries.jsonl
-
-
-class Pairs(Section):
-    """A file of (anchor, positive) rows under ``path``, and optionally a file of further documents."""
-
-    kind: Literal["pairs"]
-    path: str
-    pairs: str
-    anchor: str = "anchor"
-    positive: str = "positive"
-    anchor_id: str | None = None
-    positive_id: str | None = None
-    answers: str | None = None
-    negatives: tuple[str, ...] = ("neg", "negative", "negatives", "negative_passages")  # columns, where there are such
-    corpus: str | None = None
-    text: str = "text"  # column of the corpus file
-    document_id: str | None = None  # column of the corpus file
-
-
-class Tables(Section):
-    """Documents, queries and positives that have ids, one file each under ``path``."""
-
-    kind: Literal["tables"]
-    path: str
-    documents: str
-    queries: str
-    positives: str
-    document_id: str = "document_id"
-    document_text: str = "text"
-    document_title: str | None = None
-    query_id: str = "query_id"
-    query_text: str = "text"
-    answers: str | None = None  # column of the queries: a string, or a list of strings
-    positive_query_id: str = "query_id"
-    positive_document_id: str = "document_id"
-    grade: str | None = None
-
-
-Source = Annotated[PythonCode | Beir | Pairs | Tables, Field(discriminator="kind")]
-
-
-class Labels(Section):
-    """What ``gangue sample-for-labels`` asked and somebody answered."""
-
-    path: str | None = None  # a file, or a folder of files; null: none
-    wrong: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of the labels that are; 0: they are believed
+from transforms.views import View
 
 
 class Ingest(Section):
@@ -294,7 +230,7 @@ class Calibrate(Section):
 class Export(Section):
     """Which ready-made views are written beside the triplets."""
 
-    views: tuple[Literal["triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"], ...] = ()
+    views: tuple[View, ...] = ()
 
 
 class Audit(Section):
