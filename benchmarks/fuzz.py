@@ -304,7 +304,7 @@ def _ingest(root: pathlib.Path, given: params.Source, labels: params.Labels, fou
     counts = Counts()
     for name in spilled.names:
         counts += runs.describe(name, data, signatures=True)
-    counts += planning.plan("plan", spilled, cut, sources.without_positive(given))
+    counts += planning.plan("plan", spilled, cut, given.without_positive)
     for name in tasks.names(data):
         counts += gather(name, spilled)
     written = sum(counts[f"rows:{staged(name)}"] for name in found.keys() | {"rejected"})

@@ -26,7 +26,8 @@ from typing import Any
 import threadpoolctl
 
 from benchmarks import frontier as lines
-from pipeline import describing, frontier, judging, learn_note, params
+from pipeline import describing, frontier, judging, learn_note
+from transforms import rules
 from transforms.storage import Data
 
 
@@ -57,7 +58,7 @@ def main() -> int:
         learned = learn_note.read(data)
         shard = judging.load(data, p, data.shards("queries")[0])
         left_out, names = shard.positive_of_pair, describing.names(p)
-        rule = p.filter.with_rule(params.Rule.model_validate({"kind": "abs", "score": "dense", "abs": 0.6}))
+        rule = p.filter.with_rule(rules.Abs(score="dense", abs=0.6))
         steps: dict[str, Callable[[], Any]] = {
             "describe": lambda: describing.matrix(describing.describe(data, p, shard, left_out), names),
             "describe_and_judge": lambda: describing.false_probability(data, p, shard, learned),

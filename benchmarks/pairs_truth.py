@@ -58,7 +58,7 @@ import pyarrow as pa
 from benchmarks import beir
 from benchmarks import frontier as lines
 from pipeline import embed, frontier, ingest, judging, params
-from transforms import encoder, intervals, lexical, lookup, randomness, stopwords, text
+from transforms import encoder, intervals, lexical, lookup, randomness, rules, stopwords, text
 from transforms.storage import Data
 
 ALL = "all"
@@ -256,17 +256,17 @@ def mined(data: Data) -> tuple[Chosen, np.ndarray]:
 
 def ruled(data: Data, p: params.Params) -> dict[str, Chosen]:
     """What fixed rules choose among the candidates of a mined job."""
-    rules = {"naive": params.Rule(kind="naive")}
-    rules |= {f"perc {cut}": params.Rule(kind="perc", score="dense", perc=cut) for cut in PERC}
-    rules |= {f"shifted {cut}": params.Rule(kind="shifted", score="dense", shift=cut) for cut in SHIFTED}
-    found = {name: Chosen([], [], np.empty(0)) for name in rules}
+    stacks: dict[str, rules.Rule] = {"naive": rules.Naive()}
+    stacks |= {f"perc {cut}": rules.Perc(score="dense", perc=cut) for cut in PERC}
+    stacks |= {f"shifted {cut}": rules.Shifted(score="dense", shift=cut) for cut in SHIFTED}
+    found = {name: Chosen([], [], np.empty(0)) for name in stacks}
     lookup.forget()
     documents = np.array(_documents(data), object)
     for name in data.shards("queries"):
         shard = judging.load(data, p, name, judged=False)
         queries = np.array(text.normalise(shard.block.queries["text"]).to_pylist(), object)
         rows = shard.pairs["document_row"].to_numpy()
-        for rule, settings in rules.items():
+        for rule, settings in stacks.items():
             pair = frontier.chosen_by(data, p, shard, p.filter.with_rule(settings))
             found[rule] = Chosen(
                 [*found[rule].queries, *queries[shard.candidates.query[pair]]],

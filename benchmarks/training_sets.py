@@ -100,9 +100,9 @@ def ours(
             pool.run(data, p)
             pooled, learned = asked, False
         try:
-            if not (learned and p.filter.learns):
+            if not (learned and p.filter.rule.learns):
                 learn.run(data, p)
-            learned = p.filter.learns
+            learned = p.filter.rule.learns
             calibrate.run(data, p)
         except ValueError as error:
             yield system, 0, str(error)

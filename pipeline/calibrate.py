@@ -38,7 +38,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """
     if p.filter.max_false_negatives is None:
         with data.staging("calibration"):
-            data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps({"cut": p.filter.cut}) + "\n")
+            data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps({"cut": p.filter.rule.cut}) + "\n")
             data.publish("calibration")
         return Counts()
     if "shift" not in learn_note.read(data):  # DVC runs learn again for another kind of filter, not for a first budget
@@ -46,7 +46,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
             f"{data.path('relevance')}: a budget needs to know how likely each candidate is a positive, and learn ran"
             " for a filter without one. Run it again: dvc repro --force --single-item learn"
         )
-    filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter)]
+    filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter.rule)]
 
     def build(root: beam.Pipeline) -> Any:
         pool, work = p.calibrate.pool, functools.partial(measure_shard, data=data, p=p, filters=filters)
@@ -158,13 +158,13 @@ def chosen_cut(points: Sequence[dict[str, Any]], p: params.Params, learned: dict
     per_query = np.array([point["per_query"] for point in points])
     enough = (per_query > 0) & (per_query >= _LEAST * per_query.max())
     bounds = np.array([point["bound"] for point in points])
-    place, kind, refused = risk.loosest(bounds, budget), p.filter.kind, None
+    place, kind, refused = risk.loosest(bounds, budget), p.filter.rule.kind, None
     if place < 0 or not enough[place] or learned["distrusted"]:
         refused = refusal(points, p, learned)
         place = nearest(points, budget)
     cut = points[place]["setting"]
     if refused is not None and p.filter.fallback is not None:
-        kind, cut = p.filter.fallback.kind, p.filter.with_rule(p.filter.fallback).cut
+        kind, cut = p.filter.fallback.kind, p.filter.fallback.cut
     return {
         "cut": cut,
         "kind": kind,

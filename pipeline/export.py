@@ -50,7 +50,7 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
         name: {side: metadata.get(schema.PROMPT, b"").decode() for side, metadata in sides.items()}
         for name, sides in vectors.items()
     }
-    ruled = judging.in_force(data, p).filter
+    ruled = judging.in_force(data, p).filter.rule
     return {
         "params": of_params(p),
         "judged_by": {"kind": ruled.kind, "cut": ruled.cut},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -15,7 +16,6 @@ from transforms import arrays, intervals, progress, randomness, rules
 from transforms.distribution import Distribution, distribution_of
 from transforms.storage import Data
 
-_STEPS = 41
 _STEEPER = 0.5  # share by which log odds may be too small beyond what labels reach
 
 
@@ -30,26 +30,21 @@ class Hiding(Protocol):
     def seed(self) -> int: ...  # noqa: D102
 
 
-def cuts(data: Data, p: params.Params, rule: params.Rule) -> list[float]:
+def cuts(data: Data, p: params.Params, rule: rules.Rule) -> list[float]:
     """Cuts of a rule from strict to loose, the last one dropping nothing or almost nothing."""
-    if rule.kind == "learned":
-        return [*(1.0 / (1.0 + np.exp(-np.linspace(-9.0, 4.0, 2 * _STEPS - 1)))).tolist(), 1.0]
-    if rule.kind == "shifted":
-        deepest = max(max(r.depth, r.max_depth or 0) for r in p.retrievers.values())
-        return np.unique(np.r_[0:10, np.geomspace(10, deepest, _STEPS).astype(int)])[::-1].tolist()
-    if rule.kind == "margin":
-        return np.linspace(0.8, 0.0, _STEPS).tolist()
-    if rule.kind == "perc":
-        return np.linspace(0.2, 1.2, _STEPS).tolist()
-    assert rule.score is not None
-    retrieved = rule.score in p.retrievers
-    dataset, column = ("pairs", f"score_{rule.score}") if retrieved else (f"scores/{rule.score}", "score")
+    deepest = max(max(r.depth, r.max_depth or 0) for r in p.retrievers.values())
+    return rule.cuts(deepest, functools.partial(_quantiles, data, p))
+
+
+def _quantiles(data: Data, p: params.Params, score: str) -> list[float]:
+    """Quantiles of a score of all candidates, ascending."""
+    dataset, column = ("pairs", f"score_{score}") if score in p.retrievers else (f"scores/{score}", "score")
     scores = Distribution()
     for shard in data.shards(dataset):
         scores += distribution_of(arrays.floats(data.read(dataset, shard, [column]), column))
     if not scores.count:
         return [0.0]
-    shares = np.linspace(0.02, 1.0, _STEPS).tolist()
+    shares = np.linspace(0.02, 1.0, 41).tolist()
     return np.unique([scores.quantile(share) for share in shares]).tolist()
 
 
@@ -98,7 +93,7 @@ def unfavourable(probability: np.ndarray, learned: dict[str, Any]) -> np.ndarray
 
 
 def _setting(stack: params.Filter) -> float:
-    return float(stack.cut) if stack.cut is not None else 0.0
+    return float(stack.rule.cut) if stack.rule.cut is not None else 0.0
 
 
 def measure(
@@ -177,7 +172,7 @@ def measure(
 def chosen_by(data: Data, p: params.Params, shard: judging.Shard, stack: params.Filter) -> np.ndarray:
     """(m,) the candidates of a shard that these rules and the sampler make negatives, one of a query once."""
     verdicts = rules.judge(shard.candidates, stack.rules, shard.queries)
-    each = any(rule.positive == "own" for rule in stack.rules)
+    each = any(rule.own for rule in stack.rules)
     return np.unique(choose(data, shard if each else shard.once_a_query, verdicts, p.sample).pair)
 
 
@@ -219,23 +214,23 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
       Filter -> points from strict to loose, as ``points`` gives them.
     """
     score = p.sample.score
-    rules_of = {
-        "naive": params.Rule(kind="naive"),
-        "shifted": params.Rule(kind="shifted", score=score, shift=0),
-        "abs": params.Rule(kind="abs", score=score, abs=0.0),
-        "margin": params.Rule(kind="margin", score=score, margin=0.0),
-        "perc": params.Rule(kind="perc", score=score, perc=1.0),
-    }
+    line: list[rules.Rule] = [
+        rules.Naive(),
+        rules.Shifted(score=score, shift=0),
+        rules.Abs(score=score, abs=0.0),
+        rules.Margin(score=score, margin=0.0),
+        rules.Perc(score=score, perc=1.0),
+    ]
     if p.filter.asks_to_learn:
-        rules_of["learned"] = params.Rule(kind="learned", p_false=1.0)
+        line.append(rules.Learned(p_false=1.0))
     alone = p.filter.model_copy(update={"also": ()})
-    result = {}
-    for name, rule in rules_of.items():
+    result: dict[str, list[dict[str, Any]]] = {}
+    for rule in line:
         base = alone.with_rule(rule)
-        filters = [base] if name == "naive" else [base.with_cut(cut) for cut in cuts(data, p, base)[::3]]
+        filters = [base] if rule.cut is None else [base.with_cut(cut) for cut in cuts(data, p, rule)[::3]]
         measured = []
         for shard in data.shards("queries"):
             measured.append(measure(data, p, load(data, p, shard), filters, p.calibrate))
             progress.advance(sum(measured[-1]["queries"].to_pylist()) // len(filters))
-        result[name] = points(measured)
+        result[rule.kind] = points(measured)
     return result

@@ -78,13 +78,13 @@ def in_force(data: Data, p: params.Params) -> params.Params:
     if p.filter.max_false_negatives is None:
         return p
     note = data.read_json(f"calibration/{CUT}")
-    ruled = p.filter if note["kind"] == p.filter.kind else p.filter.with_rule(_fallback(p))
-    return p.model_copy(update={"filter": ruled.with_cut(note["cut"])})
+    ruled = p.filter.with_cut(note["cut"]) if note["kind"] == p.filter.rule.kind else _fallen_back(p.filter)
+    return p.model_copy(update={"filter": ruled})
 
 
-def _fallback(p: params.Params) -> params.Rule:
-    assert p.filter.fallback is not None
-    return p.filter.fallback
+def _fallen_back(given: params.Filter) -> params.Filter:
+    assert given.fallback is not None
+    return given.with_rule(given.fallback)
 
 
 def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compared: bool = True) -> Shard:
@@ -123,9 +123,9 @@ def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compa
 
 def clustered(p: params.Params) -> list[str]:
     """Encoders whose clusters the rules or the sampler read."""
-    found = {rule.encoder for rule in p.filter.rules if rule.encoder is not None}
-    if isinstance(p.sample.diverse, params.OnePerCluster):
-        found.add(p.sample.diverse.encoder)
+    found = set[str]().union(*(rule.named("clusters") for rule in p.filter.rules))
+    if p.sample.diverse is not None:
+        found |= p.sample.diverse.named("clusters")
     return sorted(found)
 
 
@@ -192,7 +192,7 @@ def shard_of(
             answered=_answered(data, p, block, rows, query),
             positive_query=block.positive_query,
             positive_scores={name: score[place] for name, score in scores.items()},
-            similarities=_similarities(data, p, block, query, rows) if compared else {},
+            similarity=_similarity(data, p, block, query, rows) if compared else np.zeros(0),
             clusters=clusters,
             positive_clusters={name: cluster[place] for name, cluster in clusters.items()},
         ),
@@ -210,12 +210,12 @@ def _pair_of_positive(
     return labelled[order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]]
 
 
-def _similarities(
+def _similarity(
     data: Data, p: params.Params, block: relations.QueryBlock, query: np.ndarray, rows: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Score of the sampler -> (n,) float32 highest cosine to another positive; empty if it compares no documents."""
-    if p.sample.simans is None or p.sample.simans.against != "document":
-        return {}
+) -> np.ndarray:
+    """(n,) float32 highest cosine to another positive; empty if the sampler compares no documents."""
+    if not p.sample.sampler.compares:
+        return np.zeros(0)
     retriever = p.retrievers[p.sample.score]
     assert isinstance(retriever, params.Dense)
     with threadpoolctl.threadpool_limits(1, "blas"):  # small products; and no bit depends on the threads
@@ -227,14 +227,14 @@ def _similarities(
             len(block.queries),
             lookup.vectors(data, f"vectors/{retriever.encoder}/documents").gather,
         )
-    return {p.sample.score: found.astype(np.float32)}
+    return found.astype(np.float32)
 
 
 def _answered(
     data: Data, p: params.Params, block: relations.QueryBlock, rows: np.ndarray, query: np.ndarray
 ) -> np.ndarray:
     """(n,) bool, the document contains an answer of its query; texts are read only if a rule asks."""
-    if not any(rule.kind == "answer" for rule in p.filter.rules):
+    if not any(rule.reads_answers for rule in p.filter.rules):
         return np.zeros(len(rows), bool)
     unique, (document,) = arrays.places(rows)
     found = lookup.rows(data, "documents", ("title", "text")).take(unique)
@@ -257,7 +257,7 @@ def _joined(pairs: pa.Table, scores: pa.Table) -> np.ndarray:
 def verdicts_of(loaded: Shard, p: params.Params) -> int:
     """How many verdicts there must be: one per pair, or with a rule on the own positive one per positive of it."""
     query, positive = loaded.candidates.query, loaded.candidates.relations["positive"]
-    if not any(rule.positive == "own" for rule in p.filter.rules):
+    if not any(rule.own for rule in p.filter.rules):
         return len(query)
     per_query = np.diff(arrays.offsets_of(loaded.candidates.positive_query, loaded.queries))
     return int(np.where(positive, 1, per_query[query]).sum())

@@ -19,7 +19,6 @@ from transforms import (
     arrays,
     checks,
     intervals,
-    joint,
     lookup,
     pooling,
     randomness,
@@ -29,6 +28,7 @@ from transforms import (
     selection,
 )
 from transforms.distribution import Distribution, distribution_of
+from transforms.negatives import joint
 from transforms.relations import QueryBlock
 from transforms.storage import Data
 
@@ -189,7 +189,7 @@ def measure(data: Data, p: params.Params, shard: judging.Shard, seen: propensity
     shard = judging.limited(data, p, shard, judging.asking_the_same(shard, several))  # nothing is hidden of others
     block = shard.block
     positive_query, words = block.positive_query, shard.positive_words
-    stacks = {"rules": p.filter.rules, "naive": (params.Rule(kind="naive"),)}
+    stacks = {"rules": p.filter.rules, "naive": (rules.Naive(),)}
     tallies = {name: np.zeros((shard.queries, 5), np.int64) for name in stacks}
     hardness = {name: Distribution() for name in stacks}
     supplied = {name: np.zeros((len(p.retrievers), 2), np.int64) for name in stacks}

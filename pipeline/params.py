@@ -7,23 +7,11 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import Field, model_validator
 
-from pipeline import mistakes, params_file
-from pipeline.choice import Asl as Asl
-from pipeline.choice import Band as Band
-from pipeline.choice import Cet as Cet
+from pipeline import params_file
 from pipeline.choice import Ensemble as Ensemble
-from pipeline.choice import Joint as Joint
-from pipeline.choice import LambdaRank as LambdaRank
-from pipeline.choice import Nearest as Nearest
-from pipeline.choice import OnePerCluster as OnePerCluster
-from pipeline.choice import Phi as Phi
-from pipeline.choice import Relevance as Relevance
 from pipeline.choice import Sample as Sample
-from pipeline.choice import Simans as Simans
-from pipeline.choice import Softmax as Softmax
 from pipeline.sections import Audit as Audit
 from pipeline.sections import Beam as Beam
-from pipeline.sections import Beir as Beir
 from pipeline.sections import Bm25 as Bm25
 from pipeline.sections import Calibrate as Calibrate
 from pipeline.sections import Cluster as Cluster
@@ -32,20 +20,22 @@ from pipeline.sections import Encoder as Encoder
 from pipeline.sections import Export as Export
 from pipeline.sections import Filter as Filter
 from pipeline.sections import Ingest as Ingest
-from pipeline.sections import Labels as Labels
 from pipeline.sections import Learn as Learn
-from pipeline.sections import Name, Section
 from pipeline.sections import NextCluster as NextCluster
-from pipeline.sections import Pairs as Pairs
 from pipeline.sections import Pool as Pool
-from pipeline.sections import PythonCode as PythonCode
 from pipeline.sections import Retriever as Retriever
-from pipeline.sections import Rule as Rule
 from pipeline.sections import Scorer as Scorer
-from pipeline.sections import Source as Source
-from pipeline.sections import Tables as Tables
 from pipeline.sections import Teach as Teach
 from transforms import rules
+from transforms.negatives import Phi
+from transforms.settings import mistakes
+from transforms.settings.section import Name, Section
+from transforms.sources import Beir as Beir
+from transforms.sources import Labels as Labels
+from transforms.sources import Pairs as Pairs
+from transforms.sources import PythonCode as PythonCode
+from transforms.sources import Source as Source
+from transforms.sources import Tables as Tables
 
 
 class Params(Section):
@@ -74,29 +64,26 @@ class Params(Section):
                 raise ValueError(f"{what} and a scorer must not share a name, got {', '.join(both)}")
         for name, retriever in self.retrievers.items():
             if isinstance(retriever, Dense):
-                _known(f"retrievers.{name}.encoder", retriever.encoder, self.encoders)
+                mistakes.known(f"retrievers.{name}.encoder", retriever.encoder, self.encoders)
         for name, scorer in self.scorers.items():
             if scorer.teach:
-                _known(f"scorers.{name}.teach.encoder", scorer.teach.encoder, self.encoders)
+                mistakes.known(f"scorers.{name}.teach.encoder", scorer.teach.encoder, self.encoders)
         scores = {**self.retrievers, **self.scorers}
         if rules.P_FALSE in scores:
             raise ValueError(f"a retriever or scorer must not be called {rules.P_FALSE}: the learned filter is")
-        stack = {"filter": self.filter, **{f"filter.also.{i}": rule for i, rule in enumerate(self.filter.also)}}
+        stack = {"filter": self.filter.rule, **{f"filter.also.{i}": rule for i, rule in enumerate(self.filter.also)}}
         if self.filter.fallback:
             stack["filter.fallback"] = self.filter.fallback
         for where, rule in stack.items():
-            if rule.score is not None:
-                _known(f"{where}.score", rule.score, self.retrievers if rule.kind == "rank_window" else scores)
-            if rule.kind == "answer" and getattr(self.source, "answers", None) is None:
-                raise ValueError(f"{where}: kind answer needs source.answers, the column that holds them")
-            if rule.encoder is not None:
-                _known(f"{where}.encoder", rule.encoder, self.encoders)
+            self._reads(where, rule)
+            if rule.reads_answers and getattr(self.source, "answers", None) is None:
+                raise ValueError(f"{where}: kind {rule.kind} needs source.answers, the column that holds them")
         if self.calibrate.pool is not None:
-            _known("calibrate.pool", self.calibrate.pool, self.retrievers)
-        for where, score in self.sample.reads:
-            _known(f"sample.{where}", score, scores)
-        read = {rule.score for rule in stack.values()} | {score for _, score in self.sample.reads}
-        idle = [] if self.filter.learns else sorted(set(self.scorers) - read)
+            mistakes.known("calibrate.pool", self.calibrate.pool, self.retrievers)
+        for where, part in self.sample.read.items():
+            self._reads(f"sample.{where}" if where else "sample", part)
+        read = set().union(*(part.named("scores", "scorers") for part in (*stack.values(), *self.sample.read.values())))
+        idle = [] if self.filter.rule.learns else sorted(set(self.scorers) - read)
         if idle:
             raise ValueError(
                 f"scorers.{idle[0]} must be read by filter or sample, and is by neither: scoring costs time."
@@ -118,27 +105,15 @@ class Params(Section):
             raise ValueError(f"pool.random is read by sample.random only, got {self.pool.random} and no sample.random")
         near, wanted = self.pool.next_cluster, sample.next_cluster
         if near:
-            _known("pool.next_cluster.encoder", near.encoder, self.encoders)
+            mistakes.known("pool.next_cluster.encoder", near.encoder, self.encoders)
         if (near.documents if near else 0) < wanted:
             raise ValueError(f"pool.next_cluster.documents must be >= sample.next_cluster, got {near} and {wanted}")
         if near and not wanted:
             raise ValueError("pool.next_cluster is read by sample.next_cluster only, and there is none")
-        if sample.diverse:
-            _known("sample.diverse.encoder", sample.diverse.encoder, self.encoders)
-        if sample.simans and sample.simans.against == "document":
-            _dense("sample.score", sample.score, self.retrievers, "simans.against: document compares documents")
-        if sample.joint:
-            for key in ("weights", "quotas"):
-                for name in getattr(sample.joint, key) or {}:
-                    _known(f"sample.joint.{key}", name, self.retrievers)
-            _enough(sample, list(self.retrievers))
+        if sample.sampler.compares:
+            _dense("sample.score", sample.score, self.retrievers, f"{sample.sampler.compares} compares documents")
+        sample.sampler.check(sample.hard, list(self.retrievers))
         weight = sample.weight
-        if isinstance(weight, Cet):
-            _known("sample.weight.pool", weight.pool, self.retrievers)
-        if isinstance(weight, LambdaRank):
-            _known("sample.weight.retriever", weight.retriever, self.retrievers)
-        if isinstance(weight, Asl):
-            _known("sample.weight.score", weight.score, self.scorers)
         if isinstance(weight, Phi) and self._sees(weight.score) == self._sees(sample.score):
             raise ValueError(
                 f"sample.weight.score must be of another model than sample.score, got {weight.score}: what chose"
@@ -146,32 +121,30 @@ class Params(Section):
             )
         return self
 
+    def _reads(self, where: str, section: Section) -> None:
+        """Check that all names which a section reads are there."""
+        there: dict[str, dict[str, Any]] = {
+            "scores": {**self.retrievers, **self.scorers},
+            "retrievers": self.retrievers,
+            "scorers": self.scorers,
+            "encoders": self.encoders,
+            "clusters": self.encoders,
+        }
+        for key, among in section.reads.items():
+            value = getattr(section, key)
+            for name in value if isinstance(value, tuple) else (value,):
+                if name is not None:
+                    mistakes.known(f"{where}.{key}", name, there[among])
+
     def _sees(self, score: str) -> str:
         """The encoder behind a score, or the score itself."""
         retriever = self.retrievers.get(score)
         return retriever.encoder if isinstance(retriever, Dense) else f"@{score}"
 
 
-def _known(where: str, name: str, names: dict[str, Any]) -> None:
-    if name not in names:
-        near = mistakes.meant(name, names)
-        known = ", ".join(sorted(names)) or "(none defined)"
-        raise ValueError(f"{where} must be one of {known}, got {name}{'.' if near else ''}{near}")
-
-
 def _dense(where: str, name: str, retrievers: dict[str, Retriever], reason: str) -> None:
     if not isinstance(retrievers.get(name), Dense):
         raise ValueError(f"{where} must be a dense retriever, got {name}: {reason} by its vectors")
-
-
-def _enough(sample: Sample, retrievers: list[str]) -> None:
-    assert sample.joint is not None
-    limits = sample.joint.limits(sample.hard, retrievers)
-    if sum(limits) < sample.hard:
-        shown = ", ".join(f"{name} {limit}" for name, limit in zip(retrievers, limits, strict=True))
-        raise ValueError(
-            f"sample.joint.quotas and max_share must leave room for the {sample.hard} hard negatives, got {shown}"
-        )
 
 
 def parse(values: Any, where: str = "params.yaml") -> Params:

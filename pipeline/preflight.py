@@ -73,8 +73,8 @@ def datasets(p: params.Params) -> list[str]:
 def _sources(source: params.Source) -> Iterator[tuple[str, str]]:
     """Keys of the source that name files, and their paths."""
     yield "source.path", source.path
-    for key in ("pairs", "corpus", "documents", "queries", "positives"):
-        if name := getattr(source, key, None):
+    for key in source.files:
+        if name := getattr(source, key):
             yield f"source.{key}", posixpath.join(source.path, name)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import params
-from transforms import arrays, randomness, rules, schema, weighting
+from transforms import arrays, randomness, rules, schema
+from transforms.negatives import propensity
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, shard_names, staged
 
@@ -27,7 +28,7 @@ class Propensity:
 
     Attributes:
       pool: the retriever whose results were labelled.   depth: how deep it looked.
-      coefficients: (f + 1,) as ``weighting.fit_propensity`` gives them.
+      coefficients: (f + 1,) as ``propensity.fit_propensity`` gives them.
       mean: of exp(-logit) over the labelled positives.
     """
 
@@ -38,7 +39,7 @@ class Propensity:
 
     def logits(self, ranks: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """(n,) logits of having been judged, by rank and score of the pool's retriever."""
-        return weighting.logits(weighting.pool_features(ranks, scores, self.depth), self.coefficients)
+        return propensity.logits(propensity.pool_features(ranks, scores, self.depth), self.coefficients)
 
     def stands_for(self, candidates: rules.Candidates) -> np.ndarray:
         """(n,) how many unlabelled positives each one stands for if it is one, in 1 / 1024 of the average."""
@@ -74,12 +75,12 @@ def fit(area: str, data: Data, p: params.Params, pool: str) -> Counts:
             kept[selected] = joined.sort_by("word").slice(0, _FITTED)
     table = pa.concat_tables([kept[True], kept[False]])
     ranks, scores = (table[name].to_numpy().astype(np.float64) for name in ("rank", "score"))
-    features = weighting.pool_features(ranks, scores, _depth(p, pool))
+    features = propensity.pool_features(ranks, scores, _depth(p, pool))
     labelled = np.arange(len(table)) < len(kept[True])
     # With positives or candidates only, nothing tells who was judged: each stands for itself.
     known = labelled.any() and not labelled.all()
-    coefficients = weighting.fit_propensity(features, labelled) if known else np.zeros(features.shape[1] + 1)
-    seen = weighting.logits(features[labelled], coefficients)
+    coefficients = propensity.fit_propensity(features, labelled) if known else np.zeros(features.shape[1] + 1)
+    seen = propensity.logits(features[labelled], coefficients)
     mean = float(f"{np.exp(-np.clip(seen, -50, 50)).mean():.6g}") if labelled.any() else 1.0
     rows = pa.table([coefficients, np.full(len(coefficients), mean)], schema=_SCHEMA)
     data.write(area, shard_names(1)[0], rows, suffix=".arrow")

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 import pydantic
 
 from pipeline import params
-from pipeline.sections import Section
+from transforms.rules import Rule
+from transforms.settings.section import Section
 from transforms.storage import Data, staged
 
 
 class Quota(Section):
     """So many candidates must pass the rules that the retriever's own scores can judge."""
 
-    rules: tuple[params.Rule, ...] = ()
+    rules: tuple[Rule, ...] = ()
     candidates: int = 0
 
 
@@ -37,8 +38,8 @@ def of(p: params.Params, name: str) -> Quota:
         return Quota()
     # A cut that a budget will choose is not known yet.
     known = p.filter.rules if p.filter.max_false_negatives is None else p.filter.also
-    rules = [rule.model_dump(include=set(params.Rule.model_fields)) for rule in known if rule.score == name]
-    return Quota.model_validate({"rules": rules, "candidates": p.sample.hard + p.sample.skip_kept})
+    rules = tuple(rule for rule in known if rule.judged_by(name))
+    return Quota(rules=rules, candidates=p.sample.hard + p.sample.skip_kept)
 
 
 def read(data: Data, name: str) -> Quota:

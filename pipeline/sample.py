@@ -19,10 +19,6 @@ from transforms.storage import Data, staged
 
 NOT_FINITE = "not_finite"
 """The reason of a positive that takes no part: it or its query has no usable vector, or no finite score."""
-_SHARPER = {
-    "simans": "Raise sample.simans.a, or scale: zscore",
-    "softmax": "Lower sample.softmax.temperature",
-}
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
@@ -31,8 +27,8 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
     def build(root: beam.Pipeline) -> Any:
         fitted = None
-        if isinstance(p.sample.weight, params.Cet):
-            fitted = propensity.fitting(root, data, p, "sample", p.sample.weight.pool)
+        if p.sample.weight is not None and p.sample.weight.fitted is not None:
+            fitted = propensity.fitting(root, data, p, "sample", p.sample.weight.fitted)
         if p.sample.reuse is not None:
             fitted = reusing.rounds(root, data, p, functools.partial(propose, data=data, p=p), fitted)
         work = functools.partial(sample_shard, data=data, p=p)
@@ -49,7 +45,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     if counts["nearly_uniform"]:
         print(  # noqa: T201
             f"sample: {p.sample.kind} weighs the candidates of {counts['nearly_uniform']} positives almost alike"
-            f" (largest over smallest weight below 2), so it draws at random there. {_SHARPER[p.sample.kind]}",
+            f" (largest over smallest weight below 2), so it draws at random there. {p.sample.sampler.sharper}",
             file=sys.stderr,
         )
     return counts

@@ -2,105 +2,21 @@
 
 from __future__ import annotations
 
-import typing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-import pydantic
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from pipeline import mistakes
-
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-
-
-class Section(pydantic.BaseModel):
-    """A mapping with known keys; any other key is an error."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers(cls, values: Any) -> Any:
-        """true is no number, though Python counts it as 1: YAML reads yes, no, on and off as such."""
-        for key, value in values.items() if isinstance(values, dict) else ():
-            if isinstance(value, bool) and key in cls.model_fields:
-                takes = _types(cls.model_fields[key].annotation)
-                if bool not in takes and takes & {int, float}:
-                    raise ValueError(f"{key} must be a number, got {str(value).lower()}. See docs/params.md")
-        return values
-
-
-def _types(annotation: Any) -> set[Any]:
-    """The plain types that an annotation is made of."""
-    parts = typing.get_args(annotation)
-    return set().union(*map(_types, parts)) if parts else {annotation} if isinstance(annotation, type) else set()
-
-
-class PythonCode(Section):
-    """Functions of a tree of ``.py`` files: docstring paragraph -> source without the docstring."""
-
-    kind: Literal["python_code"]
-    path: str
-    packages: tuple[str, ...] = ()  # modules or packages under path; none: every file
-    min_characters: Count = 60  # shorter functions are rejected
-
-
-class Beir(Section):
-    """A folder with ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/SPLIT.tsv``."""
-
-    kind: Literal["beir"]
-    path: str
-    splits: tuple[str, ...] = ("train",)
-    min_grade: float = 1.0
-    answers: str | None = None  # field of queries.jsonl
-
-
-class Pairs(Section):
-    """A file of (anchor, positive) rows under ``path``, and optionally a file of further documents."""
-
-    kind: Literal["pairs"]
-    path: str
-    pairs: str
-    anchor: str = "anchor"
-    positive: str = "positive"
-    anchor_id: str | None = None
-    positive_id: str | None = None
-    answers: str | None = None
-    negatives: tuple[str, ...] = ("neg", "negative", "negatives", "negative_passages")  # columns, where there are such
-    corpus: str | None = None
-    text: str = "text"  # column of the corpus file
-    document_id: str | None = None  # column of the corpus file
-
-
-class Tables(Section):
-    """Documents, queries and positives that have ids, one file each under ``path``."""
-
-    kind: Literal["tables"]
-    path: str
-    documents: str
-    queries: str
-    positives: str
-    document_id: str = "document_id"
-    document_text: str = "text"
-    document_title: str | None = None
-    query_id: str = "query_id"
-    query_text: str = "text"
-    answers: str | None = None  # column of the queries: a string, or a list of strings
-    positive_query_id: str = "query_id"
-    positive_document_id: str = "document_id"
-    grade: str | None = None
-
-
-Source = Annotated[PythonCode | Beir | Pairs | Tables, Field(discriminator="kind")]
-
-
-class Labels(Section):
-    """What ``gangue sample-for-labels`` asked and somebody answered."""
-
-    path: str | None = None  # a file, or a folder of files; null: none
-    wrong: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of the labels that are; 0: they are believed
+from transforms import rules
+from transforms.rules import Rule
+from transforms.settings.section import Count, Name, Positive, Section
+from transforms.views import View
 
 
 class Ingest(Section):
@@ -227,123 +143,68 @@ class Scorer(Section):
         return self
 
 
-_RULE_KEYS = {
-    "naive": (),
-    "shifted": ("shift", "score"),
-    "abs": ("abs", "score"),
-    "margin": ("margin", "score", "positive"),
-    "perc": ("perc", "score", "positive"),
-    "rank_window": ("first", "last", "score"),
-    "denoise": ("max", "score"),
-    "same_cluster": ("encoder",),
-    "answer": (),
-    "learned": ("p_false",),
-}
-CUT = {"shifted": "shift", "abs": "abs", "margin": "margin", "perc": "perc", "denoise": "max", "learned": "p_false"}
-"""The key of each kind of rule that a budget can choose."""
-_FILTER_KEYS = ("kind", "also", "fallback", "max_false_negatives", "confidence")
+Whole = Annotated[Rule, AfterValidator(rules.whole)]
 
 
-class Rule(Section):
-    """One false-negative rule; which keys it takes depends on its kind, any other key is an error."""
+class Filter(Section):
+    """The main rule, whose keys stand among those of the filter, and further ones that stack on it."""
 
-    kind: Literal[
-        "naive", "shifted", "abs", "margin", "perc", "rank_window", "denoise", "same_cluster", "answer", "learned"
-    ]
-    score: Name | None = None  # a retriever or a scorer
-    positive: Literal["own", "min", "mean", "max"] | None = None  # which positive's score sets the ceiling
-    shift: Count | None = None  # shifted: first ranks to drop
-    abs: float | None = None  # abs: ceiling
-    margin: Annotated[float, Field(ge=0)] | None = None  # margin: distance below the positive
-    perc: Annotated[float, Field(gt=0)] | None = None  # perc: share of the positive's score
-    first: Positive | None = None  # rank_window: raw ranks of the retriever ``score``
-    last: Positive | None = None
-    encoder: Name | None = None  # same_cluster: whose clusters
-    max: float | None = None  # denoise: a cross-encoder score above this is a likely positive
-    p_false: Annotated[float, Field(gt=0, le=1)] | None = None  # learned: likelier false ones are dropped
+    unwritten: ClassVar = {"rule": "flat"}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _keys_of_kind(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or str(values.get("kind")) not in _RULE_KEYS:
-            return values
-        takes = _RULE_KEYS[values["kind"]]
-        idle = [key for key in values if key not in (*takes, *_FILTER_KEYS) and values[key] is not None]
-        if idle:
-            near = mistakes.meant(idle[0], (*takes, *_FILTER_KEYS))
-            raise ValueError(
-                f"kind {values['kind']} does not read {', '.join(map(str, idle))}; it takes"
-                f" {', '.join(takes) or 'nothing'}.{near or ' Remove it'}"
-            )
-        if "positive" in takes and values.get("positive") is None:
-            values = {**values, "positive": "min"}
-        budget = values.get("max_false_negatives") is not None
-        absent = [key for key in takes if values.get(key) is None and not (budget and key == CUT.get(values["kind"]))]
-        if absent:
-            raise ValueError(f"kind {values['kind']} needs {', '.join(absent)}")
-        return values
-
-    @model_validator(mode="after")
-    def _window(self) -> Rule:
-        if self.first is not None and self.last is not None and self.first > self.last:
-            raise ValueError(f"first must be <= last, got {self.first} > {self.last}")
-        return self
-
-
-class Filter(Rule):
-    """The main rule, and further ones that stack on it."""
-
-    also: tuple[Rule, ...] = ()
-    fallback: Rule | None = (
-        None  # learned: what judges where the budget cannot be kept; null: the cut that comes nearest
-    )
+    rule: Rule
+    also: tuple[Whole, ...] = ()
+    fallback: Whole | None = None  # learned: judges where the budget cannot be kept; null: the nearest cut
     max_false_negatives: Annotated[float, Field(gt=0, lt=1)] | None = None  # choose the main rule's cut by this budget
     confidence: Annotated[float, Field(gt=0, lt=1)] | None = None  # that the budget holds; null: it holds on average
 
+    @model_validator(mode="before")
+    @classmethod
+    def _main_rule(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or isinstance(values.get("rule"), rules.RuleSection):
+            return values
+        own = {key: value for key, value in values.items() if key in cls.model_fields and key != "rule"}
+        return {**own, "rule": {key: value for key, value in values.items() if key not in own}}
+
+    @model_serializer(mode="wrap")
+    def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        return {**values.pop("rule"), **values}
+
     @model_validator(mode="after")
-    def _whole(self) -> Filter:
-        if self.fallback is not None and not self.learns:
+    def _fits(self) -> Self:
+        rule, budget = self.rule, self.max_false_negatives is not None
+        if self.fallback is not None and not rule.learns:
             raise ValueError("fallback belongs to kind learned: it judges where that cannot keep its budget")
-        if any(rule.kind == "learned" for rule in (*self.also, *([self.fallback] if self.fallback else []))):
+        if any(other.learns for other in (*self.also, *([self.fallback] if self.fallback else []))):
             raise ValueError("kind learned must be the main rule, not one under also or fallback")
-        if self.confidence is not None and self.max_false_negatives is None:
+        if self.confidence is not None and not budget:
             raise ValueError("confidence belongs to max_false_negatives, and there is none")
-        if self.max_false_negatives is not None:
-            if self.kind not in CUT:
-                raise ValueError(f"max_false_negatives chooses cuts of {', '.join(CUT)} only, got kind {self.kind}")
-            if (own := getattr(self, CUT[self.kind])) is not None:
-                raise ValueError(f"{CUT[self.kind]} is chosen by max_false_negatives, got {own}. Remove one of them")
+        if budget and rule.cut_key is None:
+            cuts = ", ".join(kind.cut_key for kind in rules.KINDS if kind.cut_key)
+            raise ValueError(f"max_false_negatives chooses {cuts} only, got kind {rule.kind}, which has none of them")
+        if budget and rule.cut is not None:
+            raise ValueError(f"{rule.cut_key} is chosen by max_false_negatives, got {rule.cut}. Remove one of them")
+        if not budget and rule.cut_key is not None and rule.cut is None:
+            raise ValueError(f"kind {rule.kind} needs {rule.cut_key}, or max_false_negatives, which chooses it")
         return self
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """All rules in the order in which they fire."""
-        return (self, *self.also)
-
-    @property
-    def learns(self) -> bool:
-        """Whether a rule is learned."""
-        return self.kind == "learned"
+        return (self.rule, *self.also)
 
     @property
     def asks_to_learn(self) -> bool:
         """Whether pairs must be known by how likely they are false: by a learned rule, or to keep a budget."""
-        return self.learns or self.fallback is not None or self.max_false_negatives is not None
+        return self.rule.learns or self.fallback is not None or self.max_false_negatives is not None
 
-    @property
-    def cut(self) -> float | None:
-        """The main rule's cut, none where a budget has not chosen it yet."""
-        value: float | None = getattr(self, CUT[self.kind]) if self.kind in CUT else None
-        return value
-
-    def with_cut(self, cut: float) -> Filter:
-        """The same with another cut."""
-        key = CUT[self.kind]
-        return self.model_copy(update={key: int(cut) if key == "shift" else cut})
-
-    def with_rule(self, rule: Rule) -> Filter:
+    def with_rule(self, rule: Rule) -> Self:
         """The same with another main rule."""
-        return self.model_copy(update={key: getattr(rule, key) for key in Rule.model_fields})
+        return self.model_copy(update={"rule": rule})
+
+    def with_cut(self, cut: float) -> Self:
+        """The same with another cut of the main rule."""
+        return self.with_rule(self.rule.with_cut(cut))
 
 
 class Learn(Section):
@@ -369,7 +230,7 @@ class Calibrate(Section):
 class Export(Section):
     """Which ready-made views are written beside the triplets."""
 
-    views: tuple[Literal["triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"], ...] = ()
+    views: tuple[View, ...] = ()
 
 
 class Audit(Section):

@@ -209,7 +209,7 @@ def _expected(console: Console, data: Data, p: params.Params) -> None:
         if point["per_query"] == before.get("per_query"):
             continue  # a looser cut that lets nothing more through
         table.add_row(
-            p.filter.kind,
+            p.filter.rule.kind,
             f"{point['setting']:.4g}",
             f"{point['bound']:.2%}",
             f"{point['loss']:.2%}",

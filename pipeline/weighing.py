@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline import judging, params, propensity
-from transforms import selection, weighting
+from transforms import selection
+from transforms.negatives import Negatives
 from transforms.storage import Data
 
 
@@ -15,25 +16,12 @@ def weigh(data: Data, p: params.Params, loaded: judging.Shard, chosen: selection
     Raises:
       ValueError: a weight needs a probability and there is none.
     """
-    settings, candidates = p.sample.weight, loaded.candidates
-    if settings is None:
+    if p.sample.weight is None:
         return chosen.times.astype(np.float64)
-    if isinstance(settings, params.Cet):
-        ranks, scores = (of[settings.pool][chosen.pair] for of in (candidates.ranks, candidates.scores))
-        logits = propensity.read(data, p, "sample", settings.pool).logits(ranks, scores)
-        return chosen.times * weighting.propensity_weights(logits, settings.temperature, settings.clip)
-    if isinstance(settings, params.LambdaRank):
-        ranks = candidates.ranks[settings.retriever]
-        own = ranks[loaded.pair_of_positive[chosen.positive]]
-        return chosen.times * weighting.lambda_weights(own, ranks[chosen.pair], settings.cut)
-    scores = candidates.scores[settings.score][chosen.pair].astype(np.float64)
-    if isinstance(settings, params.Phi):
-        return chosen.times * weighting.phi_weights(scores, settings.phi)
-    bad = ~((scores >= 0) & (scores <= 1))
-    if bad.any():
-        raise ValueError(
-            f"sample.weight: kind asl needs a probability of every negative by {settings.score}, but"
-            f" {int(bad.sum())} of {len(scores)} have none, first {scores[bad][0]}."
-            f" Raise scorers.{settings.score}.depth, or set sample.score: {settings.score}"
-        )
-    return chosen.times * weighting.asl_weights(scores, settings.gamma_neg, settings.clip, settings.form)
+
+    def seen(pool: str) -> np.ndarray:
+        ranks, scores = (of[pool][chosen.pair] for of in (loaded.candidates.ranks, loaded.candidates.scores))
+        return propensity.read(data, p, "sample", pool).logits(ranks, scores)
+
+    rows = Negatives(loaded.candidates, chosen.pair, loaded.pair_of_positive[chosen.positive], seen)
+    return chosen.times * p.sample.weight.weigh(rows)

@@ -171,7 +171,7 @@ def _ranks(world: World, p: params.Params, name: str, query: str) -> dict[str, i
     able = [document for document in _one_of_each_text(world) if world.returns[name](query, document)]
     ordered = sorted(able, key=lambda document: (-score(query, document), document))
     depth, quota = settings.depth, p.sample.negatives - p.sample.random - p.sample.next_cluster + p.sample.skip_kept
-    rules = [rule for rule in p.filter.rules if rule.score == name]
+    rules = [rule for rule in p.filter.rules if getattr(rule, "score", None) == name]
     while depth < (settings.max_depth or 0) and len(ordered) >= depth:
         ranks = {document: place + 1 for place, document in enumerate(ordered[:depth])}
         judged = _judge(world, rules, query, list(ranks), {name: ranks}, {})
@@ -213,7 +213,7 @@ def _judge(world, rules, query, pool, ranks, drawn):
         }
         identity[document] = next((name for name, holds in checks.items() if holds), None)
     left = [document for document in pool if identity[document] is None]
-    own = any(rule.positive == "own" for rule in rules)
+    own = any(getattr(rule, "positive", None) == "own" for rule in rules)
     verdicts = {(None, document): name for document, name in identity.items() if name == "positive"}
     for positive in positives if own else [None]:
         for document in pool:
@@ -301,16 +301,16 @@ def _hard(world, p, query, positive, found):
     last = None if settings.first is None else settings.skip_kept + settings.first
     found = found[settings.skip_kept : last]
     if settings.kind == "band":
-        found = _band(settings.band, found, score)
+        found = _band(settings.sampler, found, score)
     keys = {document: -place for place, document in enumerate(found)}
     if settings.kind in ("random", "band"):
         keys = {document: world.uniform(query, positive, document) for document in found}
     if settings.kind == "nearest":
-        keys = {document: -abs(score(document) - score(positive) - settings.nearest.b) for document in found}
+        keys = {document: -abs(score(document) - score(positive) - settings.sampler.b) for document in found}
     if settings.kind == "softmax":
-        keys = {document: score(document) / settings.softmax.temperature for document in found}
+        keys = {document: score(document) / settings.sampler.temperature for document in found}
     if settings.kind == "simans":
-        keys = _simans(world, settings.simans, query, positive, found, score)
+        keys = _simans(world, settings.sampler, query, positive, found, score)
     if settings.kind in ("softmax", "simans"):
         keys = {d: key - math.log(-math.log(world.uniform(query, positive, d))) for d, key in keys.items()}
     keys |= dict.fromkeys(found[: settings.keep_first], math.inf)
@@ -383,7 +383,7 @@ def _intra(world, settings, query, found):
 
 def _joint(world, settings, query, positive, found, ranks):
     """Which documents are chosen from several retrievers together."""
-    joint, quota = settings.joint, settings.negatives - settings.random - settings.next_cluster
+    joint, quota = settings.sampler, settings.negatives - settings.random - settings.next_cluster
     ranks = {r: {d: rank for d, rank in of.items() if rank <= (joint.depth or rank)} for r, of in ranks.items()}
     lists = {r: sorted((d for d in found if d in of), key=of.get) for r, of in ranks.items()}
     most = {r: min(joint.quotas.get(r, quota), math.floor(joint.max_share * quota + 1e-9)) for r in ranks}

@@ -637,7 +637,7 @@ def leaked(data, p, shard, number, *, naive):
             if ranks[document] < 99 and groups[document] not in known:
                 best.setdefault(groups[document], document)
         for positive in seen:
-            level = scores[positive] if p.filter.positive == "own" else min(scores[d] for d in seen)
+            level = scores[positive] if p.filter.rule.positive == "own" else min(scores[d] for d in seen)
             kept = [d for d in best.values() if naive or scores[d] < 0.95 * level]
             top = sorted(kept, key=lambda d: (-scores[d], d))[: p.sample.negatives]
             chosen += len(top)

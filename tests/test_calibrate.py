@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from pipeline import calibrate, describing, frontier, judging, learn, learn_note, params
 from pipeline import filter as filtering
 from pipeline.recipe import RECIPE
-from pipeline.sections import CUT
 from transforms import risk, schema, text
 from transforms.storage import Data
 
@@ -159,8 +158,8 @@ def test_the_verdicts_go_by_the_cut_and_the_recipe_names_it(job, kind):
     filtering.run(job.data, p)
     found = job.data.read_all("verdicts")
     assert kind in found["verdict"].to_pylist()
-    assert judging.in_force(job.data, p).filter.cut == note["cut"]
-    by_hand = {**RULES[kind], CUT[kind]: int(note["cut"]) if kind == "shifted" else note["cut"]}
+    assert judging.in_force(job.data, p).filter.rule.cut == note["cut"]
+    by_hand = {**RULES[kind], p.filter.rule.cut_key: int(note["cut"]) if kind == "shifted" else note["cut"]}
     filtering.run(job.data, params.parse(sections(job, by_hand)))
     assert job.data.read_all("verdicts").equals(found)
 
@@ -211,7 +210,7 @@ def test_a_budget_that_no_cut_can_keep_is_refused_by_name_and_the_job_goes_on(jo
         note["refused"],
     )
     assert f"calibrate: {note['refused']}" in capfd.readouterr().err
-    ruled = judging.in_force(job.data, p).filter
+    ruled = judging.in_force(job.data, p).filter.rule
     if "fallback" in stack:
         assert (note["kind"], ruled.kind, ruled.cut) == ("abs", "abs", 0.5)
     else:
@@ -333,7 +332,7 @@ def test_a_fallback_judges_where_the_budget_cannot_be_kept(tmp_path):
     note = data.read_json(f"calibration/{judging.CUT}")
     assert note["kind"] == "abs"
     assert note["refused"]
-    ruled = judging.in_force(data, p).filter
+    ruled = judging.in_force(data, p).filter.rule
     assert (ruled.kind, ruled.cut, ruled.score) == ("abs", 0.5, "dense")
     recipe = json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[RECIPE])
     assert recipe["judged_by"] == {"kind": "abs", "cut": 0.5}

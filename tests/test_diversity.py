@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import clustering, diversity, reuse
+from transforms import clustering, reuse
+from transforms.negatives import mmr, one_per_cluster
 
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 3), st.integers(0, 9)), min_size=1, max_size=25)
 
@@ -38,7 +39,7 @@ def marginal(scores, vectors, quota, weight):
 def test_marginal_relevance_is_what_its_definition_says(scores, quota, weight):
     vectors, group = unit(len(scores)), np.zeros(len(scores), int)
     every = np.arange(len(scores))
-    chosen = diversity.marginal_relevance(group, np.array(scores, float), every, quota, weight, cosine_of(vectors))
+    chosen = mmr.marginal_relevance(group, np.array(scores, float), every, quota, weight, cosine_of(vectors))
     assert np.flatnonzero(chosen).tolist() == marginal(scores, vectors, quota, weight)
 
 
@@ -46,9 +47,9 @@ def test_marginal_relevance_is_what_its_definition_says(scores, quota, weight):
 def test_groups_and_the_order_of_rows_do_not_matter_to_marginal_relevance(rows, quota, shuffle):
     group = np.unique([g for g, *_ in rows], return_inverse=True)[1]
     scores, tie, vectors = np.array([s for *_, s in rows], float), np.arange(len(rows)), unit(len(rows))
-    chosen = diversity.marginal_relevance(group, scores, tie, quota, 0.5, cosine_of(vectors))
+    chosen = mmr.marginal_relevance(group, scores, tie, quota, 0.5, cosine_of(vectors))
     order = np.array(shuffle.sample(range(len(rows)), len(rows)))
-    again = diversity.marginal_relevance(group[order], scores[order], tie[order], quota, 0.5, cosine_of(vectors[order]))
+    again = mmr.marginal_relevance(group[order], scores[order], tie[order], quota, 0.5, cosine_of(vectors[order]))
     assert (again == chosen[order]).all()
     assert np.bincount(group[chosen]).tolist() == np.minimum(np.bincount(group), quota).tolist()
 
@@ -56,7 +57,7 @@ def test_groups_and_the_order_of_rows_do_not_matter_to_marginal_relevance(rows, 
 @given(ROWS)
 def test_one_of_each_cluster_stays_and_it_is_the_best(rows):
     group, cluster, keys = (np.array(column) for column in zip(*rows, strict=True))
-    kept = diversity.first_of_cluster(group, cluster, keys, np.arange(len(rows)))
+    kept = one_per_cluster.first_of_cluster(group, cluster, keys, np.arange(len(rows)))
     for pair in {(g, c) for g, c, _ in rows}:
         members = np.flatnonzero((group == pair[0]) & (cluster == pair[1]))
         best = min(members, key=lambda i: (-keys[i], i))

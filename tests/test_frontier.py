@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from benchmarks import frontier as benchmark
 from pipeline import cli, frontier, leak, params
-from transforms import randomness
+from transforms import randomness, rules
 
 KEYS = {"filter", "setting", "fn_rate", "fn_low", "fn_high", "hardness", "per_query", "seconds"}
 
@@ -32,9 +32,9 @@ def job(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["naive", "perc", "learned"])
 def test_the_points_are_those_of_a_plain_count(job, kind):
     rule = {
-        "naive": params.Rule(kind="naive"),
+        "naive": rules.Naive(),
         "perc": test_learned.rule(kind="perc", perc=0.9),
-        "learned": job.p.filter.with_cut(0.9),
+        "learned": job.p.filter.rule.with_cut(0.9),
     }
     stack = job.p.filter.with_rule(rule[kind])
     hiding = params.Calibrate(rounds=2, seed=4)
@@ -73,17 +73,17 @@ def test_the_points_are_those_of_a_plain_count(job, kind):
 
 
 def test_cuts_go_from_strict_to_loose_for_every_rule(job):
-    rules = {
-        "learned": job.p.filter,
+    line = {
+        "learned": job.p.filter.rule,
         **{
             kind: test_learned.rule(kind=kind, **{key: 0})
             for kind, key in (("shifted", "shift"), ("abs", "abs"), ("margin", "margin"))
         },
         "perc": test_learned.rule(kind="perc", perc=1.0),
     }
-    for kind, rule in rules.items():
+    for kind, rule in line.items():
         stack = job.p.filter.with_rule(rule)
-        cuts = frontier.cuts(job.data, job.p, stack)
+        cuts = frontier.cuts(job.data, job.p, rule)
         assert len(cuts) > 10
         for shard in job.shards()[:1]:
             kept = []

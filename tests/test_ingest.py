@@ -46,7 +46,7 @@ def without_beam(root, p):
     counts = Counts()
     for name in found.names:
         counts += runs.describe(name, data, signatures=cut.near_duplicate is not None)
-    counts += planning.plan("plan", found, cut, readers.without_positive(p.source))
+    counts += planning.plan("plan", found, cut, p.source.without_positive)
     for name in tasks.names(data):
         counts += gather(name, found)
     data.begin("ingest")

@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import planted
 import pyarrow as pa
+import pydantic
 import pytest
 import whole_path
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from pipeline import describing, frontier, judging, leak, learn, learn_note, params
 from pipeline import filter as filtering
 from pipeline.recipe import RECIPE
-from transforms import features, lookup, randomness, relevance
+from transforms import features, lookup, randomness, relevance, rules
 from transforms.storage import Data
 
 
@@ -59,12 +60,12 @@ def job(tmp_path_factory):
 
 
 def rule(**values):
-    return params.Rule.model_validate({"score": "dense", **values})
+    return pydantic.TypeAdapter(rules.Rule).validate_python({"score": "dense", **values})
 
 
 def test_at_equal_hardness_it_lets_a_quarter_of_the_false_negatives_through_that_other_rules_do(job):
     leaked, hardness = job.leaked_and_hardness(job.p.filter)
-    line = [params.Rule(kind="naive"), *(rule(kind="shifted", shift=shift) for shift in (1, 2, 4, 6, 8, 10, 12))]
+    line = [rules.Naive(), *(rule(kind="shifted", shift=shift) for shift in (1, 2, 4, 6, 8, 10, 12))]
     others = sorted(job.leaked_and_hardness(job.p.filter.with_rule(other))[::-1] for other in line)
     as_hard = np.interp(hardness, *zip(*others, strict=True))
     assert as_hard > 0.15, "the corpus must be hard"

@@ -175,7 +175,7 @@ def test_without_further_documents_there_is_no_corpus_file(tmp_path, truth):
 
 def test_the_job_is_the_default_one_with_a_budget(tmp_path, truth):
     p = written(tmp_path, truth, [])
-    assert (p.filter.kind, p.filter.max_false_negatives, p.sample.negatives) == ("learned", 0.02, 5)
+    assert (p.filter.rule.kind, p.filter.max_false_negatives, p.sample.negatives) == ("learned", 0.02, 5)
     assert (p.learn, p.calibrate, p.ingest) == (params.Learn(), params.Calibrate(), params.Ingest())
     assert benchmark.sections("encoder", 0.02, tmp_path / "model.json")["learn"] == {
         "pretrained": str(tmp_path / "model.json")

@@ -288,7 +288,7 @@ def test_a_sampler_that_compares_documents_knows_the_cosine_to_the_nearest_other
     pool.run(data, p)
     loaded = judging.load(data, p, shard_names(1)[0])
     positives = [(r["query_id"], r["document_id"]) for r in data.read_all("positives").to_pylist()]
-    for row, found in zip(loaded.pairs.to_pylist(), loaded.candidates.similarities["dense"].tolist(), strict=True):
+    for row, found in zip(loaded.pairs.to_pylist(), loaded.candidates.similarity.tolist(), strict=True):
         others = [int(d[1:]) for q, d in positives if q == row["query_id"] and d != row["document_id"]]
         expected = max(float(vectors[int(row["document_id"][1:])] @ vectors[o]) for o in others)
         assert found == pytest.approx(expected, abs=1e-5)

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.params import Rule
 from transforms import rules
 
 finite = st.floats(-2, 2, allow_nan=False, width=32)
@@ -47,23 +46,23 @@ def verdict_names(given_candidates, *stack, queries=1):
 def test_perc_and_margin_keep_what_is_strictly_below_the_ceiling():
     # NV-Retriever: positive 0.8 -> TopK-PercPos 95 % 0.76, TopK-MarginPos 0.05 0.75; a tie is not kept.
     below = candidates([0.77, 0.76, 0.75, 0.7499], positives=[0.8])
-    assert kept(below, Rule(kind="margin", score="s", margin=0.05)) == [3]
+    assert kept(below, rules.Margin(score="s", margin=0.05)) == [3]
     ceiling = rules.ceiling(np.array([0.8]), "perc", 0.95)[0]
     tie = candidates([ceiling, np.nextafter(ceiling, 0)], positives=[0.8])
-    assert kept(tie, Rule(kind="perc", score="s", perc=0.95)) == [1]
+    assert kept(tie, rules.Perc(score="s", perc=0.95)) == [1]
 
 
 def test_a_percentage_lowers_the_ceiling_of_a_negative_positive_score_too():
-    assert kept(candidates([-0.51, -0.53], positives=[-0.5]), Rule(kind="perc", score="s", perc=0.95)) == [1]
+    assert kept(candidates([-0.51, -0.53], positives=[-0.5]), rules.Perc(score="s", perc=0.95)) == [1]
 
 
 def test_abs_keeps_what_is_strictly_below_its_value():
-    assert kept(candidates([0.71, 0.7, 0.69]), Rule(kind="abs", score="s", abs=0.7)) == [2]
+    assert kept(candidates([0.71, 0.7, 0.69]), rules.Abs(score="s", abs=0.7)) == [2]
 
 
 def test_shifted_counts_ranks_after_the_positives_are_taken_out():
     given_candidates = candidates([0.9, 0.8, 0.7, 0.6], relations={"positive": [1, 0, 0, 0]})
-    assert kept(given_candidates, Rule(kind="shifted", score="s", shift=2)) == [3]
+    assert kept(given_candidates, rules.Shifted(score="s", shift=2)) == [3]
 
 
 def test_a_rank_window_is_on_the_raw_rank_and_spares_random_documents():
@@ -73,12 +72,12 @@ def test_a_rank_window_is_on_the_raw_rank_and_spares_random_documents():
         random=[0, 0, 0, 1],
         relations={"positive": [1, 0, 0, 0]},
     )
-    assert kept(given_candidates, Rule(kind="rank_window", score="s", first=2, last=2)) == [1, 3]
+    assert kept(given_candidates, rules.RankWindow(score="s", first=2, last=2)) == [1, 3]
 
 
 def test_a_window_drops_what_its_retriever_did_not_return():
     given_candidates = candidates([0.9, 0.8], ranks=[1, np.nan])
-    assert kept(given_candidates, Rule(kind="rank_window", score="s", first=1, last=9)) == [0]
+    assert kept(given_candidates, rules.RankWindow(score="s", first=1, last=9)) == [0]
 
 
 def test_what_is_in_the_cluster_of_any_positive_falls_and_what_has_no_cluster_stays():
@@ -90,26 +89,26 @@ def test_what_is_in_the_cluster_of_any_positive_falls_and_what_has_no_cluster_st
         clusters={"e": np.array([4, 2, 3, -1, 4])},
         positive_clusters={"e": np.array([4, 3, -1])},
     )
-    assert kept(given_candidates, Rule(kind="same_cluster", encoder="e"), queries=2) == [1, 3, 4]
+    assert kept(given_candidates, rules.SameCluster(encoder="e"), queries=2) == [1, 3, 4]
 
 
 def test_denoise_drops_what_the_cross_encoder_finds_relevant():
-    assert kept(candidates([0.95, 0.9, 0.2]), Rule(kind="denoise", score="s", max=0.9)) == [1, 2]
+    assert kept(candidates([0.95, 0.9, 0.2]), rules.Denoise(score="s", max=0.9)) == [1, 2]
 
 
 def test_denoise_lets_pass_what_the_cross_encoder_did_not_read():
-    assert kept(candidates([0.95, np.nan]), Rule(kind="denoise", score="s", max=0.9)) == [1]
+    assert kept(candidates([0.95, np.nan]), rules.Denoise(score="s", max=0.9)) == [1]
 
 
 def test_an_unscored_candidate_is_never_kept_by_a_rule_on_that_score():
-    assert verdict_names(candidates([np.nan, 0.1]), Rule(kind="abs", score="s", abs=0.7)) == [
+    assert verdict_names(candidates([np.nan, 0.1]), rules.Abs(score="s", abs=0.7)) == [
         "unscored",
         "kept",
     ]
 
 
 def test_a_query_whose_positive_has_no_score_keeps_nothing_under_a_margin():
-    stack = Rule(kind="margin", score="s", margin=0.0)
+    stack = rules.Margin(score="s", margin=0.0)
     assert verdict_names(candidates([0.1], positives=[np.nan]), stack) == ["unscored"]
 
 
@@ -119,12 +118,12 @@ def test_the_reference_is_taken_over_the_right_positives_when_their_numbers_diff
     given_candidates = candidates(
         [0.6, 0.35, 0.1], query=[1, 0, 0], positives=[0.9, 0.6, 0.3, 0.5], positive_query=[0, 0, 0, 1]
     )
-    assert kept(given_candidates, Rule(kind="margin", score="s", margin=0.15, positive=positive), queries=2) == expected
+    assert kept(given_candidates, rules.Margin(score="s", margin=0.15, positive=positive), queries=2) == expected
 
 
 def test_own_gives_a_verdict_for_every_positive():
     given_candidates = candidates([0.5, 0.9, 0.3], positives=[0.9, 0.4], relations={"positive": [0, 1, 0]})
-    verdicts = rules.judge(given_candidates, [Rule(kind="margin", score="s", margin=0.0, positive="own")], 1)
+    verdicts = rules.judge(given_candidates, [rules.Margin(score="s", margin=0.0, positive="own")], 1)
     rows = zip(verdicts.pair.tolist(), verdicts.positive.tolist(), verdicts.verdict.tolist(), strict=True)
     names = list(verdicts.names)
     assert sorted(rows) == [
@@ -133,7 +132,7 @@ def test_own_gives_a_verdict_for_every_positive():
 
 
 def test_the_first_rule_that_fires_is_the_verdict_and_all_that_fire_are_kept():
-    stack = [Rule(kind="abs", score="s", abs=0.7), Rule(kind="margin", score="s", margin=0.5)]
+    stack = [rules.Abs(score="s", abs=0.7), rules.Margin(score="s", margin=0.5)]
     verdicts = rules.judge(candidates([0.9, 0.6], positives=[1.0]), stack, 1)
     names = list(verdicts.names)
     assert [names[v] for v in verdicts.verdict] == ["abs", "margin"]
@@ -142,7 +141,7 @@ def test_the_first_rule_that_fires_is_the_verdict_and_all_that_fire_are_kept():
 
 def test_identity_fires_before_any_rule_on_a_score():
     given_candidates = candidates([0.9, 0.9, 0.9], relations={"own_text": [1, 0, 0], "sibling_positive": [0, 1, 0]})
-    assert verdict_names(given_candidates, Rule(kind="abs", score="s", abs=0.1)) == [
+    assert verdict_names(given_candidates, rules.Abs(score="s", abs=0.1)) == [
         "own_text",
         "sibling_positive",
         "abs",
@@ -153,8 +152,8 @@ def test_identity_fires_before_any_rule_on_a_score():
 def test_a_larger_margin_never_adds_a_negative(scores, positive, one, other):
     low, high = sorted([one, other])
     given_candidates = candidates(scores, positives=[positive])
-    loose = kept(given_candidates, Rule(kind="margin", score="s", margin=low))
-    strict = kept(given_candidates, Rule(kind="margin", score="s", margin=high))
+    loose = kept(given_candidates, rules.Margin(score="s", margin=low))
+    strict = kept(given_candidates, rules.Margin(score="s", margin=high))
     assert set(strict) <= set(loose)
 
 
@@ -162,15 +161,15 @@ def test_a_larger_margin_never_adds_a_negative(scores, positive, one, other):
 def test_a_lower_percentage_never_adds_a_negative_and_never_raises_the_ceiling(scores, positive, one, other):
     low, high = sorted([one, other])
     given_candidates = candidates(scores, positives=[positive])
-    strict = kept(given_candidates, Rule(kind="perc", score="s", perc=low))
-    loose = kept(given_candidates, Rule(kind="perc", score="s", perc=high))
+    strict = kept(given_candidates, rules.Perc(score="s", perc=low))
+    loose = kept(given_candidates, rules.Perc(score="s", perc=high))
     assert set(strict) <= set(loose)
     assert rules.ceiling(np.array([positive]), "perc", low)[0] <= positive
 
 
 @given(st.lists(finite, min_size=1, max_size=30), st.integers(0, 40))
 def test_a_shift_drops_exactly_so_many(scores, shift):
-    assert len(kept(candidates(scores), Rule(kind="shifted", score="s", shift=shift))) == max(0, len(scores) - shift)
+    assert len(kept(candidates(scores), rules.Shifted(score="s", shift=shift))) == max(0, len(scores) - shift)
 
 
 @given(st.lists(st.tuples(finite, st.integers(0, 3)), min_size=1, max_size=40), st.randoms(use_true_random=False))
@@ -179,8 +178,8 @@ def test_the_order_of_the_candidates_does_not_matter(rows, shuffle):
     shuffle.shuffle(order)
     scores, query = [s for s, _ in rows], [q for _, q in rows]
     stack = [
-        Rule(kind="perc", score="s", perc=0.9, positive="mean"),
-        Rule(kind="shifted", score="s", shift=1),
+        rules.Perc(score="s", perc=0.9, positive="mean"),
+        rules.Shifted(score="s", shift=1),
     ]
     positives, of_query = [0.5, 1.0, 0.2, -0.3, 0.9], [0, 0, 1, 2, 3]
     plain = candidates(scores, query, positives, of_query)
@@ -192,21 +191,21 @@ def test_the_order_of_the_candidates_does_not_matter(rows, shuffle):
 @given(st.lists(finite, max_size=30), st.sampled_from(["own", "min", "mean", "max"]))
 def test_every_candidate_has_one_verdict_or_one_per_positive(scores, positive):
     given_candidates = candidates(scores, positives=[0.5, 0.7])
-    verdicts = rules.judge(given_candidates, [Rule(kind="perc", score="s", perc=0.9, positive=positive)], 1)
+    verdicts = rules.judge(given_candidates, [rules.Perc(score="s", perc=0.9, positive=positive)], 1)
     assert len(verdicts.verdict) == len(scores) * (2 if positive == "own" else 1)
     assert ((verdicts.verdict == -1) == (verdicts.fired == 0)).all()
 
 
 def test_a_very_high_percentage_is_naive():
     given_candidates = candidates([0.9, 1.5, -2.0], positives=[0.8])
-    assert kept(given_candidates, Rule(kind="perc", score="s", perc=1e300)) == [0, 1, 2]
+    assert kept(given_candidates, rules.Perc(score="s", perc=1e300)) == [0, 1, 2]
 
 
 LOOSER = {
-    "abs": lambda value: Rule(kind="abs", score="s", abs=value),
-    "denoise": lambda value: Rule(kind="denoise", score="s", max=value),
-    "shifted": lambda value: Rule(kind="shifted", score="s", shift=round(10 - 5 * value)),
-    "rank_window": lambda value: Rule(kind="rank_window", score="s", first=1, last=round(11 + 5 * value)),
+    "abs": lambda value: rules.Abs(score="s", abs=value),
+    "denoise": lambda value: rules.Denoise(score="s", max=value),
+    "shifted": lambda value: rules.Shifted(score="s", shift=round(10 - 5 * value)),
+    "rank_window": lambda value: rules.RankWindow(score="s", first=1, last=round(11 + 5 * value)),
 }
 
 
@@ -232,7 +231,7 @@ def clustered(rows, own):
 @given(CLUSTERED, st.lists(st.integers(-1, 3), min_size=3, max_size=3), st.permutations(range(4)))
 def test_the_names_of_clusters_do_not_matter_and_an_unknown_one_drops_nothing(rows, own, names):
     renamed = [(query, names[cluster] if cluster >= 0 else -1) for query, cluster in rows]
-    stack = Rule(kind="same_cluster", encoder="e")
+    stack = rules.SameCluster(encoder="e")
     stays = kept(clustered(rows, own), stack, queries=3)
     assert stays == kept(clustered(renamed, [names[c] if c >= 0 else -1 for c in own]), stack, queries=3)
     assert stays == [i for i, (query, cluster) in enumerate(rows) if cluster < 0 or cluster != own[query]]
@@ -242,7 +241,7 @@ def test_the_names_of_clusters_do_not_matter_and_an_unknown_one_drops_nothing(ro
 
 @given(CLUSTERED)
 def test_an_answer_drops_just_those_that_contain_one(rows):
-    verdicts = verdict_names(clustered(rows, [0, 0, 0]), Rule(kind="answer"), queries=3)
+    verdicts = verdict_names(clustered(rows, [0, 0, 0]), rules.Answer(), queries=3)
     assert verdicts == ["answer" if cluster > 1 else "kept" for _, cluster in rows]
 
 
@@ -268,9 +267,9 @@ def test_of_planted_false_negatives_naive_takes_most_and_perc_fewest():
     naive, shifted, perc = (
         rate(rule)
         for rule in (
-            Rule(kind="naive"),
-            Rule(kind="shifted", score="s", shift=2),
-            Rule(kind="perc", score="s", perc=0.9),
+            rules.Naive(),
+            rules.Shifted(score="s", shift=2),
+            rules.Perc(score="s", perc=0.9),
         )
     )
     assert naive > shifted > perc

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import randomness, sampling
+from transforms import randomness
+from transforms.negatives import band, nearest, picking, simans, softmax
 
 NEGATIVES = np.array([84, 81, 80, 79, 78, 76, 74, 70.0])
 
@@ -16,36 +17,36 @@ def probabilities(logits):
 
 
 def test_simans_weighs_as_the_paper_does():
-    p = probabilities(sampling.simans_logits(NEGATIVES, np.full(8, 80.0), 0.5, 0.0))
+    p = probabilities(simans.simans_logits(NEGATIVES, np.full(8, 80.0), 0.5, 0.0))
     assert p[:6].round(6).tolist() == [0.000143, 0.258201, 0.425701, 0.258201, 0.057612, 0.000143]
 
 
 def test_simans_shifts_towards_harder_negatives_with_the_papers_sign_of_b():
-    p = probabilities(sampling.simans_logits(NEGATIVES, np.full(8, 80.0), 0.5, 1.0))
+    p = probabilities(simans.simans_logits(NEGATIVES, np.full(8, 80.0), 0.5, 1.0))
     assert p[:5].round(6).tolist() == [0.006297, 0.566865, 0.343821, 0.076717, 0.006297]
 
 
 def test_the_laplace_law_is_that_of_the_passage_code():
-    p = sampling.simans_logits(np.array([81.0]), np.array([80.0]), 3.0, 0.0, "laplace")
+    p = simans.simans_logits(np.array([81.0]), np.array([80.0]), 3.0, 0.0, "laplace")
     assert p.tolist() == [-3.0]
 
 
 def test_on_cosines_simans_is_almost_uniform_and_the_ratio_tells():
     scores = np.arange(0.9, 0.15, -0.1)
-    logits = sampling.simans_logits(scores, np.full(len(scores), 0.8), 0.5, 0.0)
-    assert sampling.weight_ratio(logits, np.zeros(len(scores), int))[0] == pytest.approx(1.197, abs=1e-3)
+    logits = simans.simans_logits(scores, np.full(len(scores), 0.8), 0.5, 0.0)
+    assert picking.weight_ratio(logits, np.zeros(len(scores), int))[0] == pytest.approx(1.197, abs=1e-3)
 
 
 def test_the_nearest_to_the_positive_are_those_of_smallest_distance_on_either_side():
-    keys = sampling.nearness(NEGATIVES, np.full(8, 80.0), 0.0)
-    chosen = sampling.choose(np.zeros(8, int), keys, np.arange(8), np.full(8, 4))
+    keys = nearest.nearness(NEGATIVES, np.full(8, 80.0), 0.0)
+    chosen = picking.choose(np.zeros(8, int), keys, np.arange(8), np.full(8, 4))
     assert NEGATIVES[chosen].tolist() == [81, 80, 79, 78]
-    shifted = sampling.nearness(NEGATIVES, np.full(8, 80.0), -5.0)
+    shifted = nearest.nearness(NEGATIVES, np.full(8, 80.0), -5.0)
     assert NEGATIVES[np.argsort(-shifted, kind="stable")[:2]].tolist() == [76, 74]
 
 
 def test_softmax_of_scores_weighs_as_nv_retriever_samples():
-    p = probabilities(sampling.softmax_logits(np.array([0.8, 0.7, 0.5]), 1.0))
+    p = probabilities(softmax.softmax_logits(np.array([0.8, 0.7, 0.5]), 1.0))
     weights = np.exp([0.8, 0.7, 0.5])
     assert np.allclose(p, weights / weights.sum())
 
@@ -56,7 +57,7 @@ def test_a_band_is_widened_downwards_until_enough_lie_in_it():
     one = np.zeros(7, int)
 
     def floor(patience, least):
-        return sampling.band_floors(scores, one, 0.3, 0.4, 0.05, patience, least)[0].round(6)
+        return band.band_floors(scores, one, 0.3, 0.4, 0.05, patience, least)[0].round(6)
 
     assert floor(10, 1) == 0.3  # .39 is inside, both bounds are not
     assert floor(10, 2) == 0.25
@@ -76,7 +77,7 @@ def test_a_band_never_rises_with_patience_or_need_and_does_not_see_the_order(row
     scores = np.array([s for _, s in rows])
 
     def floors(patience, least, order=slice(None)):
-        return sampling.band_floors(scores[order], groups[order], 0.0, 0.5, 0.1, patience, least)
+        return band.band_floors(scores[order], groups[order], 0.0, 0.5, 0.1, patience, least)
 
     here = floors(patience, least)
     assert (here <= floors(patience, max(0, least - 1))).all()
@@ -88,29 +89,29 @@ def test_a_band_never_rises_with_patience_or_need_and_does_not_see_the_order(row
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=20), st.floats(-2, 2), st.floats(-1, 1), st.integers(1, 20))
 def test_nothing_left_out_is_nearer_than_what_is_chosen(scores, positive, b, quota):
     scores = np.array(scores)
-    keys = sampling.nearness(scores, np.full(len(scores), positive), b)
-    chosen = sampling.choose(np.zeros(len(scores), int), keys, np.arange(len(scores)), np.full(len(scores), quota))
+    keys = nearest.nearness(scores, np.full(len(scores), positive), b)
+    chosen = picking.choose(np.zeros(len(scores), int), keys, np.arange(len(scores)), np.full(len(scores), quota))
     far = np.abs(scores - positive - b)
     assert far[chosen].max() <= far[~chosen].min(initial=np.inf)
 
 
 def test_gumbel_top_k_draws_pairs_with_the_probabilities_of_the_law():
     # METHODS: inclusion probabilities for k = 2; a draw that cuts a set in id order gives .618 / .458 instead.
-    logits = sampling.simans_logits(NEGATIVES[:6], np.full(6, 80.0), 0.5, 0.0)
+    logits = simans.simans_logits(NEGATIVES[:6], np.full(6, 80.0), 0.5, 0.0)
     rounds = 20_000
     group = np.repeat(np.arange(rounds), 6)
-    words = sampling.noise_words(7, group.astype(np.uint64), group.astype(np.uint64), np.tile(np.arange(6), rounds))
+    words = picking.noise_words(7, group.astype(np.uint64), group.astype(np.uint64), np.tile(np.arange(6), rounds))
     keys = np.tile(logits, rounds) + randomness.gumbels(words)
-    chosen = sampling.choose(group, keys, np.tile(np.arange(6), rounds), np.full(len(group), 2))
+    chosen = picking.choose(group, keys, np.tile(np.arange(6), rounds), np.full(len(group), 2))
     included = chosen.reshape(rounds, 6).mean(axis=0)
     expected = [0.00036, 0.55532, 0.74820, 0.55532, 0.14044, 0.00036]
     assert np.abs(included - expected).max() < 4 * 0.5 / np.sqrt(rounds)
 
 
 def test_the_first_draw_follows_the_law():
-    logits = sampling.simans_logits(NEGATIVES[1:5], np.full(4, 80.0), 0.5, 0.0)
+    logits = simans.simans_logits(NEGATIVES[1:5], np.full(4, 80.0), 0.5, 0.0)
     rounds = 20_000
-    words = sampling.noise_words(3, np.repeat(np.arange(rounds), 4), 1, np.tile(np.arange(4), rounds))
+    words = picking.noise_words(3, np.repeat(np.arange(rounds), 4), 1, np.tile(np.arange(4), rounds))
     first = (np.tile(logits, rounds) + randomness.gumbels(words)).reshape(rounds, 4).argmax(axis=1)
     expected = probabilities(logits) * rounds
     assert ((np.bincount(first, minlength=4) - expected) ** 2 / expected).sum() < 21  # 3 degrees of freedom: p 1e-4
@@ -135,7 +136,7 @@ def test_a_seed_changes_the_draw():
 )
 def test_choose_takes_the_highest_keys_of_each_group(rows, quota, skip):
     groups, keys = np.array([g for g, _ in rows], int), np.array([k for _, k in rows], float)
-    chosen = sampling.choose(groups, keys, np.arange(len(rows)), np.full(len(rows), quota), skip)
+    chosen = picking.choose(groups, keys, np.arange(len(rows)), np.full(len(rows), quota), skip)
     for group in set(groups.tolist()):
         members = sorted((i for i in range(len(rows)) if groups[i] == group), key=lambda i: (-keys[i], i))
         assert sorted(np.flatnonzero(chosen & (groups == group)).tolist()) == sorted(members[skip : skip + quota])

@@ -54,20 +54,22 @@ def candidates(rows):
         judged=np.zeros(count, bool),
         positive_query=POSITIVES,
         positive_scores={"s": np.float32([0.5, 0.3, 0.9, -0.2]), "t": np.float32([0.1, np.nan, 0.2, 0.3])},
-        similarities={"s": np.float32(np.linspace(0, 1, count))},
+        similarity=np.float32(np.linspace(0, 1, count)),
         clusters={"e": cluster},
     )
 
 
 def permuted(given, order):
-    changed = {name: getattr(given, name)[order] for name in ("query", "tie", "random", "next_cluster", "judged")}
-    for name in ("relations", "scores", "ranks", "similarities", "clusters"):
+    changed = {
+        name: getattr(given, name)[order] for name in ("query", "tie", "random", "next_cluster", "judged", "similarity")
+    }
+    for name in ("relations", "scores", "ranks", "clusters"):
         changed[name] = {key: value[order] for key, value in getattr(given, name).items()}
     return rules.Candidates(**changed, positive_query=given.positive_query, positive_scores=given.positive_scores)
 
 
 def choose(settings, given, document, denied=None, which="own"):
-    rule = params.Rule(kind="perc", score="s", perc=1.5, positive=which)
+    rule = rules.Perc(score="s", perc=1.5, positive=which)
     verdicts = rules.judge(given, [rule], 3)
 
     def similarity(one, other):

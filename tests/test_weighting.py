@@ -10,8 +10,8 @@ import whole_path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import params, weighing
-from transforms import weighting
+from pipeline import params
+from transforms.negatives import Asl, Negatives, asl, cet, lambda_rank, phi, propensity
 from transforms.storage import Data
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=20).map(np.array)
@@ -20,53 +20,53 @@ LOGITS = np.array([-4, -1, 0, 1, 4.0])
 
 
 def test_phi_takes_out_what_another_encoder_finds_too_similar():
-    assert weighting.phi_weights(np.array([0.95, 0.9, 0.89, 0.5, np.nan]), 0.9).tolist() == [0, 1, 1, 1, 1]
+    assert phi.phi_weights(np.array([0.95, 0.9, 0.89, 0.5, np.nan]), 0.9).tolist() == [0, 1, 1, 1, 1]
 
 
 def test_asl_focuses_as_the_paper_does():
-    weights = weighting.asl_weights(P, 4, 0.05, "weight")
+    weights = asl.asl_weights(P, 4, 0.05, "weight")
     assert weights.round(6).tolist() == [0, 6e-6, 0.003906, 0.041006, 0.178506, 0.522006, 0.6561]
 
 
 def test_the_gradient_of_asl_falls_for_likely_false_negatives():
-    weights = weighting.asl_weights(P, 4, 0.05, "gradient")
+    weights = asl.asl_weights(P, 4, 0.05, "gradient")
     assert weights.round(5).tolist() == [0, 0, 0.00487, 0.07312, 0.34928, 0.73263, 0.63058]
 
 
 @pytest.mark.parametrize(("clip", "peak"), [(0.05, 0.900), (0.2, 0.887)])
 def test_the_gradient_of_asl_peaks_where_it_should(clip, peak):
     p = np.linspace(0, 1, 1001)
-    assert p[weighting.asl_weights(p, 4, clip, "gradient").argmax()] == pytest.approx(peak, abs=1e-3)
+    assert p[asl.asl_weights(p, 4, clip, "gradient").argmax()] == pytest.approx(peak, abs=1e-3)
 
 
 @given(SHARES)
 def test_asl_without_focus_and_clip_is_plain_cross_entropy(p):
-    assert (weighting.asl_weights(p, 0, 0, "weight") == 1).all()
-    assert np.allclose(weighting.asl_weights(p, 0, 0, "gradient"), p, atol=1e-6)
+    assert (asl.asl_weights(p, 0, 0, "weight") == 1).all()
+    assert np.allclose(asl.asl_weights(p, 0, 0, "gradient"), p, atol=1e-6)
 
 
 @given(SHARES, st.floats(0, 8), st.floats(0, 0.9), st.floats(0, 0.9))
 def test_asl_never_leaves_its_bounds_and_falls_with_the_clip(p, gamma, one, other):
     low, high = sorted([one, other])
-    loose, strict = (weighting.asl_weights(p, gamma, clip, "weight") for clip in (low, high))
+    loose, strict = (asl.asl_weights(p, gamma, clip, "weight") for clip in (low, high))
     assert ((strict >= 0) & (loose <= 1)).all()
     assert (strict <= loose + 1e-12).all()
-    assert np.isfinite(weighting.asl_weights(p, gamma, low, "gradient")).all()
+    assert np.isfinite(asl.asl_weights(p, gamma, low, "gradient")).all()
 
 
 def test_lambda_weights_are_adores():
     ranks = np.array([1, 2, 4, 5, 10, 200, 201, np.nan])
-    weights = weighting.lambda_weights(np.full(8, 3.0), ranks, 200)
+    weights = lambda_rank.lambda_weights(np.full(8, 3.0), ranks, 200)
     assert weights.round(4).tolist() == [0.6667, 0.1667, 0.0833, 0.1333, 0.2333, 0.3283, 0.3333, 0.3333]
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1), st.integers(1, 300))
 def test_lambda_weights_are_blind_to_who_is_first_and_grow_with_the_distance(pairs, cut):
     one, other = np.array(pairs, float).T
-    weights = weighting.lambda_weights(one, other, cut)
-    assert (weights == weighting.lambda_weights(other, one, cut)).all()
+    weights = lambda_rank.lambda_weights(one, other, cut)
+    assert (weights == lambda_rank.lambda_weights(other, one, cut)).all()
     assert ((weights >= 0) & (weights <= 1)).all()
-    further = weighting.lambda_weights(np.minimum(one, other), np.maximum(one, other) + 1, cut)
+    further = lambda_rank.lambda_weights(np.minimum(one, other), np.maximum(one, other) + 1, cut)
     assert (further >= weights).all()
 
 
@@ -75,20 +75,20 @@ def test_lambda_weights_are_blind_to_who_is_first_and_grow_with_the_distance(pai
     [(2, [1.1353, 1.6065, 2, 2.6487, 8.3891]), (10, [1.6703, 1.9048, 2, 2.1052, 2.4918])],
 )
 def test_cet_weighs_as_its_code_does(temperature, expected):
-    assert weighting.propensity_weights(LOGITS, temperature, 10).round(4).tolist() == expected
+    assert cet.propensity_weights(LOGITS, temperature, 10).round(4).tolist() == expected
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20).map(np.array), st.floats(0.1, 20), st.floats(1.5, 50))
 def test_propensity_weights_rise_with_the_logit_between_one_and_the_clip(logits, temperature, clip):
-    weights = weighting.propensity_weights(np.sort(logits), temperature, clip)
+    weights = cet.propensity_weights(np.sort(logits), temperature, clip)
     assert (np.diff(weights) >= 0).all()
     assert ((weights >= 1) & (weights <= clip)).all()
 
 
 def test_all_weights_are_equal_when_the_pool_tells_nothing():
-    features = weighting.pool_features(np.full(40, 3.0), np.full(40, 0.5), 10)
-    fit = weighting.fit_propensity(features, np.arange(40) % 4 == 0)
-    weights = weighting.propensity_weights(weighting.logits(features, fit), 10, 10)
+    features = propensity.pool_features(np.full(40, 3.0), np.full(40, 0.5), 10)
+    fit = propensity.fit_propensity(features, np.arange(40) % 4 == 0)
+    weights = cet.propensity_weights(propensity.logits(features, fit), 10, 10)
     assert np.ptp(weights) == 0
     assert weights[0] == pytest.approx(2, abs=1e-3)
 
@@ -99,10 +99,8 @@ def test_where_only_the_pool_was_judged_false_negatives_weigh_less():
     rank = np.tile(np.arange(1, 101, dtype=float), 200)
     relevant = rng.random(len(rank)) < 0.08
     selected = relevant & (rank <= 10)
-    features = weighting.pool_features(np.where(rank <= 50, rank, np.nan), 1 / rank, 50)
-    weights = weighting.propensity_weights(
-        weighting.logits(features, weighting.fit_propensity(features, selected)), 10, 10
-    )
+    features = propensity.pool_features(np.where(rank <= 50, rank, np.nan), 1 / rank, 50)
+    weights = cet.propensity_weights(propensity.logits(features, propensity.fit_propensity(features, selected)), 10, 10)
     negative = ~selected
     correlation = np.corrcoef(weights[negative], ~relevant[negative])[0, 1]
     assert correlation > 0
@@ -115,8 +113,8 @@ def test_the_order_of_the_rows_does_not_change_the_fit(shuffle):
     features, selected = rng.normal(size=(60, 3)), rng.random(60) < 0.3
     order = np.array(shuffle.sample(range(60), 60))
     one, other = (
-        weighting.fit_propensity(features, selected),
-        weighting.fit_propensity(features[order], selected[order]),
+        propensity.fit_propensity(features, selected),
+        propensity.fit_propensity(features[order], selected[order]),
     )
     assert np.allclose(one, other, rtol=1e-4, atol=1e-4)
 
@@ -175,10 +173,10 @@ def test_a_stage_weighs_by_the_propensity_of_the_pool_whatever_the_shards(tmp_pa
 
 
 def test_a_negative_without_a_probability_stops_asl_and_says_what_to_do():
-    chosen = types.SimpleNamespace(pair=np.array([0, 1]), times=np.array([1, 1]))
-    loaded = types.SimpleNamespace(candidates=types.SimpleNamespace(scores={"ce": np.array([0.5, np.nan])}))
-    p = types.SimpleNamespace(sample=types.SimpleNamespace(weight=params.Asl(kind="asl", score="ce")))
+    def weigh(*scores):
+        candidates = types.SimpleNamespace(scores={"ce": np.array(scores)})
+        return Asl(score="ce").weigh(Negatives(candidates, np.array([0, 1]), np.array([0, 0]), {}.get))
+
     with pytest.raises(ValueError, match=r"asl needs a probability .* by ce, but 1 of 2 .*Raise scorers.ce.depth"):
-        weighing.weigh(None, p, loaded, chosen)
-    loaded.candidates.scores["ce"] = np.array([0.5, 0.9])
-    assert weighing.weigh(None, p, loaded, chosen).round(6).tolist() == [0.041006, 0.522006]
+        weigh(0.5, np.nan)
+    assert weigh(0.5, 0.9).round(6).tolist() == [0.041006, 0.522006]

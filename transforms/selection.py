@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transforms import arrays, diversity, joint, randomness, rules, sampling
+from transforms import arrays, randomness, rules
+from transforms.negatives import joint, picking
+from transforms.negatives.mmr import Similarity
+from transforms.negatives.rows import Rows
 
 if TYPE_CHECKING:
     from pipeline import params
 
 HARD, RANDOM, NEXT_CLUSTER = KINDS = ("hard", "random", "next_cluster")
-Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(m,) candidates, (m,) candidates -> (m,) cosine of their documents."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,28 +51,6 @@ class Chosen:
         return dataclasses.replace(self, denied=denied, **kept)
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """What may be chosen: m rows of (positive, kept candidate).
-
-    Attributes:
-      pair: (m,) which candidate.   positive: (m,) for which positive.   tie: (m,) orders equals.
-      words: (m,) uint64 noise.
-      score: (m,) hardness.   level: (m,) the positive's own.
-    """
-
-    pair: np.ndarray
-    positive: np.ndarray
-    tie: np.ndarray
-    words: np.ndarray
-    score: np.ndarray
-    level: np.ndarray
-
-    def take(self, rows: np.ndarray) -> Rows:
-        """Some of the rows, by number or mask."""
-        return Rows(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
-
-
 def choose(
     settings: params.Sample,
     candidates: rules.Candidates,
@@ -94,10 +72,10 @@ def choose(
     score, level = _scores(settings, candidates, pair, positive, words)
     noise = np.zeros(len(pair), np.uint64)
     if words is not None:
-        noise = sampling.noise_words(
+        noise = picking.noise_words(
             settings.seed, words.query[candidates.query[pair]], words.positive[positive], words.document[pair]
         )
-    rows = Rows(pair, positive, candidates.tie[pair], noise, score, level)
+    rows = Rows(candidates, pair, positive, candidates.tie[pair], noise, score, level)
     unknown = np.isnan(rows.score)
     refused = np.zeros(len(pair), bool) if denied is None else denied[pair] & ~unknown
     usable = ~unknown & ~refused
@@ -115,7 +93,7 @@ def choose(
         else:
             keys = randomness.uniforms(rows.words[rest])
         quota = np.full(len(rest), wanted)
-        taken = sampling.choose(rows.positive[rest], keys, rows.tie[rest], quota)
+        taken = picking.choose(rows.positive[rest], keys, rows.tie[rest], quota)
         kind[rest[taken]] = KINDS.index(name)
     chosen = np.flatnonzero(kind >= 0)
     chosen = chosen[np.lexsort((rows.tie[chosen], rows.positive[chosen]))]
@@ -180,24 +158,20 @@ def _hard(
         place = arrays.rank_within(rows.positive[inside], [-rows.score[inside], rows.tie[inside]])
         last = np.inf if settings.first is None else settings.skip_kept + settings.first
         inside = inside[(place >= settings.skip_kept) & (place < last)]
-    widened = 0
-    if settings.band is not None:
-        within, widened = _band(settings.band, rows.take(inside))
-        inside = inside[within]
     those = rows.take(inside)
-    if settings.joint is not None:
-        result[inside] = _joint(settings, candidates, those)
-        return result, 0, widened
-    keys, flat = _keys(settings, candidates, those)
+    order = settings.sampler.order(those, settings.hard)
+    keys = order.keys
+    if order.left is not None:
+        inside, those, keys = inside[order.left], those.take(order.left), keys[order.left]
     if settings.keep_first:
         place = arrays.rank_within(those.positive, [-those.score, those.tie])
         keys = np.where(place < settings.keep_first, np.inf, keys)
     if settings.diverse is not None:
-        left = _diverse(settings, candidates, those, keys, similarity)
+        left = settings.diverse.left(those, keys, settings.hard, similarity)
         inside, those, keys = inside[left], those.take(left), keys[left]
     quota = np.full(len(inside), settings.hard)
-    result[inside[sampling.choose(those.positive, keys, those.tie, quota)]] = 1
-    return result, flat, widened
+    result[inside[picking.choose(those.positive, keys, those.tie, quota)]] = 1
+    return result, order.flat, order.widened
 
 
 def _best_of_each(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> np.ndarray:
@@ -213,92 +187,3 @@ def _best_of_each(settings: params.Sample, candidates: rules.Candidates, rows: R
     repeat = settings.ensemble.deduplicate is False
     taken = joint.take_turns(arrays.numbered(rows.positive), places, settings.hard, repeat=repeat)
     return np.asarray(taken.sum(axis=0))
-
-
-def _joint(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> np.ndarray:
-    """(m,) bool which rows are chosen from the retrievers together."""
-    assert settings.joint is not None
-    groups = arrays.numbered(rows.positive)
-    ranks = np.array([rank[rows.pair] for rank in candidates.ranks.values()])
-    if settings.joint.depth is not None:
-        ranks = np.where(ranks <= settings.joint.depth, ranks, np.nan)
-    limits = np.array(settings.joint.limits(settings.hard, list(candidates.ranks)))
-    if settings.joint.mode == "round_robin":
-        taken = joint.take_turns(groups, np.nan_to_num(ranks, nan=np.inf), settings.hard, limits)
-        return np.asarray(taken.any(axis=0))
-    supplier = joint.suppliers(ranks)
-    if settings.joint.mode == "mixture":
-        weights = settings.joint.weights or {}
-        logits = joint.mixture_logits(ranks, groups, np.array([weights.get(n, 1.0) for n in candidates.ranks]))
-        keys = logits + randomness.gumbels(rows.words)
-    elif settings.joint.mode == "rrf":
-        keys = joint.reciprocal_ranks(ranks, settings.joint.k or 60)
-    else:
-        keys = randomness.uniforms(rows.words)
-    keys = np.where(supplier < 0, -np.inf, keys)
-    of_supplier = arrays.rank_within(groups * (len(limits) + 1) + supplier + 1, [-keys, rows.tie])
-    left = np.flatnonzero((supplier >= 0) & (of_supplier < limits[supplier]))
-    result = np.zeros(len(rows.pair), bool)
-    quota = np.full(len(left), settings.hard)
-    result[left[sampling.choose(groups[left], keys[left], rows.tie[left], quota)]] = True
-    return result
-
-
-def _diverse(
-    settings: params.Sample, candidates: rules.Candidates, rows: Rows, keys: np.ndarray, similarity: Similarity
-) -> np.ndarray:
-    """(m,) bool which rows are left to choose from, so that the chosen differ."""
-    assert settings.diverse is not None
-    groups = arrays.numbered(rows.positive)
-    if settings.diverse.kind == "cluster":
-        cluster = candidates.clusters[settings.diverse.encoder][rows.pair]
-        return diversity.first_of_cluster(groups, cluster, keys, rows.tie)
-    return diversity.marginal_relevance(
-        groups,
-        rows.score,
-        rows.tie,
-        settings.hard,
-        settings.diverse.weight,
-        lambda one, other: similarity(rows.pair[one], rows.pair[other]),
-    )
-
-
-def _band(band: params.Band, rows: Rows) -> tuple[np.ndarray, int]:
-    """(m,) bool which rows lie in the band, and how many positives had theirs widened."""
-    groups = arrays.numbered(rows.positive)
-    floors = sampling.band_floors(rows.score, groups, band.low, band.high, band.step, band.patience, band.least)
-    return (rows.score > floors[groups]) & (rows.score < band.high), int((floors < band.low).sum())
-
-
-def _keys(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> tuple[np.ndarray, int]:
-    """(m,) what is chosen first has the highest key; and how many positives a draw finds too flat."""
-    if settings.softmax is not None:
-        return _draw(sampling.softmax_logits(rows.score, settings.softmax.temperature), rows)
-    if settings.simans is not None:
-        return _draw(_simans_logits(settings, candidates, rows), rows)
-    if settings.nearest is not None:
-        nearness = sampling.nearness(rows.score, rows.level, settings.nearest.b)
-        return np.nan_to_num(nearness, nan=-np.inf), 0
-    if settings.kind in ("random", "band"):
-        return randomness.uniforms(rows.words), 0
-    return rows.score, 0
-
-
-def _draw(logits: np.ndarray, rows: Rows) -> tuple[np.ndarray, int]:
-    """(m,) keys of a draw without replacement by these logits, and how many positives they hardly tell apart."""
-    groups = arrays.numbered(rows.positive)
-    flat = (np.bincount(groups) > 1) & (sampling.weight_ratio(logits, groups) < 2)
-    return logits + randomness.gumbels(rows.words), int(flat.sum())
-
-
-def _simans_logits(settings: params.Sample, candidates: rules.Candidates, rows: Rows) -> np.ndarray:
-    """(m,) logits; where the positive has no score, all are as likely."""
-    assert settings.simans is not None
-    values, level = rows.score, rows.level
-    if settings.simans.against == "document":
-        values = candidates.similarities[settings.score][rows.pair].astype(np.float64)
-    if settings.simans.scale == "zscore":
-        mean, deviation = sampling.zscores(values, arrays.numbered(rows.positive))
-        values, level = (values - mean) / deviation, (level - mean) / deviation
-    logits = sampling.simans_logits(values, level, settings.simans.a, settings.simans.b, settings.simans.law)
-    return np.nan_to_num(logits, nan=0.0)

@@ -1,27 +1,37 @@
-"""Where records come from: one module per kind of source. No Beam: a source is read once, in order."""
+"""Where records come from: one module for each kind of source, its settings beside its reader.
+
+No Beam: a source is read once, in order. A new one is one module here and its class in ``Source``.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from transforms.sources import beir, labels, notes, pairs, python_code, spelling, tables
-from transforms.sources.blocks import Block, Record, in_blocks
+from pydantic import Field
 
-if TYPE_CHECKING:
-    from pipeline import params
+from transforms.sources import notes, spelling
+from transforms.sources.beir import Beir as Beir
+from transforms.sources.blocks import Block, in_blocks
+from transforms.sources.labels import Labels as Labels
+from transforms.sources.pairs import Pairs as Pairs
+from transforms.sources.python_code import PythonCode as PythonCode
+from transforms.sources.source import SourceSection as SourceSection
+from transforms.sources.tables import Tables as Tables
+
+Source = Annotated[PythonCode | Beir | Pairs | Tables, Field(discriminator="kind")]
 
 
-def read(source: params.Source, told: params.Labels | None = None) -> Iterator[Block]:
+def read(source: SourceSection, told: Labels | None = None) -> Iterator[Block]:
     """Everything a source holds and labels tell, as blocks of records.
 
     Raises:
       FileNotFoundError: a file is missing.   ValueError: a file as a whole cannot be read.   OSError: or opened.
     """
     try:
-        every = itertools.chain(_records(source), labels.records(told) if told else ())
+        every = itertools.chain(source.records(), told.records() if told else ())
         yield from in_blocks(spelling.alike(every, notes.note))
     except (ValueError, OSError) as error:
         message = str(error)
@@ -34,18 +44,3 @@ def read(source: params.Source, told: params.Labels | None = None) -> Iterator[B
         elif "\n" not in message:  # it says already what to do
             raise
         raise type(error)(message.replace("\n", "\\n")) from error
-
-
-def _records(source: params.Source) -> Iterator[Record]:
-    if source.kind == "python_code":
-        return python_code.records(source)
-    if source.kind == "beir":
-        return beir.records(source)
-    if source.kind == "pairs":
-        return pairs.records(source)
-    return tables.records(source)
-
-
-def without_positive(source: params.Source) -> str:
-    """Why a query that no positive of the source names is rejected."""
-    return "no positive in splits" if source.kind == "beir" else "no positive"

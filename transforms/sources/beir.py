@@ -4,55 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Literal
 
 from transforms.sources import files, lines, rows
 from transforms.sources.blocks import Record, rejected
 from transforms.sources.files import File, Remote
 from transforms.sources.row import Kind
+from transforms.sources.source import SourceSection
 from transforms.sources.values import Fault, as_answers, as_grade, as_id, as_string, as_text
-
-if TYPE_CHECKING:
-    from pipeline import params
 
 _JUDGED_ZERO = ".judged_zero"  # pairs that were judged and found not relevant, beside the split of that name
 _SOURCE_DOCS = "source_docs"  # the papers that queries were written from: neither positive nor safe negative
 
 
-def records(source: params.Beir) -> Iterator[Record]:
-    """Documents, queries and the positives of the chosen splits.
+class Beir(SourceSection):
+    """A folder with ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/SPLIT.tsv``."""
 
-    Raises:
-      FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or is no split.
-    """
-    root = files.folder(source.path)
-    corpus, queries = (_file(root, name) for name in ("corpus.jsonl", "queries.jsonl"))
-    judged = _splits(root)
-    qrels = [_split(root, split, judged) for split in dict.fromkeys(source.splits)]
+    without_positive: ClassVar[str] = "no positive in splits"
 
-    def document(values: Sequence[Any], line: int) -> Iterable[Record]:
-        identifier, title, body = values
-        identifier = as_id(identifier, "_id")
-        title = "" if title is None else as_string(title, "title")
-        # Title and text are read as one: a document is empty when both are.
-        body = as_string(body, "text") if title.strip() else as_text(body, "text")
-        yield Record("documents", (identifier, title, body, corpus.origin, line))
+    kind: Literal["beir"]
+    path: str
+    splits: tuple[str, ...] = ("train",)
+    min_grade: float = 1.0
+    answers: str | None = None  # field of queries.jsonl
 
-    def query(values: Sequence[Any], line: int) -> Iterable[Record]:
-        identifier, words, *given = values
-        answers = as_answers(given[0], str(source.answers)) if given else []
-        yield Record("queries", (as_id(identifier, "_id"), as_text(words, "text"), answers, queries.origin, line))
+    def records(self) -> Iterator[Record]:
+        """Documents, queries and the positives of the chosen splits.
 
-    yield from rows.records(corpus, {"_id": "id", "title": "text", "text": "text"}, document, optional=["title"])
-    asked: dict[str, Kind] = {"_id": "id", "text": "text"}
-    if source.answers is not None:
-        asked[source.answers] = "texts"
-    yield from rows.records(queries, asked, query)
-    for file in qrels:
-        yield from _judgements(file, source.min_grade)
-    for split in dict.fromkeys(source.splits):
-        if zero := judged.get(f"{split}{_JUDGED_ZERO}"):
-            yield from _judgements(zero, source.min_grade)
+        Raises:
+          FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or is no split.
+        """
+        root = files.folder(self.path)
+        corpus, queries = (_file(root, name) for name in ("corpus.jsonl", "queries.jsonl"))
+        judged = _splits(root)
+        qrels = [_split(root, split, judged) for split in dict.fromkeys(self.splits)]
+
+        def document(values: Sequence[Any], line: int) -> Iterable[Record]:
+            identifier, title, body = values
+            identifier = as_id(identifier, "_id")
+            title = "" if title is None else as_string(title, "title")
+            # Title and text are read as one: a document is empty when both are.
+            body = as_string(body, "text") if title.strip() else as_text(body, "text")
+            yield Record("documents", (identifier, title, body, corpus.origin, line))
+
+        def query(values: Sequence[Any], line: int) -> Iterable[Record]:
+            identifier, words, *given = values
+            answers = as_answers(given[0], str(self.answers)) if given else []
+            yield Record("queries", (as_id(identifier, "_id"), as_text(words, "text"), answers, queries.origin, line))
+
+        yield from rows.records(corpus, {"_id": "id", "title": "text", "text": "text"}, document, optional=["title"])
+        asked: dict[str, Kind] = {"_id": "id", "text": "text"}
+        if self.answers is not None:
+            asked[self.answers] = "texts"
+        yield from rows.records(queries, asked, query)
+        for file in qrels:
+            yield from _judgements(file, self.min_grade)
+        for split in dict.fromkeys(self.splits):
+            if zero := judged.get(f"{split}{_JUDGED_ZERO}"):
+                yield from _judgements(zero, self.min_grade)
 
 
 def _file(root: Path | Remote, name: str) -> File:

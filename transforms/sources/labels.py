@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from transforms.settings.section import Section
 from transforms.sources import files, rows
 from transforms.sources.blocks import Record
 from transforms.sources.files import File
 from transforms.sources.values import Fault, as_id
 
-if TYPE_CHECKING:
-    from pipeline import params
-
 YES = ("1", "1.0", "true", "yes", "y", "positive", "relevant")
 NO = ("0", "0.0", "false", "no", "n", "negative", "irrelevant")
 
 
-def records(labels: params.Labels) -> Iterator[Record]:
-    """A judged pair for each label, and a positive for each that says so, unless some labels are wrong.
+class Labels(Section):
+    """What ``gangue sample-for-labels`` asked and somebody answered."""
 
-    Raises:
-      FileNotFoundError: no such file or folder.   ValueError: a file is not what its name says, or lacks a column.
-    """
-    if labels.path is None:
-        return
-    for file in _files(labels.path):
-        yield from rows.records(file, {"query_id": "id", "document_id": "id", "label": "label"}, _parse(file, labels))
+    path: str | None = None  # a file, or a folder of files; null: none
+    wrong: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of the labels that are; 0: they are believed
+
+    def records(self) -> Iterator[Record]:
+        """A judged pair for each label, and a positive for each that says so, unless some labels are wrong.
+
+        Raises:
+          FileNotFoundError: no such file or folder.   ValueError: a file is not what its name says, or lacks a column.
+        """
+        if self.path is None:
+            return
+        for file in _files(self.path):
+            yield from rows.records(file, {"query_id": "id", "document_id": "id", "label": "label"}, _parse(file, self))
 
 
 def as_label(value: object) -> int:
@@ -45,7 +51,7 @@ def as_label(value: object) -> int:
     raise Fault(f"label must be 1 (the document answers the query) or 0, got {value!r}")
 
 
-def _parse(file: File, labels: params.Labels) -> Any:
+def _parse(file: File, labels: Labels) -> Any:
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         query_id, document_id = as_id(values[0], "query_id"), as_id(values[1], "document_id")
         if values[2] is None or not str(values[2]).strip():

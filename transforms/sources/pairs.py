@@ -7,40 +7,56 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Literal
 
 from transforms.sources import files, notes, references, rows
 from transforms.sources.blocks import Record, content_ids, rejected
 from transforms.sources.files import File
 from transforms.sources.row import Kind
+from transforms.sources.source import SourceSection
 from transforms.sources.values import Fault, as_answers, as_id, as_string, as_text
-
-if TYPE_CHECKING:
-    from pipeline import params
 
 _AT_ONCE = 4096  # records whose ids are hashed together
 
 
-def records(source: params.Pairs) -> Iterator[Record]:
-    """A query for each anchor, a document for each positive, and the documents of the corpus file.
+class Pairs(SourceSection):
+    """A file of (anchor, positive) rows under ``path``, and optionally a file of further documents."""
 
-    Positives that are ids of the corpus, not texts, stand for its documents. Records without an id get one made of
-    their text, so an anchor on several rows is one query.
+    files: ClassVar[tuple[str, ...]] = ("pairs", "corpus")
 
-    Raises:
-      FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or lacks a column.
-    """
-    root = files.folder(source.path)
-    pairs = files.find(root, source.pairs, "pairs")
-    corpus = files.find(root, source.corpus, "corpus") if source.corpus is not None else []
-    key = references.id_column(pairs, corpus, source, notes.note) if corpus else None
-    for file in corpus:
-        yield from _with_ids(_documents(file, source, key or source.document_id))
-    for file in pairs:
-        yield from _with_ids(_pairs(file, source, by_id=key is not None))
+    kind: Literal["pairs"]
+    path: str
+    pairs: str
+    anchor: str = "anchor"
+    positive: str = "positive"
+    anchor_id: str | None = None
+    positive_id: str | None = None
+    answers: str | None = None
+    negatives: tuple[str, ...] = ("neg", "negative", "negatives", "negative_passages")  # columns, where there are such
+    corpus: str | None = None
+    text: str = "text"  # column of the corpus file
+    document_id: str | None = None  # column of the corpus file
+
+    def records(self) -> Iterator[Record]:
+        """A query for each anchor, a document for each positive, and the documents of the corpus file.
+
+        Positives that are ids of the corpus, not texts, stand for its documents. Records without an id get one made of
+        their text, so an anchor on several rows is one query.
+
+        Raises:
+          FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or lacks a column.
+        """
+        root = files.folder(self.path)
+        pairs = files.find(root, self.pairs, "pairs")
+        corpus = files.find(root, self.corpus, "corpus") if self.corpus is not None else []
+        key = references.id_column(pairs, corpus, self, notes.note) if corpus else None
+        for file in corpus:
+            yield from _with_ids(_documents(file, self, key or self.document_id))
+        for file in pairs:
+            yield from _with_ids(_pairs(file, self, by_id=key is not None))
 
 
-def _documents(file: File, source: params.Pairs, key: str | None) -> Iterator[Record]:
+def _documents(file: File, source: Pairs, key: str | None) -> Iterator[Record]:
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         body = as_text(values[0], source.text)
         identifier = None if key is None else as_id(values[1], key)
@@ -52,7 +68,7 @@ def _documents(file: File, source: params.Pairs, key: str | None) -> Iterator[Re
     return rows.records(file, columns, parse)
 
 
-def _pairs(file: File, source: params.Pairs, *, by_id: bool) -> Iterator[Record]:
+def _pairs(file: File, source: Pairs, *, by_id: bool) -> Iterator[Record]:
     columns: dict[str, Kind] = {source.anchor: "text", source.positive: "ids" if by_id else "texts"}
     if source.anchor_id is not None:
         columns[source.anchor_id] = "id"
@@ -103,7 +119,7 @@ def _pairs(file: File, source: params.Pairs, *, by_id: bool) -> Iterator[Record]
     return rows.records(file, columns, parse, optional=negatives)
 
 
-def _references(row: dict[str, Any], source: params.Pairs) -> list[tuple[None, Any]]:
+def _references(row: dict[str, Any], source: Pairs) -> list[tuple[None, Any]]:
     """(None, id) of each positive of a row whose positives are ids."""
     identifiers = row[source.positive]
     if identifiers == []:
@@ -121,7 +137,7 @@ def _named(value: Any, name: str) -> list[tuple[str, str, str | None]]:
     return [("", "", as_id(one, name)) for one in values if one is not None and one != ""]
 
 
-def _negatives(value: Any, name: str, source: params.Pairs) -> list[tuple[str, str, str | None]]:
+def _negatives(value: Any, name: str, source: Pairs) -> list[tuple[str, str, str | None]]:
     """(title, text, id) of each negative of a row: a string, a list of them, or of passages as Tevatron writes them.
 
     Raises:
@@ -140,7 +156,7 @@ def _negatives(value: Any, name: str, source: params.Pairs) -> list[tuple[str, s
     return found
 
 
-def _positives(row: dict[str, Any], source: params.Pairs) -> list[tuple[Any, Any]]:
+def _positives(row: dict[str, Any], source: Pairs) -> list[tuple[Any, Any]]:
     """(text, id) of each positive of a row; a plain string is one positive, however long."""
     bodies = row[source.positive]
     identifiers = None if source.positive_id is None else row[source.positive_id]

@@ -9,29 +9,36 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import Literal
 
+from transforms.settings.section import Count
 from transforms.sources import files
 from transforms.sources.blocks import Record, content_ids, rejected
 from transforms.sources.files import File, Remote
-
-if TYPE_CHECKING:
-    from pipeline import params
+from transforms.sources.source import SourceSection
 
 SKIPPED = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"})
 QUERY_CHARACTERS = 15  # a shorter first paragraph asks for nothing in particular
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def records(source: params.PythonCode) -> Iterator[Record]:
-    """A document for each function, and a query for each that has a telling docstring.
+class PythonCode(SourceSection):
+    """Functions of a tree of ``.py`` files: docstring paragraph -> source without the docstring."""
 
-    Raises:
-      FileNotFoundError: the folder, or one of the packages, is missing.
-    """
-    root = files.folder(source.path, "Make the link with `make`, or set source.path to a folder of .py files")
-    for file in _files(root, source.packages):
-        yield from _functions(file, source.min_characters)
+    kind: Literal["python_code"]
+    path: str
+    packages: tuple[str, ...] = ()  # modules or packages under path; none: every file
+    min_characters: Count = 60  # shorter functions are rejected
+
+    def records(self) -> Iterator[Record]:
+        """A document for each function, and a query for each that has a telling docstring.
+
+        Raises:
+          FileNotFoundError: the folder, or one of the packages, is missing.
+        """
+        root = files.folder(self.path, "Make the link with `make`, or set source.path to a folder of .py files")
+        for file in _files(root, self.packages):
+            yield from _functions(file, self.min_characters)
 
 
 def _files(root: Path | Remote, packages: tuple[str, ...]) -> list[File]:

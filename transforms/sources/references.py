@@ -12,7 +12,7 @@ from transforms.sources.row import Kind
 from transforms.sources.values import Fault, as_id
 
 if TYPE_CHECKING:
-    from pipeline import params
+    from transforms.sources.pairs import Pairs
 
 _ROWS = 1000  # pairs that are looked at
 _NEARLY_ALL = 0.9
@@ -20,9 +20,7 @@ _LONG = 100  # characters that no id has
 _NAMES = ("_id", "id", "document_id", "doc_id", "docid", "pid", "passage_id", "corpus_id", "corpus-id")
 
 
-def id_column(
-    pairs: Sequence[File], corpus: Sequence[File], source: params.Pairs, note: Callable[[str], None]
-) -> str | None:
+def id_column(pairs: Sequence[File], corpus: Sequence[File], source: Pairs, note: Callable[[str], None]) -> str | None:
     """The column of the corpus that holds what the positives are: its ids. None if they are texts.
 
     It is ``source.document_id``, or where that is not given a column with a usual name of ids, if nearly all of the
@@ -61,7 +59,7 @@ def id_column(
     return name
 
 
-def _first(pairs: Sequence[File], source: params.Pairs) -> tuple[list[Any], list[Any]]:
+def _first(pairs: Sequence[File], source: Pairs) -> tuple[list[Any], list[Any]]:
     """The anchors and the positives of the first pairs."""
     columns: dict[str, Kind] = {source.anchor: "any", source.positive: "any"}
 

@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Literal
 
 from transforms.sources import files, rows
 from transforms.sources.blocks import Record
 from transforms.sources.files import File
 from transforms.sources.row import Kind
+from transforms.sources.source import SourceSection
 from transforms.sources.values import as_answers, as_grade, as_id, as_string, as_text
 
-if TYPE_CHECKING:
-    from pipeline import params
+
+class Tables(SourceSection):
+    """Documents, queries and positives that have ids, one file each under ``path``."""
+
+    files: ClassVar[tuple[str, ...]] = ("documents", "queries", "positives")
+
+    kind: Literal["tables"]
+    path: str
+    documents: str
+    queries: str
+    positives: str
+    document_id: str = "document_id"
+    document_text: str = "text"
+    document_title: str | None = None
+    query_id: str = "query_id"
+    query_text: str = "text"
+    answers: str | None = None  # column of the queries: a string, or a list of strings
+    positive_query_id: str = "query_id"
+    positive_document_id: str = "document_id"
+    grade: str | None = None
+
+    def records(self) -> Iterator[Record]:
+        """Records of the three tables.
+
+        Raises:
+          FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or lacks a column.
+        """
+        root = files.folder(self.path)
+        documents = files.find(root, self.documents, "documents")
+        queries = files.find(root, self.queries, "queries")
+        positives = files.find(root, self.positives, "positives")
+        for file in documents:
+            yield from _documents(file, self)
+        for file in queries:
+            yield from _queries(file, self)
+        for file in positives:
+            yield from _positives(file, self)
 
 
-def records(source: params.Tables) -> Iterator[Record]:
-    """Records of the three tables.
-
-    Raises:
-      FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or lacks a column.
-    """
-    root = files.folder(source.path)
-    documents = files.find(root, source.documents, "documents")
-    queries = files.find(root, source.queries, "queries")
-    positives = files.find(root, source.positives, "positives")
-    for file in documents:
-        yield from _documents(file, source)
-    for file in queries:
-        yield from _queries(file, source)
-    for file in positives:
-        yield from _positives(file, source)
-
-
-def _documents(file: File, source: params.Tables) -> Iterator[Record]:
+def _documents(file: File, source: Tables) -> Iterator[Record]:
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         identifier = as_id(values[0], source.document_id)
         title = "" if len(values) < 3 or values[2] is None else as_string(values[2], str(source.document_title))
@@ -46,7 +64,7 @@ def _documents(file: File, source: params.Tables) -> Iterator[Record]:
     return rows.records(file, columns, parse)
 
 
-def _queries(file: File, source: params.Tables) -> Iterator[Record]:
+def _queries(file: File, source: Tables) -> Iterator[Record]:
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         identifier, words = as_id(values[0], source.query_id), as_text(values[1], source.query_text)
         answers = as_answers(values[2], str(source.answers)) if len(values) > 2 else []
@@ -58,7 +76,7 @@ def _queries(file: File, source: params.Tables) -> Iterator[Record]:
     return rows.records(file, columns, parse)
 
 
-def _positives(file: File, source: params.Tables) -> Iterator[Record]:
+def _positives(file: File, source: Tables) -> Iterator[Record]:
     written = file.format in (".csv", ".tsv")
 
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:

@@ -40,22 +40,26 @@ _NEAR = 0.65  # likeness, of 1, of a name that is proposed
 
 def lines(where: str, whole: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
     """The mistakes of values for a model, each place once, joined by line ends."""
-    found: dict[str, tuple[Any, list[Any]]] = {}
+    found: dict[str, tuple[Any, list[str], list[Any]]] = {}
     for item in error.errors():
-        place, kind = _place(item["loc"], whole)
-        found.setdefault(place, (kind, []))[1].append(item)
-    return "\n".join(f"{where}: {_line(place, kind, items)}" for place, (kind, items) in found.items())
+        place, kind, beside = _place(item["loc"], whole)
+        found.setdefault(place, (kind, beside, []))[2].append(item)
+    return "\n".join(f"{where}: {_line(place, *rest)}" for place, rest in found.items())
 
 
-def _line(place: str, kind: Any, items: Sequence[Any]) -> str:
+def _line(place: str, kind: Any, beside: Sequence[str], items: Sequence[Any]) -> str:
     """What is wrong at a place; a value that may be of several types breaks the rules of each."""
     sort, value = items[0]["type"], items[0]["input"]
     if sort in ("value_error", "assertion_error"):  # says all itself
         message = " ".join(re.sub(r"^(Value|Assertion) error, ", "", items[0]["msg"]).split())
         return f"{place}: {message}" if place else message
     if sort == "extra_forbidden":
-        names = list(kind.model_fields)
-        cure = meant(items[0]["loc"][-1], names) or f" Remove it; known are {', '.join(names)}"
+        key, names = items[0]["loc"][-1], _written(kind)
+        cure = meant(key, [*names, *beside])
+        if not cure and "kind" in kind.model_fields and len(_tags(kind)) == 1:
+            section, takes = place.removesuffix(f".{key}"), ", ".join(name for name in names if name != "kind")
+            return f"{section}: kind {_tags(kind)[0]} does not read {key}; it takes {takes or 'nothing'}. Remove it"
+        cure = cure or f" Remove it; known are {', '.join(names)}"
         return f"{place}: unknown key.{cure}"
     if sort == "missing":
         return f"{place} must be given, found none. {_CURE}"
@@ -83,6 +87,24 @@ def meant(name: object, names: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(str(name), [str(each) for each in names], 1, _NEAR)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def known(where: str, name: str, names: Iterable[str]) -> None:
+    """Refuse a name that is none of these.
+
+    Raises:
+      ValueError: it is not.
+
+    >>> known("filter.score", "desne", ["bm25", "dense"])
+    Traceback (most recent call last):
+    ...
+    ValueError: filter.score must be one of bm25, dense, got desne. Did you mean dense?
+    """
+    names = sorted(names)
+    if name not in names:
+        cure = meant(name, names)
+        there = ", ".join(names) or "(none defined)"
+        raise ValueError(f"{where} must be one of {there}, got {name}{f'.{cure}' if cure else ''}")
 
 
 def shown(value: object) -> str:
@@ -114,18 +136,27 @@ def _names(item: Any) -> list[str]:
     return re.findall(r"'([^']*)'", item["ctx"]["expected"])
 
 
-def _place(location: Sequence[Any], whole: type[pydantic.BaseModel]) -> tuple[str, Any]:
-    """Where a value stands, and what is expected there; for a key that nobody knows, what its section is."""
+def _place(location: Sequence[Any], whole: type[pydantic.BaseModel]) -> tuple[str, Any, list[str]]:
+    """Where a value stands, and what is expected there; for a key that nobody knows, what its section is.
+
+    Third the other keys that are written in the same place.
+    """
     kind: Any = whole
     shown: list[str] = []
+    beside: list[str] = []
+    by_kind = False  # the kind is written as a key
     for part in location:
         if part == "[key]":  # the name of an entry, not its value
             continue
         models, inner = _models(kind), [each for each in typing.get_args(_bare(kind)) if each is not Ellipsis]
         if len(models) > 1:  # the part says which of them it is
             kind = next(model for model in models if part in _tags(model))
+            shown += [str(part)] * by_kind
         elif models and part in models[0].model_fields:
-            shown.append(str(part))
+            way = models[0].unwritten.get(part)
+            beside = [name for name in models[0].model_fields if name != part] if way == "flat" else []
+            by_kind = way == "by kind"
+            shown += [str(part)] * (way is None)
             kind = models[0].model_fields[part].annotation
         elif models:  # a key that nobody knows
             shown.append(str(part))
@@ -133,7 +164,7 @@ def _place(location: Sequence[Any], whole: type[pydantic.BaseModel]) -> tuple[st
         elif typing.get_origin(_bare(kind)) in (dict, tuple):
             shown.append(str(part))
             kind = inner[-1]
-    return ".".join(shown), kind
+    return ".".join(shown), kind, beside
 
 
 def _bare(kind: Any) -> Any:
@@ -152,6 +183,15 @@ def _models(kind: Any) -> list[Any]:
     if typing.get_origin(kind) in (dict, tuple, typing.Literal):
         return []
     return [model for each in typing.get_args(kind) for model in _models(each)]
+
+
+def _written(model: Any) -> list[str]:
+    """The keys of a section as they are written."""
+    names = [name for name in model.model_fields if name not in model.unwritten]
+    for field, way in model.unwritten.items():
+        models = _models(model.model_fields[field].annotation) if way == "by kind" else []
+        names = ["kind", *names, *(tag for each in models if len(each.model_fields) > 1 for tag in _tags(each))]
+    return names
 
 
 def _tags(model: Any) -> tuple[str, ...]:

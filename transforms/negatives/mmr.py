@@ -1,30 +1,43 @@
-"""Choosing negatives that differ from each other, not only from the positive."""
+"""Negatives that differ from each other: maximal marginal relevance."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from transforms import arrays
+from transforms.negatives.rows import Rows
+from transforms.settings.section import Among, Name, Section
+
+Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(m,) candidates, (m,) candidates -> (m,) cosine of their documents."""
 
 _DIGITS = 6
 """Values nearer than this are equal and the id decides: low bits of a vector depend on which texts shared a batch."""
 
 
-def first_of_cluster(groups: np.ndarray, clusters: np.ndarray, keys: np.ndarray, tie: np.ndarray) -> np.ndarray:
-    """(n,) bool: the row with the highest key of each cluster of each group; rows without a cluster all stay.
+class Mmr(Section):
+    """Maximal marginal relevance: hard, and not like a negative that is chosen already."""
 
-    Args:
-      groups: (n,).   clusters: (n,) -1 where unknown.   keys: (n,) higher first.   tie: (n,) lower first.
+    reads: ClassVar[dict[str, Among]] = {"encoder": "encoders"}
 
-    >>> one = first_of_cluster(np.zeros(4, int), np.array([5, 5, -1, -1]), np.array([1.0, 2, 0, 0]), np.arange(4))
-    >>> one.tolist()
-    [False, True, True, True]
-    """
-    own = np.where(clusters < 0, -1 - np.arange(len(clusters)), clusters)
-    pair = np.unique(np.stack([groups, own]), axis=1, return_inverse=True)[1].reshape(-1)
-    return arrays.rank_within(pair, [-keys, tie]) == 0
+    kind: Literal["mmr"] = "mmr"
+    encoder: Name
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.7  # of hardness; the rest is of unlikeness
+
+    def left(self, rows: Rows, keys: np.ndarray, hard: int, similarity: Similarity) -> np.ndarray:
+        """(m,) bool which rows are left to choose from: those that are chosen one by one."""
+        return marginal_relevance(
+            rows.groups,
+            rows.score,
+            rows.tie,
+            hard,
+            self.weight,
+            lambda one, other: similarity(rows.pair[one], rows.pair[other]),
+        )
 
 
 def marginal_relevance(

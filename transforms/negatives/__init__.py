@@ -1,0 +1,38 @@
+"""Choosing negatives among the kept candidates, and how much each counts.
+
+One module for each sampler, weight, and way to make negatives differ: its settings beside its formula. A new one is one
+module here and its class in ``Sampler``, ``Weight`` or ``Diverse``. The weights are those that papers compute in their
+losses, computed once beforehand.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Annotated
+
+from pydantic import Field
+
+from transforms.negatives.asl import Asl as Asl
+from transforms.negatives.band import Band as Band
+from transforms.negatives.cet import Cet as Cet
+from transforms.negatives.joint import Joint as Joint
+from transforms.negatives.lambda_rank import LambdaRank as LambdaRank
+from transforms.negatives.mmr import Mmr as Mmr
+from transforms.negatives.nearest import Nearest as Nearest
+from transforms.negatives.one_per_cluster import OnePerCluster as OnePerCluster
+from transforms.negatives.phi import Phi as Phi
+from transforms.negatives.sampler import SamplerSection as SamplerSection
+from transforms.negatives.simans import Simans as Simans
+from transforms.negatives.softmax import Softmax as Softmax
+from transforms.negatives.top import Top as Top
+from transforms.negatives.uniform import Random as Random
+from transforms.negatives.weight import Negatives as Negatives
+from transforms.negatives.weight import WeightSection as WeightSection
+
+Sampler = Annotated[Top | Random | Softmax | Simans | Nearest | Band | Joint, Field(discriminator="kind")]
+Weight = Annotated[Phi | Asl | Cet | LambdaRank, Field(discriminator="kind")]
+Diverse = Annotated[Mmr | OnePerCluster, Field(discriminator="kind")]
+
+SAMPLERS: dict[str, type[SamplerSection]] = {
+    each.model_fields["kind"].default: each for each in typing.get_args(typing.get_args(Sampler)[0])
+}

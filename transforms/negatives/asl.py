@@ -1,0 +1,64 @@
+"""The weight ``asl``: asymmetric loss."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from transforms.negatives.weight import Negatives, WeightSection
+from transforms.settings.section import Among, Name
+
+
+class Asl(WeightSection):
+    """A weight by the probability of being relevant (asymmetric loss)."""
+
+    reads: ClassVar[dict[str, Among]] = {"score": "scorers"}
+
+    kind: Literal["asl"] = "asl"
+    score: Name  # a scorer whose scores are probabilities
+    gamma_neg: Annotated[float, Field(ge=0)] = 4.0
+    clip: Annotated[float, Field(ge=0, lt=1)] = 0.05  # less probable ones weigh nothing
+    form: Literal["weight", "gradient"] = "weight"
+
+    def weigh(self, rows: Negatives) -> np.ndarray:
+        """(m,) from 0.
+
+        Raises:
+          ValueError: a negative has no probability.
+        """
+        scores = rows.score(self.score)
+        bad = ~((scores >= 0) & (scores <= 1))
+        if bad.any():
+            raise ValueError(
+                f"sample.weight: kind asl needs a probability of every negative by {self.score}, but"
+                f" {int(bad.sum())} of {len(scores)} have none, first {scores[bad][0]}."
+                f" Raise scorers.{self.score}.depth, or set sample.score: {self.score}"
+            )
+        return asl_weights(scores, self.gamma_neg, self.clip, self.form)
+
+
+def asl_weights(probabilities: np.ndarray, gamma: float, clip: float, form: str) -> np.ndarray:
+    """(n,) how much a negative of this probability of being relevant counts.
+
+    ASL (arXiv 2009.14119): L = -(p_m)^gamma log(1 - p_m), p_m = max(p - clip, 0). ``weight`` is (p_m)^gamma: it
+    drops easy negatives and grows with p. ``gradient`` is |dL/dlogit|: it falls again where p comes near to 1,
+    so likely false negatives count less.
+
+    Args:
+      probabilities: (n,) in [0, 1].   gamma: >= 0, the paper's 4.   clip: in [0, 1), the paper's 0.05.
+
+    >>> asl_weights(np.array([0.05, 0.5, 0.9]), 4, 0.05, "weight").round(6).tolist()
+    [0.0, 0.041006, 0.522006]
+    >>> asl_weights(np.array([0.05, 0.5, 0.9]), 4, 0.05, "gradient").round(5).tolist()
+    [0.0, 0.07312, 0.73263]
+    """
+    shifted = np.maximum(probabilities - clip, 0.0)
+    focus = np.where(probabilities >= clip, shifted**gamma, 0.0)
+    if form == "weight":
+        return focus
+    # p = 1 without a clip is the limit 1 - gamma p' log(1 - p') -> 1 of a loss that has no bound there.
+    safe = np.minimum(shifted, 1 - 1e-12)
+    slope = gamma * shifted ** max(gamma - 1, 0) * -np.log1p(-safe) + focus / (1 - safe)
+    return np.where(probabilities >= clip, slope * probabilities * (1 - np.minimum(probabilities, 1 - 1e-12)), 0.0)

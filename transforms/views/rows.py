@@ -1,0 +1,40 @@
+"""Rows of triplets by (query, positive), and as passages with a label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def groups(triplets: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Runs of rows of one (query, positive): (g,) first row and (g,) length."""
+    if not len(triplets):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    query = pc.rank(triplets["query_id"], tiebreaker="dense").to_numpy()
+    positive = pc.rank(triplets["positive_id"], tiebreaker="dense").to_numpy()
+    first = np.flatnonzero(np.r_[True, (np.diff(query) != 0) | (np.diff(positive) != 0)])
+    return first, np.diff(np.r_[first, len(triplets)])
+
+
+def listed(triplets: pa.Table) -> tuple[pa.Array, np.ndarray]:
+    """Rows of each (query, positive), the first of each group twice: once for the positive. And 1 for these."""
+    first, _ = groups(triplets)
+    repeats = np.ones(len(triplets), np.int64)
+    repeats[first] = 2
+    order = np.repeat(np.arange(len(triplets)), repeats)
+    label = np.zeros(len(order))
+    label[first + np.arange(len(first))] = 1.0
+    return pa.array(order), label
+
+
+def passages(triplets: pa.Table, order: pa.Array, label: np.ndarray) -> pa.ChunkedArray:
+    """The positive where the label is 1, else the negative."""
+    return pc.if_else(pa.array(label == 1), triplets["positive"].take(order), triplets["negative"].take(order))
+
+
+def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """One array of all chunks."""
+    if isinstance(column, pa.Array):
+        return column
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
