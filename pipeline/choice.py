@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from pipeline.sections import Count, Name, Positive, Section
+from transforms.settings.section import Count, Name, Positive, Section
 
 
 class Softmax(Section):

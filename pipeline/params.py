@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import Field, model_validator
 
-from pipeline import mistakes, params_file
+from pipeline import params_file
 from pipeline.choice import Asl as Asl
 from pipeline.choice import Band as Band
 from pipeline.choice import Cet as Cet
@@ -34,7 +34,6 @@ from pipeline.sections import Filter as Filter
 from pipeline.sections import Ingest as Ingest
 from pipeline.sections import Labels as Labels
 from pipeline.sections import Learn as Learn
-from pipeline.sections import Name, Section
 from pipeline.sections import NextCluster as NextCluster
 from pipeline.sections import Pairs as Pairs
 from pipeline.sections import Pool as Pool
@@ -46,6 +45,8 @@ from pipeline.sections import Source as Source
 from pipeline.sections import Tables as Tables
 from pipeline.sections import Teach as Teach
 from transforms import rules
+from transforms.settings import mistakes
+from transforms.settings.section import Name, Section
 
 
 class Params(Section):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pydantic
 
 from pipeline import commandline, params
-from pipeline.sections import Section
+from transforms.settings.section import Section
 from transforms.storage import Data, staged
 
 
