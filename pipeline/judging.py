@@ -12,6 +12,7 @@ import threadpoolctl
 
 from pipeline import params
 from transforms import answers, arrays, lookup, pooling, randomness, relations, relevance, rules, schema, text
+from transforms.retrieval import protocol
 from transforms.storage import Data
 
 CUT = "cut.json"
@@ -239,8 +240,6 @@ def _similarities(
     """Score of the sampler -> (n,) float32 highest cosine to another positive; empty if it compares no documents."""
     if p.sample.simans is None or p.sample.simans.against != "document":
         return {}
-    retriever = p.retrievers[p.sample.score]
-    assert isinstance(retriever, params.Dense)
     with threadpoolctl.threadpool_limits(1, "blas"):  # small products; and no bit depends on the threads
         found = pooling.highest_similarity(
             query,
@@ -248,7 +247,7 @@ def _similarities(
             block.positive_query,
             block.positive_row,
             len(block.queries),
-            lookup.vectors(data, f"vectors/{retriever.encoder}/documents").gather,
+            lookup.vectors(data, f"vectors/{protocol.encoder(p.retrievers[p.sample.score])}/documents").gather,
         )
     return {p.sample.score: found.astype(np.float32)}
 

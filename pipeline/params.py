@@ -24,10 +24,8 @@ from pipeline.choice import Softmax as Softmax
 from pipeline.sections import Audit as Audit
 from pipeline.sections import Beam as Beam
 from pipeline.sections import Beir as Beir
-from pipeline.sections import Bm25 as Bm25
 from pipeline.sections import Calibrate as Calibrate
 from pipeline.sections import Cluster as Cluster
-from pipeline.sections import Dense as Dense
 from pipeline.sections import Encoder as Encoder
 from pipeline.sections import Export as Export
 from pipeline.sections import Filter as Filter
@@ -38,13 +36,13 @@ from pipeline.sections import NextCluster as NextCluster
 from pipeline.sections import Pairs as Pairs
 from pipeline.sections import Pool as Pool
 from pipeline.sections import PythonCode as PythonCode
-from pipeline.sections import Retriever as Retriever
 from pipeline.sections import Rule as Rule
 from pipeline.sections import Scorer as Scorer
 from pipeline.sections import Source as Source
 from pipeline.sections import Tables as Tables
 from pipeline.sections import Teach as Teach
-from transforms import rules
+from transforms import retrieval, rules
+from transforms.retrieval import protocol
 from transforms.settings import mistakes
 from transforms.settings.section import Name, Section
 
@@ -57,7 +55,7 @@ class Params(Section):
     ingest: Ingest = Ingest()
     encoders: dict[Name, Encoder] = Field(default_factory=dict)
     cluster: Cluster = Cluster()
-    retrievers: Annotated[dict[Name, Retriever], Field(min_length=1)]
+    retrievers: Annotated[dict[Name, retrieval.Settings], Field(min_length=1)]
     pool: Pool = Pool()
     scorers: dict[Name, Scorer] = Field(default_factory=dict)
     learn: Learn = Learn()
@@ -74,8 +72,8 @@ class Params(Section):
             if both := sorted(set(others) & set(self.scorers)):
                 raise ValueError(f"{what} and a scorer must not share a name, got {', '.join(both)}")
         for name, retriever in self.retrievers.items():
-            if isinstance(retriever, Dense):
-                _known(f"retrievers.{name}.encoder", retriever.encoder, self.encoders)
+            if (encoder := protocol.encoder(retriever)) is not None:
+                _known(f"retrievers.{name}.encoder", encoder, self.encoders)
         for name, scorer in self.scorers.items():
             if scorer.teach:
                 _known(f"scorers.{name}.teach.encoder", scorer.teach.encoder, self.encoders)
@@ -127,7 +125,12 @@ class Params(Section):
         if sample.diverse:
             _known("sample.diverse.encoder", sample.diverse.encoder, self.encoders)
         if sample.simans and sample.simans.against == "document":
-            _dense("sample.score", sample.score, self.retrievers, "simans.against: document compares documents")
+            compared = self.retrievers.get(sample.score)
+            if compared is None or protocol.encoder(compared) is None:
+                raise ValueError(
+                    f"sample.score must be a dense retriever, got {sample.score}: simans.against: document compares"
+                    " documents by its vectors"
+                )
         if sample.joint:
             for key in ("weights", "quotas"):
                 for name in getattr(sample.joint, key) or {}:
@@ -150,7 +153,7 @@ class Params(Section):
     def _sees(self, score: str) -> str:
         """The encoder behind a score, or the score itself."""
         retriever = self.retrievers.get(score)
-        return retriever.encoder if isinstance(retriever, Dense) else f"@{score}"
+        return (retriever and protocol.encoder(retriever)) or f"@{score}"
 
 
 def _known(where: str, name: str, names: dict[str, Any]) -> None:
@@ -158,11 +161,6 @@ def _known(where: str, name: str, names: dict[str, Any]) -> None:
         near = mistakes.meant(name, names)
         known = ", ".join(sorted(names)) or "(none defined)"
         raise ValueError(f"{where} must be one of {known}, got {name}{'.' if near else ''}{near}")
-
-
-def _dense(where: str, name: str, retrievers: dict[str, Retriever], reason: str) -> None:
-    if not isinstance(retrievers.get(name), Dense):
-        raise ValueError(f"{where} must be a dense retriever, got {name}: {reason} by its vectors")
 
 
 def _enough(sample: Sample, retrievers: list[str]) -> None:

@@ -3,11 +3,15 @@
 import ast
 import pathlib
 import re
+import subprocess
+import sys
+from typing import get_args
 
 import pytest
 import yaml
 
 from pipeline import params
+from transforms import retrieval
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -106,6 +110,13 @@ def test_pure_modules_do_not_import_beam_and_nothing_below_imports_the_pipeline(
         assert not [name for name in imported(path) if name.split(".")[0] == "pipeline"], path
 
 
+def test_params_are_read_without_the_libraries_that_only_some_stages_use():
+    heavy = ("apache_beam", "bm25s", "faiss", "scipy", "sklearn", "torch")
+    code = f"import sys, pipeline.params; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_every_section_of_the_params_is_explained():
     text = (ROOT / "docs" / "params.md").read_text()
     for section, field in params.Params.model_fields.items():
@@ -117,7 +128,8 @@ def test_every_key_of_the_params_is_explained():
     text = (ROOT / "docs" / "params.md").read_text()
     models = [
         params.PythonCode, params.Beir, params.Pairs, params.Tables, params.Ingest, params.Encoder, params.Cluster,
-        params.Dense, params.Bm25, params.Pool, params.Teach, params.Scorer, params.Rule, params.Filter, params.Softmax,
+        *get_args(get_args(retrieval.Settings)[0]),
+        params.Pool, params.Teach, params.Scorer, params.Rule, params.Filter, params.Softmax,
         params.Simans, params.Nearest, params.Band, params.Joint, params.Ensemble, params.Phi, params.Asl, params.Cet,
         params.Relevance, params.OnePerCluster, params.NextCluster,
         params.Sample, params.Learn, params.Calibrate, params.Export, params.Audit, params.Beam,

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import judging, params, pool, quota, retrieve, retrievers
+from pipeline import judging, params, pool, quota, retrieve
 from transforms import drawing, faiss_index, lexical, lookup, randomness, schema, text, topk
 from transforms.storage import Data, shard_names
 
@@ -269,7 +269,7 @@ def test_the_pool_has_every_rank_every_score_and_the_positives(tmp_path):
     }
     positives = {(r["query_id"], r["document_id"]) for r in data.read_all("positives").to_pylist()}
     assert {(r["query_id"], r["document_id"]) for r in pairs} == positives.union(*found.values())
-    scorer = retrievers.open_retriever(data, p, "bm25")
+    scorer = p.retrievers["bm25"].open(data, "bm25")
     for row in pairs:
         key = (row["query_id"], row["document_id"])
         assert row["positive"] == (key in positives)
