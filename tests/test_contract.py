@@ -110,6 +110,14 @@ def test_pure_modules_do_not_import_beam_and_nothing_below_imports_the_pipeline(
         assert not [name for name in imported(path) if name.split(".")[0] == "pipeline"], path
 
 
+def test_no_stage_asks_which_kind_a_retriever_is():
+    kinds = {kind.__name__ for kind in get_args(get_args(retrieval.Settings)[0])}
+    for path in (ROOT / "pipeline").glob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert not kinds & (names | attributes), path
+
+
 def test_params_are_read_without_the_libraries_that_only_some_stages_use():
     heavy = ("apache_beam", "bm25s", "faiss", "scipy", "sklearn", "torch")
     code = f"import sys, pipeline.params; print([name for name in {heavy} if name in sys.modules])"
