@@ -29,8 +29,9 @@ import yaml
 from apache_beam import coders
 
 from benchmarks.beir import records
-from pipeline import mine, params, retrievers, runner
+from pipeline import mine, params, runner
 from transforms import encoder, lookup, text
+from transforms.retrieval import protocol
 from transforms.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -175,13 +176,13 @@ def rate_of(texts: list[str], p: params.Params) -> float:
 
 def search_rate(data: Data, p: params.Params, name: str) -> float:
     """(Query, document) pairs a retriever searches a second, on one core; over enough documents to fill a block."""
-    if isinstance(p.retrievers[name], params.Dense):
+    if protocol.encoder(p.retrievers[name]) is not None:
         rng = np.random.default_rng(1)
         documents, queries = (rng.normal(size=(n, 384)).astype(np.float32) for n in (65536, 1024))
         began = time.process_time()
         faiss.knn(queries, documents, 58, metric=faiss.METRIC_INNER_PRODUCT)
         return len(queries) * len(documents) / (time.process_time() - began)
-    retriever, allowed = retrievers.open_retriever(data, p, name), lookup.representatives(data)
+    retriever, allowed = p.retrievers[name].open(data, name), lookup.representatives(data)
     asked = np.arange(sum(data.rows("queries")))
     retriever.search(asked, 50, allowed)  # the weights are read
     began = time.process_time()

@@ -58,7 +58,7 @@ import pyarrow as pa
 from benchmarks import beir
 from benchmarks import frontier as lines
 from pipeline import embed, frontier, ingest, judging, params
-from transforms import encoder, intervals, lexical, lookup, randomness, rules, stopwords, text
+from transforms import encoder, intervals, lexical, lookup, randomness, retrieval, rules, stopwords, text
 from transforms.storage import Data
 
 ALL = "all"
@@ -163,7 +163,7 @@ def further(truth: Truth, known: Mapping[str, str], corpus: int | str, seed: int
 def by_bm25(truth: Truth) -> Score:
     """BM25 over the whole corpus, as the product tokenises and weighs."""
     place = {key: number for number, key in enumerate(truth.documents)}
-    settings = params.Bm25(kind="bm25")
+    settings = retrieval.Bm25(kind="bm25")
     model = bm25s.BM25(k1=settings.k1, b=settings.b, method="lucene")
     tokens = lexical.tokenise(list(truth.documents.values()))
     left_out = stopwords.of(stopwords.detect(collections.Counter(itertools.chain.from_iterable(tokens))))

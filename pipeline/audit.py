@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pydantic
 
-from pipeline import invariants, judging, leak, learn_note, lineage, params, propensity, report, retrievers, runner
+from pipeline import invariants, judging, leak, learn_note, lineage, params, propensity, report, runner
 from pipeline.evidence import Evidence, collect
 from pipeline.recipe import COUNTED, RECIPE
 from transforms import lookup, statistics
+from transforms.retrieval import protocol
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -42,7 +43,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
       ValueError: an invariant is broken; names the rows.
     """
     view_rows = lineage.check_shards(data, p)
-    lineage.check_rejected_texts(data, retrievers.encoders(p))
+    lineage.check_rejected_texts(data, protocol.encoders(p.retrievers))
     rows = {name: sum(data.rows(name)) for name in COUNTED}
 
     def build(root: beam.Pipeline) -> beam.PCollection:

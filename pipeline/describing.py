@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,9 @@ import pyarrow.compute as pc
 import scipy.special
 import threadpoolctl
 
-from pipeline import judging, learn_note, params, retrievers
+from pipeline import judging, learn_note, params
 from transforms import arrays, features, lookup, portable, pretrained, relations, relevance
-from transforms.lexical import LexicalRetriever
+from transforms.retrieval import protocol
 from transforms.storage import Data
 
 
@@ -105,7 +106,7 @@ def opinion(
 
 def portable_pairs(p: params.Params, shard: judging.Shard, columns: Mapping[str, np.ndarray]) -> portable.Pairs:
     """The pairs of a shard by their features that mean the same in every corpus: those of the first of each role."""
-    dense = next((name for name, r in p.retrievers.items() if isinstance(r, params.Dense)), None)
+    dense = next((name for name, r in p.retrievers.items() if protocol.encoder(r) is not None), None)
     lexical = next(iter(_lexical(p)), None)
     candidates = shard.candidates
     found: dict[str, np.ndarray] = {}
@@ -114,7 +115,7 @@ def portable_pairs(p: params.Params, shard: judging.Shard, columns: Mapping[str,
         if name is not None:
             found |= {f"{role}{suffix}": columns[f"{name}{suffix}"] for suffix in ("", "_standardised", "_gap")}
             ranks[role] = candidates.ranks[name]
-    for encoder in retrievers.encoders(p)[:1]:
+    for encoder in protocol.encoders(p.retrievers)[:1]:
         found["mutual"] = columns[f"mutual_{encoder}"]
         for feature in ("nearest", "neighbours", "crowd"):
             found |= {f"{feature}{suffix}": columns[f"{feature}_{encoder}{suffix}"] for suffix in ("", "_standardised")}
@@ -136,14 +137,15 @@ def names(p: params.Params) -> list[str]:
     scores = [f"{name}{suffix}" for name in (*p.retrievers, *p.scorers) for suffix in ("", "_standardised", "_gap")] + [
         f"{name}_found" for name in p.retrievers
     ]
+    encoders = protocol.encoders(p.retrievers)
     near = [
         f"{feature}_{encoder}{suffix}"
-        for encoder in retrievers.encoders(p)
+        for encoder in encoders
         for feature in ("nearest", "mean", "crowd", "neighbours")
         for suffix in ("", "_standardised")
     ]
     words = [f"{feature}_{name}" for name in _lexical(p) for feature in ("asked", "answered", "overlap")]
-    shared = [f"known_{f}_{encoder}" for encoder in retrievers.encoders(p)[:1] for f in ("asked", "answers", "shared")]
+    shared = [f"known_{feature}_{encoder}" for encoder in encoders[:1] for feature in ("asked", "answers", "shared")]
     return [*scores, *near, *words, *shared, "positives", "usage"]
 
 
@@ -173,9 +175,9 @@ def describe(data: Data, p: params.Params, shard: judging.Shard, left_out: np.nd
         columns[f"{name}_found"] = np.isfinite(rank).astype(np.float64)
     rows, (place, positive_place) = arrays.places(document, block.positive_row)
     query_rows = lookup.query_rows(data).of(shard.name)
-    encoders = retrievers.encoders(p)
+    encoders = protocol.encoders(p.retrievers)
     for encoder in encoders:
-        strength = candidates.scores[next(n for n, r in p.retrievers.items() if getattr(r, "encoder", "") == encoder)]
+        strength = candidates.scores[next(n for n, r in p.retrievers.items() if protocol.encoder(r) == encoder)]
         with threadpoolctl.threadpool_limits(1, "blas"):  # small matrices; and no bit depends on the threads
             near = features.neighbourhood(
                 query[free],
@@ -196,9 +198,8 @@ def describe(data: Data, p: params.Params, shard: judging.Shard, left_out: np.nd
             columns[f"{feature}_{encoder}_standardised"], _ = features.standardised(
                 query, spread, unlabelled, partner, shard.queries
             )
-    for name in _lexical(p):
-        retriever = retrievers.open_retriever(data, p, name)
-        assert isinstance(retriever, LexicalRetriever)
+    for name, settings in _lexical(p).items():
+        retriever = settings.open(data, name)
         shared = features.shared_words(
             query,
             place,
@@ -227,9 +228,9 @@ def describe(data: Data, p: params.Params, shard: judging.Shard, left_out: np.nd
     return columns
 
 
-def _lexical(p: params.Params) -> list[str]:
+def _lexical(p: params.Params) -> dict[str, protocol.Lexical]:
     """The lexical retriever whose words are compared: the first."""
-    return [name for name, retriever in p.retrievers.items() if isinstance(retriever, params.Bm25)][:1]
+    return dict(itertools.islice(protocol.lexical(p.retrievers).items(), 1))
 
 
 def left_out_for_learning(shard: judging.Shard, words: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pipeline import judging, params, runner
 from pipeline.recipe import COUNTED, RECIPE, of_params
 from transforms import arrays, lookup, schema, text, vector_store, views
+from transforms.retrieval import protocol
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -56,9 +57,7 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
         "judged_by": {"kind": ruled.kind, "cut": ruled.cut},
         "fingerprints": models,
         "stopwords": {
-            name: lookup.stopwords(data, name)
-            for name, retriever in p.retrievers.items()
-            if isinstance(retriever, params.Bm25)
+            name: retriever.language(data, name) for name, retriever in protocol.lexical(p.retrievers).items()
         },
         "prompts": prompts,
         "without_vector": {name: sum(data.rows(vector_store.rejected(name))) for name in p.encoders},

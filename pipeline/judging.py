@@ -11,6 +11,7 @@ import threadpoolctl
 
 from pipeline import params
 from transforms import answers, arrays, lookup, pooling, randomness, relations, rules, schema, text
+from transforms.retrieval import protocol
 from transforms.storage import Data
 
 CUT = "cut.json"
@@ -216,8 +217,6 @@ def _similarity(
     """(n,) float32 highest cosine to another positive; empty if the sampler compares no documents."""
     if not p.sample.sampler.compares:
         return np.zeros(0)
-    retriever = p.retrievers[p.sample.score]
-    assert isinstance(retriever, params.Dense)
     with threadpoolctl.threadpool_limits(1, "blas"):  # small products; and no bit depends on the threads
         found = pooling.highest_similarity(
             query,
@@ -225,7 +224,7 @@ def _similarity(
             block.positive_query,
             block.positive_row,
             len(block.queries),
-            lookup.vectors(data, f"vectors/{retriever.encoder}/documents").gather,
+            lookup.vectors(data, f"vectors/{protocol.encoder(p.retrievers[p.sample.score])}/documents").gather,
         )
     return found.astype(np.float32)
 

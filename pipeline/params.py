@@ -12,10 +12,8 @@ from pipeline.choice import Ensemble as Ensemble
 from pipeline.choice import Sample as Sample
 from pipeline.sections import Audit as Audit
 from pipeline.sections import Beam as Beam
-from pipeline.sections import Bm25 as Bm25
 from pipeline.sections import Calibrate as Calibrate
 from pipeline.sections import Cluster as Cluster
-from pipeline.sections import Dense as Dense
 from pipeline.sections import Encoder as Encoder
 from pipeline.sections import Export as Export
 from pipeline.sections import Filter as Filter
@@ -23,11 +21,11 @@ from pipeline.sections import Ingest as Ingest
 from pipeline.sections import Learn as Learn
 from pipeline.sections import NextCluster as NextCluster
 from pipeline.sections import Pool as Pool
-from pipeline.sections import Retriever as Retriever
 from pipeline.sections import Scorer as Scorer
 from pipeline.sections import Teach as Teach
-from transforms import rules
+from transforms import retrieval, rules
 from transforms.negatives import Phi
+from transforms.retrieval import protocol
 from transforms.settings import mistakes
 from transforms.settings.section import Name, Section
 from transforms.sources import Beir as Beir
@@ -46,7 +44,7 @@ class Params(Section):
     ingest: Ingest = Ingest()
     encoders: dict[Name, Encoder] = Field(default_factory=dict)
     cluster: Cluster = Cluster()
-    retrievers: Annotated[dict[Name, Retriever], Field(min_length=1)]
+    retrievers: Annotated[dict[Name, retrieval.Settings], Field(min_length=1)]
     pool: Pool = Pool()
     scorers: dict[Name, Scorer] = Field(default_factory=dict)
     learn: Learn = Learn()
@@ -63,8 +61,8 @@ class Params(Section):
             if both := sorted(set(others) & set(self.scorers)):
                 raise ValueError(f"{what} and a scorer must not share a name, got {', '.join(both)}")
         for name, retriever in self.retrievers.items():
-            if isinstance(retriever, Dense):
-                mistakes.known(f"retrievers.{name}.encoder", retriever.encoder, self.encoders)
+            if (encoder := protocol.encoder(retriever)) is not None:
+                mistakes.known(f"retrievers.{name}.encoder", encoder, self.encoders)
         for name, scorer in self.scorers.items():
             if scorer.teach:
                 mistakes.known(f"scorers.{name}.teach.encoder", scorer.teach.encoder, self.encoders)
@@ -111,7 +109,12 @@ class Params(Section):
         if near and not wanted:
             raise ValueError("pool.next_cluster is read by sample.next_cluster only, and there is none")
         if sample.sampler.compares:
-            _dense("sample.score", sample.score, self.retrievers, f"{sample.sampler.compares} compares documents")
+            compared = self.retrievers.get(sample.score)
+            if compared is None or protocol.encoder(compared) is None:
+                raise ValueError(
+                    f"sample.score must be a dense retriever, got {sample.score}: {sample.sampler.compares} compares"
+                    " documents by its vectors"
+                )
         sample.sampler.check(sample.hard, list(self.retrievers))
         weight = sample.weight
         if isinstance(weight, Phi) and self._sees(weight.score) == self._sees(sample.score):
@@ -139,12 +142,7 @@ class Params(Section):
     def _sees(self, score: str) -> str:
         """The encoder behind a score, or the score itself."""
         retriever = self.retrievers.get(score)
-        return retriever.encoder if isinstance(retriever, Dense) else f"@{score}"
-
-
-def _dense(where: str, name: str, retrievers: dict[str, Retriever], reason: str) -> None:
-    if not isinstance(retrievers.get(name), Dense):
-        raise ValueError(f"{where} must be a dense retriever, got {name}: {reason} by its vectors")
+        return (retriever and protocol.encoder(retriever)) or f"@{score}"
 
 
 def parse(values: Any, where: str = "params.yaml") -> Params:

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import params, retrievers, runner
+from pipeline import params, runner
 from pipeline.searching import search
 from transforms import arrays, clustering, drawing, lookup, pooling, randomness, relations, schema
-from transforms.dense import DenseRetriever
+from transforms.retrieval import protocol
+from transforms.retrieval.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 
@@ -72,7 +73,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
     )
     for name, score in scores.items():
         missing = np.flatnonzero(ranks[name] == pooling.NO_RANK)
-        retriever = retrievers.open_retriever(data, p, name)
+        retriever = p.retrievers[name].open(data, name)
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
     judged = pooling.scatter(len(pairs), judged_at, judged_at >= 0, False)
     kinds = relations.annotate(block, involved, query, np.minimum.reduce(list(ranks.values())), tie)
@@ -106,7 +107,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
 def _with_vectors(data: Data, p: params.Params, query: np.ndarray, document: np.ndarray) -> np.ndarray:
     """(n,) bool: both rows have a vector of every encoder that searches; without one a pair has no score."""
     keep = np.ones(len(query), bool)
-    for encoder in retrievers.encoders(p):
+    for encoder in protocol.encoders(p.retrievers):
         keep &= lookup.vectors(data, f"vectors/{encoder}/queries").present[query]
         keep &= lookup.vectors(data, f"vectors/{encoder}/documents").present[document]
     return keep

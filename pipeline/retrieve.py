@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import posixpath
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +13,10 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, quota, retrievers, runner
-from pipeline.indexing import index_documents
+from pipeline import params, quota, runner
 from pipeline.searching import Hits, search, short_queries
-from transforms import arrays, dense, lookup, relations, schema
+from transforms import arrays, lookup, relations, schema
+from transforms.retrieval import protocol
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, shard_names, staged
 
@@ -26,13 +27,14 @@ _MEASURED, _SHARDS = 64, 4  # queries of each of the first shards on which an in
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Index the documents where the retriever needs it, then search every query."""
-    settings = p.retrievers[name]
-    writes = [f"candidates/{name}", f"indexes/{name}/recall"]
-    if isinstance(settings, params.Bm25):
-        writes += [f"indexes/{name}/vocabulary", f"indexes/{name}/weights"]
+    index = protocol.indexing(p.retrievers[name], data, name)
+    writes = [f"candidates/{name}", f"indexes/{name}/recall", *index.datasets]
 
     def build(root: beam.Pipeline) -> Any:
-        indexed = index_documents(root, data, p, name)
+        indexed = None
+        for step in index.steps:
+            elements = root | f"Elements of {step.name}" >> beam.Create(step.elements)
+            indexed = elements | step.name >> ForEachShard(step.work, after=indexed)
         work = functools.partial(retrieve_shards, data=data, p=p, name=name)
         firsts = root | beam.Create(list(groups(data, p.beam.workers)))
         searched = firsts | "Search" >> ForEachShard(work, after=indexed)
@@ -40,23 +42,17 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         return root | "Recall" >> beam.Create(["recall"]) | "Measure" >> ForEachShard(measure, after=searched)
 
     rows = sum(data.rows("queries"))
-    with data.staging(f"indexes/{name}/faiss", f"indexes/{name}/frequencies"):
+    with data.staging(*index.folders, *index.scratch):
         counts = runner.run(f"retrieve@{name}", build, data, p.beam, writes=writes, rows=rows, flags=flags)
-        if isinstance(settings, params.Dense) and settings.index != "Flat":
-            data.publish(f"indexes/{name}/faiss")
-        data.begin(f"indexes/{name}/frequencies")  # they are in the vocabulary now
-    if isinstance(settings, params.Bm25):
-        print(f"retrieve@{name}: {_said_of_stopwords(data, settings, name)}", file=sys.stderr, flush=True)  # noqa: T201
+        for folder in index.folders:
+            data.publish(folder)
+        for dataset in index.scratch:
+            data.begin(dataset)
+    kept = (f"indexes/{name}/recall", *index.datasets, *index.folders)
+    data.prune(f"indexes/{name}", map(posixpath.basename, kept))  # the index may have been of another kind
+    if index.said is not None:
+        print(f"retrieve@{name}: {index.said()}", file=sys.stderr, flush=True)  # noqa: T201
     return counts
-
-
-def _said_of_stopwords(data: Data, settings: params.Bm25, name: str) -> str:
-    language = lookup.stopwords(data, name)
-    if settings.stopwords != "auto":
-        return f"stop words of {language or 'no language'}, as retrievers.{name}.stopwords says"
-    if language is None:
-        return f"no stop words, for the language was not recognised; retrievers.{name}.stopwords names one"
-    return f"stop words of {language}, the language of the documents"
 
 
 def groups(data: Data, workers: int) -> dict[str, list[str]]:
@@ -114,7 +110,7 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
 def find(data: Data, p: params.Params, name: str, block: relations.QueryBlock, rows: np.ndarray) -> Hits:
     """The candidates of the queries of a block, sorted by query; deeper for those that would miss their quota."""
     settings, wanted = p.retrievers[name], quota.read(data, name)
-    retriever = retrievers.open_retriever(data, p, name, unpublished=True)
+    retriever = settings.open(data, name, unpublished=True)
     found = Hits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     pending, depth = np.arange(len(rows)), settings.depth
     deepest = max(settings.depth, settings.max_depth or 0)
@@ -135,19 +131,19 @@ def measure_recall(_: str, data: Data, p: params.Params, name: str) -> Counts:
     A shard is a random sample of the queries, for it is chosen by a hash; exact search of all would take as long as the
     index saves.
     """
-    settings = p.retrievers[name]
+    exact = protocol.exact(p.retrievers[name])
     measured = RECALL.empty_table()
-    if isinstance(settings, params.Dense) and settings.index != "Flat":
+    if exact is not None:
         shards = data.shards("queries")[:_SHARDS]
         block, rows = relations.query_block(data, *shards)
         some = np.concatenate([lookup.query_rows(data).of(shard)[:_MEASURED] for shard in shards])
-        exact = search(data, dense.DenseRetriever(data, settings.encoder), rows, some, settings.depth)
+        best = search(data, exact.open(data, name), rows, some, exact.depth)
         columns = ["query_id", "document_row"]
         found = pa.concat_tables(data.read(staged(f"candidates/{name}"), shard, columns) for shard in shards)
         width = np.int64(len(lookup.representatives(data)))
         keys = block.numbers(found["query_id"]) * width + found["document_row"].to_numpy()
-        hit = np.isin(exact.query * width + exact.document, keys)
-        wanted, got = (np.bincount(query, minlength=len(rows))[some] for query in (exact.query, exact.query[hit]))
+        hit = np.isin(best.query * width + best.document, keys)
+        wanted, got = (np.bincount(query, minlength=len(rows))[some] for query in (best.query, best.query[hit]))
         measured = pa.table([block.query_ids.take(pa.array(some)), wanted, got], schema=RECALL)
     recall = staged(f"indexes/{name}/recall")
     data.write(recall, shard_names(1)[0], measured)

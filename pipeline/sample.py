@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline import judging, params, propensity, reusing, runner, weighing
 from transforms import arrays, lookup, pooling, reuse, rules, schema, selection
-from transforms.dense import DenseRetriever
+from transforms.retrieval.dense import DenseRetriever
 from transforms.shards import Counts, ForEachShard
 from transforms.storage import Data, staged
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
 from pipeline.quota import Quota
 from transforms import arrays, lookup, relations, rules, topk
+from transforms.retrieval.protocol import Opened
 from transforms.storage import Data
 
 
@@ -34,7 +33,7 @@ class Hits:
 
 def search(
     data: Data,
-    retriever: Any,
+    retriever: Opened,
     rows: np.ndarray,
     queries: np.ndarray,
     depth: int,
@@ -51,7 +50,7 @@ def search(
     settled = Hits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     pending, fetch = queries, depth
     while pending.size:
-        documents, _ = retriever.search(rows[pending], fetch, searched)
+        documents, _ = retriever.search(rows[pending], fetch + topk.MARGIN, searched)
         query, document = np.repeat(pending, documents.shape[1]), documents.reshape(-1)
         query, document = query[document >= 0], document[document >= 0]
         score = retriever.score(rows[query], document)
@@ -87,7 +86,7 @@ def short_queries(
     data: Data,
     quota: Quota,
     name: str,
-    retriever: Any,
+    retriever: Opened,
     block: relations.QueryBlock,
     rows: np.ndarray,
     hits: Hits,

@@ -63,38 +63,6 @@ class Cluster(Section):
     seed: int = 13
 
 
-class Dense(Section):
-    """Nearest documents by inner product of an encoder's vectors."""
-
-    kind: Literal["dense"]
-    encoder: Name
-    depth: Positive = 100
-    max_depth: Positive | None = None  # deepen a query's search up to here while its quota is not met
-    index: str = "Flat"  # a FAISS factory string
-    nprobe: Positive | None = None
-
-
-StopWords = Literal[
-    "auto", "da", "de", "en", "en_plus", "es", "fr", "it", "ko", "nl", "no", "pt", "ru", "sv", "tr", "zh",
-    "danish", "german", "english", "english_plus", "spanish", "french", "italian", "korean", "dutch", "norwegian",
-    "portuguese", "russian", "swedish", "turkish", "chinese",
-]  # fmt: skip
-
-
-class Bm25(Section):
-    """Best documents by BM25 (Lucene's variant)."""
-
-    kind: Literal["bm25"]
-    depth: Positive = 100
-    max_depth: Positive | None = None
-    k1: float = 1.5
-    b: Annotated[float, Field(ge=0, le=1)] = 0.75
-    stopwords: StopWords | None = "auto"  # of the language that the corpus is written in; null: none
-
-
-Retriever = Annotated[Dense | Bm25, Field(discriminator="kind")]
-
-
 class NextCluster(Section):
     """The documents nearest to a query in the cluster next to its own (ClusterNS)."""
 

@@ -14,6 +14,7 @@ from pipeline import audit, evidence, export, judging, leak, lineage, params, sa
 from pipeline import filter as filtering
 from pipeline.recipe import RECIPE
 from transforms import arrays, lexical, lookup, pooling, randomness, relations, schema, text
+from transforms.retrieval import Bm25
 from transforms.storage import Data, shard_names
 
 HOSTILE = "<script>alert('x')</script>&\"<b>"
@@ -106,7 +107,7 @@ def build(root, p, seed=5, **corpus):
     lookup.forget()
     make_corpus(data, rng, **corpus)
     for name, retriever in p.retrievers.items():
-        if isinstance(retriever, params.Bm25):  # the recipe says of which language it lacks the stop words
+        if isinstance(retriever, Bm25):  # the recipe says of which language it lacks the stop words
             data.write(f"indexes/{name}/vocabulary", shard_names(1)[0], lexical.VOCABULARY.empty_table())
     for shard in shard_names(SHARDS):
         make_pairs(data, p, rng, shard)

@@ -3,13 +3,15 @@
 import ast
 import pathlib
 import re
+import subprocess
+import sys
 import typing
 
 import pytest
 import yaml
 
 from pipeline import params
-from transforms import negatives, rules
+from transforms import negatives, retrieval, rules
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -108,6 +110,21 @@ def test_pure_modules_do_not_import_beam_and_nothing_below_imports_the_pipeline(
         assert not [name for name in imported(path) if name.split(".")[0] == "pipeline"], path
 
 
+def test_no_stage_asks_which_kind_a_retriever_is():
+    known = {kind.__name__ for kind in kinds(retrieval.Settings)}
+    for path in (ROOT / "pipeline").glob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert not known & (names | attributes), path
+
+
+def test_params_are_read_without_the_libraries_that_only_some_stages_use():
+    heavy = ("apache_beam", "bm25s", "faiss", "scipy", "sklearn", "torch")
+    code = f"import sys, pipeline.params; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_every_section_of_the_params_is_explained():
     text = (ROOT / "docs" / "params.md").read_text()
     for section, field in params.Params.model_fields.items():
@@ -123,7 +140,7 @@ def test_every_key_of_the_params_is_explained():
     text = (ROOT / "docs" / "params.md").read_text()
     models = [
         params.PythonCode, params.Beir, params.Pairs, params.Tables, params.Ingest, params.Encoder, params.Cluster,
-        params.Dense, params.Bm25, params.Pool, params.Teach, params.Scorer, *rules.KINDS, params.Filter,
+        *kinds(retrieval.Settings), params.Pool, params.Teach, params.Scorer, *rules.KINDS, params.Filter,
         *negatives.SAMPLERS.values(), *kinds(negatives.Weight), *kinds(negatives.Diverse), params.Ensemble,
         params.NextCluster,
         params.Sample, params.Learn, params.Calibrate, params.Export, params.Audit, params.Beam,

@@ -6,7 +6,7 @@ import pytest
 import whole_path
 
 from pipeline import params
-from transforms import lookup
+from transforms.retrieval import Bm25
 from transforms.storage import Data
 
 LONG = {
@@ -104,7 +104,7 @@ def test_a_script_without_blanks_is_searched_and_its_copies_and_answers_fall(lan
     assert verdicts[query, other] == "kept", "BM25 finds what shares characters, and it holds no answer"
     assert (query, other) in triplets
     assert verdicts[query, stopped] == verdicts[long[:12], near] == "near_duplicate"
-    assert lookup.stopwords(data, "bm25") is None
+    assert Bm25(kind="bm25").language(data, "bm25") is None
 
 
 COPIES = {
@@ -190,7 +190,7 @@ def test_german_is_searched_without_german_stop_words(tmp_path, capsys):
         {"anchor": "und die in der", "positive": GERMAN[1]},
     ]
     verdicts, _, data = mined(tmp_path, pairs, GERMAN[2:])
-    assert lookup.stopwords(data, "bm25") == "de"
+    assert Bm25(kind="bm25").language(data, "bm25") == "de"
     assert "retrieve@bm25: stop words of de, the language of the documents" in capsys.readouterr().err
     terms = data.read_all("indexes/bm25/vocabulary")["token"].to_pylist()
     assert not {"die", "der", "und", "nicht"} & set(terms)
@@ -204,7 +204,7 @@ def test_german_is_searched_without_german_stop_words(tmp_path, capsys):
 def test_stop_words_may_be_named(given, left, tmp_path, capsys):
     retrievers = {"bm25": {"kind": "bm25", "depth": 20, "stopwords": given}}
     _, _, data = mined(tmp_path, [{"anchor": "der Hund", "positive": GERMAN[0]}], GERMAN[1:], retrievers=retrievers)
-    assert lookup.stopwords(data, "bm25") == given
+    assert Bm25(kind="bm25").language(data, "bm25") == given
     assert {"der"} & set(data.read_all("indexes/bm25/vocabulary")["token"].to_pylist()) == left
     assert "as retrievers.bm25.stopwords says" in capsys.readouterr().err
 

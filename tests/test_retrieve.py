@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import judging, params, pool, quota, retrieve, retrievers
+from pipeline import judging, params, pool, quota, retrieve
 from transforms import drawing, faiss_index, lexical, lookup, randomness, schema, text, topk
 from transforms.storage import Data, shard_names
 
@@ -200,6 +200,17 @@ def test_an_approximate_index_reports_its_recall(tmp_path):
     assert shares[0] < shares[1] == 1.0
 
 
+def test_an_index_of_another_kind_leaves_nothing_behind(tmp_path):
+    data, *_ = make(tmp_path)
+    data.write("clusters/e/centroids", shard_names(1)[0], data.read_all("vectors/e/documents", ["vector"])[:4])
+    killed = tmp_path / "indexes" / "dense" / ".faiss.staged"
+    for index, parts in (("IVF4,Flat", {"faiss", "recall"}), ("Flat", {"recall"})):
+        searched(data, settings(index=index), "dense")
+        assert {path.name for path in (tmp_path / "indexes" / "dense").iterdir()} == parts
+        killed.mkdir()
+        (killed / "factory.txt").write_text(index)
+
+
 @pytest.mark.parametrize("factory", ["IVF8,Flat", "OPQ4_16,IVF8,PQ4x4", "IVF8,SQ8"])
 def test_an_index_in_parts_finds_what_it_finds_as_one(tmp_path, monkeypatch, factory):
     data, *_ = make(tmp_path, documents=700)
@@ -269,7 +280,7 @@ def test_the_pool_has_every_rank_every_score_and_the_positives(tmp_path):
     }
     positives = {(r["query_id"], r["document_id"]) for r in data.read_all("positives").to_pylist()}
     assert {(r["query_id"], r["document_id"]) for r in pairs} == positives.union(*found.values())
-    scorer = retrievers.open_retriever(data, p, "bm25")
+    scorer = p.retrievers["bm25"].open(data, "bm25")
     for row in pairs:
         key = (row["query_id"], row["document_id"])
         assert row["positive"] == (key in positives)

@@ -201,12 +201,6 @@ def vocabulary(data: Data, dataset: str) -> dict[str, int]:
     return {token: number for number, token in enumerate(tokens)}
 
 
-def stopwords(data: Data, retriever: str) -> str | None:
-    """Of which language the index of a lexical retriever lacks the stop words; None: of none."""
-    metadata = data.metadata(f"indexes/{retriever}/vocabulary", "token")
-    return metadata.get(schema.STOPWORDS, b"").decode() or None
-
-
 @functools.lru_cache(maxsize=4)
 def local_copy(data: Data, path: str) -> str:
     """A file of the datasets on this machine's disk, copied at most once."""

@@ -6,8 +6,6 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from bm25s import tokenization
-
 # The commonest words of each language that set it apart from its neighbours: Catalan, Galician, Bulgarian, Ukrainian,
 # Afrikaans and the like share half of their words with a language that has a list, and must not get that list.
 _COMMON: dict[str, str] = {
@@ -35,6 +33,8 @@ def of(language: str | None) -> frozenset[str]:
     >>> sorted(of("en"))[:3], len(of(None))
     (['a', 'an', 'and'], 0)
     """
+    from bm25s import tokenization
+
     known: Any = tokenization._infer_stopwords(language)
     return frozenset(unicodedata.normalize("NFKC", word).lower() for word in known)
 

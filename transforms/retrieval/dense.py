@@ -2,26 +2,84 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Any, Literal
 
-import faiss
 import numpy as np
 
-from transforms import arrays, faiss_index, lookup, topk
-from transforms.storage import Data
+from transforms import arrays, lookup, topk
+from transforms.retrieval.protocol import Indexing, Step
+from transforms.settings.section import Name, Positive, Section
+from transforms.storage import Data, shard_names, staged
 
 _BLOCK_ROWS = 65536  # documents in one call of FAISS, which collects its best anew in every call
 _PAIRS = 1 << 11  # pairs whose vectors are gathered at once: they fit the processor's cache
 _SHARED = 64  # so many of these blocks are worth several threads
 
-# FAISS picks its slow kernel for small batches: a larger block of documents halves the time of exact search.
-faiss.cvar.distance_compute_blas_database_bs = 8192
-faiss.cvar.distance_compute_blas_query_bs = 2048  # their product is held in memory: 64 MiB
-# And where queries x dimensions are fewer than this; its own 128,000 makes 300 queries take seven times as long as 350.
-faiss.cvar.distance_compute_blas_threshold = 1 << 13
+
+class Dense(Section):
+    """Nearest documents by inner product of an encoder's vectors."""
+
+    kind: Literal["dense"]
+    encoder: Name
+    depth: Positive = 100
+    max_depth: Positive | None = None  # deepen a query's search up to here while its quota is not met
+    index: str = "Flat"  # a FAISS factory string
+    nprobe: Positive | None = None
+
+    def open(self, data: Data, name: str, *, unpublished: bool = False) -> DenseRetriever:
+        """The retriever over the vectors, or over its index of them."""
+        path = None if self.index == "Flat" else (staged if unpublished else str)(_folder(name))
+        return DenseRetriever(data, self.encoder, path, self.nprobe)
+
+    def exact(self) -> Dense | None:
+        """Search without an index, which an index is measured against."""
+        return None if self.index == "Flat" else self.model_copy(update={"index": "Flat", "nprobe": None})
+
+    def indexing(self, data: Data, name: str) -> Indexing:
+        """One step that builds the FAISS index; nothing where vectors are searched as they are."""
+        if self.index == "Flat":
+            return Indexing()
+        work = functools.partial(build_faiss, data=data, encoder=self.encoder, name=name)
+        return Indexing([Step("Build", [self.index], work)], folders=[_folder(name)])
+
+
+def build_faiss(factory: str, data: Data, encoder: str, name: str) -> collections.Counter[str]:
+    """Build the FAISS index of a dense retriever."""
+    from transforms import faiss_index
+
+    _faiss()
+    output = staged(_folder(name))
+    data.begin(_folder(name))
+    data.write_text(f"{output}/factory.txt", factory + "\n")
+    centroids = arrays.matrix(data.read(f"clusters/{encoder}/centroids", shard_names(1)[0]))
+    vectors = lookup.vectors(data, f"vectors/{encoder}/documents")
+    index = faiss_index.trained(factory, vectors, centroids)
+    for part, rows in faiss_index.parts(index, len(vectors)).items():
+        with data.local_file(f"{output}/{part}") as path:
+            faiss_index.write_part(index, vectors, rows, path)
+    return collections.Counter()
+
+
+def _folder(name: str) -> str:
+    return f"indexes/{name}/faiss"
+
+
+@functools.cache
+def _faiss() -> Any:
+    """FAISS, set up; loaded by who searches, for every stage reads the settings above."""
+    import faiss
+
+    # FAISS picks its slow kernel for small batches: a larger block of documents halves the time of exact search.
+    faiss.cvar.distance_compute_blas_database_bs = 8192
+    faiss.cvar.distance_compute_blas_query_bs = 2048  # their product is held in memory: 64 MiB
+    # And where queries x dimensions are fewer than this; by its own 128,000, 300 queries take 7 times as long as 350.
+    faiss.cvar.distance_compute_blas_threshold = 1 << 13
+    return faiss
 
 
 @dataclasses.dataclass
@@ -34,25 +92,16 @@ class DenseRetriever:
     nprobe: int | None = None
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The best documents of each query.
-
-        Args:
-          queries: (q,) query rows.
-          depth: k.
-          allowed: (documents,) bool; others are never returned.
-
-        Returns:
-          (q, k') document rows, -1 where there are fewer, in no order, and (q, k') approximate scores.
-        """
+        """The best documents of each query, as ``Opened.search``."""
+        faiss = _faiss()
         vectors = self._queries.gather(queries)
-        fetch = depth + topk.MARGIN
         scores = np.full((len(queries), 0), -np.inf, np.float32)
         rows = np.full((len(queries), 0), -1, np.int64)
         for block_rows, block in self._blocks(allowed) if self.index_path is None else ():
-            found, places = faiss.knn(vectors, block, min(fetch, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-            scores, rows = topk.merge(scores, rows, found, block_rows[places], fetch)
+            found, places = faiss.knn(vectors, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+            scores, rows = topk.merge(scores, rows, found, block_rows[places], depth)
         if self.index_path is not None:
-            scores, rows = self._index.search(np.nan_to_num(vectors), min(fetch, self._index.ntotal))
+            scores, rows = self._index.search(np.nan_to_num(vectors), min(depth, self._index.ntotal))
             scores = np.where(rows < 0, -np.inf, scores)
             searched = allowed & self._documents.present
             rows = np.where((rows >= 0) & searched[np.maximum(rows, 0)], rows, -1)
@@ -76,7 +125,7 @@ class DenseRetriever:
             for start in starts:
                 score_block(start)
             return result
-        with concurrent.futures.ThreadPoolExecutor(faiss.omp_get_max_threads()) as threads:
+        with concurrent.futures.ThreadPoolExecutor(_faiss().omp_get_max_threads()) as threads:
             for _ in threads.map(score_block, starts):
                 pass
         return result
@@ -113,9 +162,11 @@ class DenseRetriever:
         return lookup.vectors(self.data, f"vectors/{self.encoder}/queries")
 
     @functools.cached_property
-    def _index(self) -> faiss.Index:
+    def _index(self) -> Any:
+        from transforms import faiss_index
+
         assert self.index_path is not None
         index = faiss_index.read(lookup.local_copy(self.data, self.index_path))
         if self.nprobe is not None:
-            faiss.extract_index_ivf(index).nprobe = self.nprobe
+            _faiss().extract_index_ivf(index).nprobe = self.nprobe
         return index

@@ -1,0 +1,257 @@
+"""Lexical retrieval: BM25, as bm25s computes it, over shards of documents with statistics of the whole corpus."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from transforms import arrays, lexical, lookup, schema, stopwords, text, topk
+from transforms.retrieval.protocol import Indexing, Step
+from transforms.settings.section import Positive, Section
+from transforms.storage import Data, shard_names, staged
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+_BLOCK_ROWS = 32768  # documents scored at once
+_BLOCK_QUERIES = 128
+_PAIRS = 1 << 15
+
+StopWords = Literal[
+    "auto", "da", "de", "en", "en_plus", "es", "fr", "it", "ko", "nl", "no", "pt", "ru", "sv", "tr", "zh",
+    "danish", "german", "english", "english_plus", "spanish", "french", "italian", "korean", "dutch", "norwegian",
+    "portuguese", "russian", "swedish", "turkish", "chinese",
+]  # fmt: skip
+
+
+class Bm25(Section):
+    """Best documents by BM25 (Lucene's variant)."""
+
+    kind: Literal["bm25"]
+    depth: Positive = 100
+    max_depth: Positive | None = None
+    k1: float = 1.5
+    b: Annotated[float, Field(ge=0, le=1)] = 0.75
+    stopwords: StopWords | None = "auto"  # of the language that the corpus is written in; null: none
+
+    def open(self, data: Data, name: str, *, unpublished: bool = False) -> Bm25Retriever:
+        """The retriever over the weights of its index."""
+        place = staged if unpublished else str
+        return Bm25Retriever(data, *(place(_dataset(name, part)) for part in ("weights", "vocabulary")))
+
+    def language(self, data: Data, name: str) -> str | None:
+        """Of which language the index lacks the stop words; None: of none."""
+        metadata = data.metadata(_dataset(name, "vocabulary"), "token")
+        return metadata.get(schema.STOPWORDS, b"").decode() or None
+
+    def indexing(self, data: Data, name: str) -> Indexing:
+        """Count the terms of every shard, number them, and weigh those of every shard."""
+        _statistics.cache_clear()  # an earlier run in this process may have counted other documents
+        documents = data.shards("documents")
+        gather = functools.partial(gather_vocabulary, data=data, name=name, language=self.stopwords)
+        return Indexing(
+            [
+                Step("Count", documents, functools.partial(count_tokens, data=data, name=name)),
+                Step("Gather", ["vocabulary"], gather),
+                Step("Weigh", documents, functools.partial(weigh_tokens, data=data, name=name, k1=self.k1, b=self.b)),
+            ],
+            datasets=[_dataset(name, part) for part in ("vocabulary", "weights")],
+            scratch=[_dataset(name, "frequencies")],  # they are in the vocabulary then
+            said=functools.partial(self._said, data, name),
+        )
+
+    def _said(self, data: Data, name: str) -> str:
+        language = self.language(data, name)
+        if self.stopwords != "auto":
+            return f"stop words of {language or 'no language'}, as retrievers.{name}.stopwords says"
+        if language is None:
+            return f"no stop words, for the language was not recognised; retrievers.{name}.stopwords names one"
+        return f"stop words of {language}, the language of the documents"
+
+
+def _dataset(name: str, part: str) -> str:
+    return f"indexes/{name}/{part}"
+
+
+def _tokens(data: Data, shard: str) -> list[list[str]]:
+    block = data.read("documents", shard, ["title", "text"])
+    return lexical.tokenise(text.full_text(block["title"], block["text"]).to_pylist())
+
+
+def count_tokens(shard: str, data: Data, name: str) -> collections.Counter[str]:
+    """Frequencies of the terms of one shard; copies of a text count once."""
+    first = lookup.representatives(data)[lookup.rows(data, "documents", ("document_id",)).of(shard)]
+    tokens = [terms for terms, counts in zip(_tokens(data, shard), first, strict=True) if counts]
+    frequencies = lexical.document_frequencies(tokens)
+    occurrences = collections.Counter(itertools.chain.from_iterable(tokens))
+    terms = sorted(frequencies)
+    columns = [terms, *([counts[term] for term in terms] for counts in (frequencies, occurrences))]
+    table = pa.table(columns, schema=lexical.FREQUENCIES)
+    data.write(_frequencies(name), shard, table.replace_schema_metadata({lexical.DOCUMENTS: str(len(tokens))}))
+    return collections.Counter()
+
+
+def _frequencies(name: str) -> str:
+    return staged(_dataset(name, "frequencies"))
+
+
+def gather_vocabulary(_: str, data: Data, name: str, language: str | None) -> collections.Counter[str]:
+    """Sum the shards' frequencies and leave out stop words: a token's number is its place in the sorted vocabulary."""
+    total: collections.Counter[str] = collections.Counter()
+    occurrences: collections.Counter[str] = collections.Counter()
+    documents = 0
+    for shard in data.shards(_frequencies(name)):
+        table = data.read(_frequencies(name), shard)
+        terms, *counts = (column.to_pylist() for column in table.columns)
+        for sums, count in zip((total, occurrences), counts, strict=True):
+            sums.update(dict(zip(terms, count, strict=True)))
+        documents += int(table.schema.metadata[lexical.DOCUMENTS])
+    language = stopwords.detect(occurrences) if language == "auto" else language
+    kept = sorted(total.keys() - stopwords.of(language))
+    table = pa.table([kept, [total[term] for term in kept]], schema=lexical.VOCABULARY)
+    output = staged(_dataset(name, "vocabulary"))
+    tokens = sum(occurrences[term] for term in kept)
+    metadata = {lexical.DOCUMENTS: str(documents), lexical.TOKENS: str(tokens), schema.STOPWORDS: language or ""}
+    data.write(output, shard_names(1)[0], table.replace_schema_metadata(metadata))
+    return collections.Counter({f"rows:{output}": len(kept)})
+
+
+@functools.lru_cache(maxsize=1)
+def _statistics(data: Data, name: str) -> tuple[np.ndarray, int, float]:
+    """(v,) documents that hold each token, how many there are, and their mean length in tokens."""
+    table = data.read(staged(_dataset(name, "vocabulary")), shard_names(1)[0], ["documents"])
+    documents, tokens = (int(table.schema.metadata[key]) for key in (lexical.DOCUMENTS, lexical.TOKENS))
+    return table["documents"].to_numpy(), documents, tokens / max(1, documents)
+
+
+def weigh_tokens(shard: str, data: Data, name: str, k1: float, b: float) -> collections.Counter[str]:
+    """BM25 weights of one shard's documents."""
+    vocabulary = lookup.vocabulary(data, staged(_dataset(name, "vocabulary")))
+    frequencies, documents, mean_length = _statistics(data, name)
+    known = [[term for term in terms if term in vocabulary] for terms in _tokens(data, shard)]
+    table = lexical.weigh(known, vocabulary, frequencies, documents, mean_length, k1, b)
+    output = staged(_dataset(name, "weights"))
+    data.write(output, shard, table, suffix=".arrow")
+    return collections.Counter({f"rows:{output}": len(table)})
+
+
+@dataclasses.dataclass
+class Bm25Retriever:
+    """BM25 over the weights of one index."""
+
+    data: Data
+    weights: str  # dataset of lexical.WEIGHTS, one row per document
+    vocabulary: str  # dataset of lexical.VOCABULARY, without stop words
+
+    def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The best documents of each query, as ``Opened.search``; none that shares no token with it."""
+        counts = self._counts(queries)
+        scores = np.full((len(queries), 0), -np.inf, np.float32)
+        rows = np.full((len(queries), 0), -1, np.int64)
+        for offset, block in self._blocks(counts.shape[1]):
+            transposed = block.T.tocsr()
+            keep = allowed[offset : offset + block.shape[0]]
+            k = min(depth, block.shape[0])
+            best_scores = np.empty((len(queries), k), np.float32)
+            best_rows = np.empty((len(queries), k), np.int64)
+            for start in range(0, len(queries), _BLOCK_QUERIES):
+                part = (counts[start : start + _BLOCK_QUERIES] @ transposed).toarray()
+                part[(part <= 0) | ~keep] = -np.inf
+                best = np.argpartition(-part, k - 1, axis=1)[:, :k]
+                here = slice(start, start + len(part))
+                best_scores[here] = np.take_along_axis(part, best, 1)
+                best_rows[here] = best + offset
+            best_rows[np.isneginf(best_scores)] = -1
+            scores, rows = topk.merge(scores, rows, best_scores, best_rows, depth)
+        return rows, scores
+
+    def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """(n,) float64 BM25 scores of pairs of rows; 0 where they share no token."""
+        asked, (position,) = arrays.places(queries)
+        counts = self._counts(asked)
+        weights = lookup.rows(self.data, self.weights, tuple(lexical.WEIGHTS.names))
+        result = np.empty(len(queries), np.float64)
+        for start in range(0, len(queries), _PAIRS):
+            here = slice(start, start + _PAIRS)
+            block = _sparse(weights.take(documents[here]), counts.shape[1])
+            # The float64 sum runs over ascending tokens, so it is the same in any geometry.
+            result[here] = np.asarray(block.multiply(counts[position[here]]).sum(axis=1)).ravel()
+        return result
+
+    def tokens(self, documents: np.ndarray) -> scipy.sparse.csr_matrix:
+        """(n, v) which tokens these documents hold: an inner product of two rows is the idf they share."""
+        weights = lookup.rows(self.data, self.weights, tuple(lexical.WEIGHTS.names)).take(documents)
+        return self._by_rarity(_sparse(weights, len(self._vocabulary)))
+
+    def query_tokens(self, queries: np.ndarray) -> scipy.sparse.csr_matrix:
+        """(q, v) which tokens of the vocabulary these queries hold, as ``tokens``."""
+        return self._by_rarity(self._counts(queries))
+
+    def _by_rarity(self, matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+        matrix.data = self._root_idf[matrix.indices]
+        return matrix
+
+    @functools.cached_property
+    def _root_idf(self) -> np.ndarray:
+        """(v,) root of each token's log inverse document frequency."""
+        table = self.data.read_all(self.vocabulary, ["documents"])
+        documents = int(table.schema.metadata[lexical.DOCUMENTS])
+        return np.sqrt(np.log1p(documents / (1.0 + table["documents"].to_numpy())))
+
+    def _counts(self, queries: np.ndarray) -> scipy.sparse.csr_matrix:
+        """(q, v) how often each token of the vocabulary occurs in each query."""
+        import scipy.sparse
+
+        texts = lookup.rows(self.data, "queries", ("text",)).take(queries)["text"].to_pylist()
+        vocabulary = self._vocabulary
+        tokens = [[vocabulary[term] for term in terms if term in vocabulary] for terms in lexical.tokenise(texts)]
+        offsets = np.cumsum([0, *map(len, tokens)])
+        columns = np.fromiter((n for row in tokens for n in row), np.int64, offsets[-1])
+        ones = np.ones(len(columns), np.float64)
+        matrix = scipy.sparse.csr_matrix((ones, columns, offsets), (len(queries), len(vocabulary)))
+        matrix.sum_duplicates()
+        return matrix
+
+    @property
+    def _vocabulary(self) -> dict[str, int]:
+        return lookup.vocabulary(self.data, self.vocabulary)
+
+    def _blocks(self, vocabulary: int) -> Iterator[tuple[int, scipy.sparse.csr_matrix]]:
+        """First row and weights of the documents, many shards at a time."""
+        weights = lookup.rows(self.data, self.weights, tuple(lexical.WEIGHTS.names))
+        first = 0
+        while first < len(weights.offsets) - 1:
+            last = first + 1
+            while last < len(weights.offsets) - 1 and weights.offsets[last] - weights.offsets[first] < _BLOCK_ROWS:
+                last += 1
+            table = pa.concat_tables(weights.shard(number) for number in range(first, last)).combine_chunks()
+            if len(table):
+                yield int(weights.offsets[first]), _sparse(table, vocabulary)
+            first = last
+
+
+def _sparse(table: pa.Table, vocabulary: int) -> scipy.sparse.csr_matrix:
+    """(n, v) float64 matrix of rows of ``lexical.WEIGHTS``."""
+    import scipy.sparse
+
+    tokens, weights = (table[name].combine_chunks() for name in lexical.WEIGHTS.names)
+    if isinstance(tokens, pa.ChunkedArray):
+        tokens, weights = (pa.concat_arrays(c.chunks) for c in (tokens, weights))
+    offsets = tokens.offsets.to_numpy()
+    flat = slice(offsets[0], offsets[-1])
+    return scipy.sparse.csr_matrix(
+        (
+            weights.values.to_numpy()[flat].astype(np.float64),
+            tokens.values.to_numpy()[flat],
+            offsets - offsets[0],
+        ),
+        (len(table), vocabulary),
+    )
