@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks import beir, growth, sides
 from benchmarks.differences import Ours, Tally, compare
-from transforms.storage import Data
+from gangue.transforms.datasets.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 TIMED = "perc"

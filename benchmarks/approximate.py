@@ -19,8 +19,8 @@ import tempfile
 
 from benchmarks import synthetic
 from benchmarks.candidates import GANGUE, RESULTS, measured
-from pipeline import params
-from transforms.storage import Data
+from gangue.pipeline import params
+from gangue.transforms.datasets.storage import Data
 
 DIMENSIONS, OF_TOPIC, DEPTH, NPROBE = 128, 500, 100, 4
 STAGES = ("cluster one", "quota", "retrieve flat", "retrieve ivf")

@@ -21,7 +21,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.stages import LENGTH, MODEL, agreement
-from transforms import encoder
+from gangue.transforms.models import encoder
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 TOKENS, FILE = 2048, "openvino/openvino_model.xml"

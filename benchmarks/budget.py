@@ -37,24 +37,13 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import frontier as lines
-from pipeline import (
-    calibrate,
-    cluster,
-    describing,
-    embed,
-    frontier,
-    ingest,
-    judging,
-    leak,
-    learn,
-    learn_note,
-    params,
-    pool,
-    quota,
-    retrieve,
-)
-from transforms import arrays, lookup, prediction_powered, randomness, relations, rules, schema
-from transforms.storage import Data
+from gangue.pipeline import calibrate, cluster, embed, ingest, learn, params, pool, quota, retrieve
+from gangue.transforms import arrays, randomness
+from gangue.transforms.candidates import query_shard, relations, rules
+from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import frontier, leak, prediction_powered
+from gangue.transforms.relevance import describing, learn_note
 
 BUDGETS = (0.02, 0.05)
 CONFIDENCES = (None, 0.9)
@@ -90,7 +79,7 @@ def prepare(folder: pathlib.Path, work: pathlib.Path, asked: argparse.Namespace)
     return data, p
 
 
-def hidden_of(whole: judging.Shard, known: str, labelled: str, seed: int) -> np.ndarray:
+def hidden_of(whole: query_shard.Shard, known: str, labelled: str, seed: int) -> np.ndarray:
     """(p,) bool, which positives nobody labelled: all but one of each query, or but a share, never its only one."""
     query = whole.block.positive_query
     size = np.bincount(query, minlength=whole.queries)[query]
@@ -107,8 +96,8 @@ def hidden_of(whole: judging.Shard, known: str, labelled: str, seed: int) -> np.
 
 
 def unaware_of(
-    data: Data, p: params.Params, whole: judging.Shard, hidden: np.ndarray
-) -> tuple[judging.Shard, dict[str, Any]]:
+    data: Data, p: params.Params, whole: query_shard.Shard, hidden: np.ndarray
+) -> tuple[query_shard.Shard, dict[str, Any]]:
     """The shard as judged by a job that never knew the hidden positives, and what that job learned."""
     data.write("positives", whole.name, whole.block.positives.filter(pa.array(~hidden)))
     lookup.labels.cache_clear()  # of the other queries too, only what is labelled is known
@@ -128,8 +117,8 @@ def unaware_of(
 
 
 def told(
-    data: Data, p: params.Params, whole: judging.Shard, hidden: np.ndarray, labels: int, seed: int
-) -> tuple[judging.Shard, np.ndarray]:
+    data: Data, p: params.Params, whole: query_shard.Shard, hidden: np.ndarray, labels: int, seed: int
+) -> tuple[query_shard.Shard, np.ndarray]:
     """The shard and what is hidden of it, once so many of the first budget's negatives are labelled."""
     unaware, note = unaware_of(data, p, whole, hidden)
     filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter.rule)[::2]]
@@ -163,7 +152,7 @@ def told(
 
 
 def split(
-    data: Data, p: params.Params, whole: judging.Shard, hidden: np.ndarray, labels: int = 0, seed: int = 0
+    data: Data, p: params.Params, whole: query_shard.Shard, hidden: np.ndarray, labels: int = 0, seed: int = 0
 ) -> dict[str, Any]:
     """Learn, calibrate, mine and count once: name -> (share that came back, hardness, negatives per query)."""
     data.write("judged", whole.name, schema.JUDGED.empty_table())
@@ -268,7 +257,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         data, p = prepare(asked.data, asked.work or pathlib.Path(scratch), asked)
         (shard,) = data.shards("queries")
-        whole = judging.load(data, p, shard, judged=False)
+        whole = query_shard.load(data, p, shard, judged=False)
         every, found = data.read("positives", shard), []
         try:
             for known in asked.known:

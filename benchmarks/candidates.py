@@ -28,8 +28,8 @@ import psutil
 
 from benchmarks import synthetic
 from benchmarks.synthetic import EACH, PER_QUERY
-from pipeline import params
-from transforms.storage import Data
+from gangue.pipeline import params
+from gangue.transforms.datasets.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 DIMENSIONS, DOCUMENTS = 32, 100_000

@@ -29,10 +29,13 @@ import yaml
 from apache_beam import coders
 
 from benchmarks.beir import records
-from pipeline import mine, params, runner
-from transforms import encoder, lookup, text
-from transforms.retrieval import protocol
-from transforms.storage import Data
+from gangue.pipeline import mine, params
+from gangue.transforms import text
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import encoder
+from gangue.transforms.retrieval import protocol
+from gangue.transforms.running import runner
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SIZES = {10**7: (10**6, 4096), 10**8: (10**7, 16384), 10**9: (10**7, 65536)}  # documents: queries, queries per shard

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from transforms.storage import Data
+from gangue.transforms.datasets.storage import Data
 
 PACKAGES = ("heapq.py", "statistics.py", "textwrap.py", "random.py")
 VARIANTS = ("plain", "workers 4", "hash seed 12345", "shards", "1 file", "16 files")

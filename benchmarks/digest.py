@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from transforms.storage import Data
+from gangue.transforms.datasets.storage import Data
 
 FIXED = ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives", "shortfalls")
 """Datasets of every job; further ones lie under the folders of ``NAMED``."""

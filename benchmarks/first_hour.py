@@ -22,8 +22,8 @@ import time
 from typing import Any
 
 from benchmarks.frontier import RESULTS
-from pipeline import params
-from transforms.storage import Data
+from gangue.pipeline import params
+from gangue.transforms.datasets.storage import Data
 
 README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
 PACKAGES = ("asyncio", "collections", "http", "json", "random.py", "shutil.py", "statistics.py", "tarfile.py", "xml")

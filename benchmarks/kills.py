@@ -43,8 +43,8 @@ from typing import Any
 
 import yaml
 
-from transforms import checksums
-from transforms.storage import Data
+from gangue.transforms.datasets import checksums
+from gangue.transforms.datasets.storage import Data
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COMMANDS = {"mine": ["gangue", "mine"], "dvc": ["dvc", "repro"]}

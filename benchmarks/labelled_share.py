@@ -35,7 +35,7 @@ from matplotlib.figure import Figure
 from benchmarks import simulated
 from benchmarks.frontier import RESULTS
 from benchmarks.simulated import Regime
-from transforms import labelled_share, portable, pretrained
+from gangue.transforms.relevance import labelled_share, portable, pretrained
 
 PICTURE = pathlib.Path(__file__).parents[1] / "docs" / "labelled_share.svg"
 LABELLED: tuple[float, ...] = (1, 0.1, 0.3, 0.5, 0.8)

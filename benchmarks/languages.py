@@ -9,7 +9,7 @@ what is known of places whose names share their characters. The ways, all under 
   words       bm25s's words, stop words of the language that is recognised
   characters  NFKC, single characters of scripts without blanks, those stop words: as mteb's BM25 for Japanese or Thai
               (for Chinese it cuts by jieba if that is installed, and it stems words, which none of these does)
-  product     ``transforms.words.terms``, those stop words
+  product     ``gangue.transforms.text.words.terms``, those stop words
 
 Also the share of queries that find anything.
 """
@@ -31,7 +31,8 @@ import numpy as np
 
 from benchmarks import beir
 from benchmarks.frontier import RESULTS
-from transforms import lexical, stopwords
+from gangue.transforms.retrieval import lexical
+from gangue.transforms.text import stopwords
 
 Tokens = list[list[str]]
 _DEPTH = 10

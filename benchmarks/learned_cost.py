@@ -26,9 +26,10 @@ from typing import Any
 import threadpoolctl
 
 from benchmarks import frontier as lines
-from pipeline import describing, frontier, judging, learn_note
-from transforms import rules
-from transforms.storage import Data
+from gangue.transforms.candidates import query_shard, rules
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import frontier
+from gangue.transforms.relevance import describing, learn_note
 
 
 def microseconds(work: Callable[[], Any], candidates: int, repeats: int) -> float:
@@ -56,7 +57,7 @@ def main() -> int:
         lines.write_source(asked.data, work / "source", positives, lines.hide(positives, 0))
         lines.mine(data, p)
         learned = learn_note.read(data)
-        shard = judging.load(data, p, data.shards("queries")[0])
+        shard = query_shard.load(data, p, data.shards("queries")[0])
         left_out, names = shard.positive_of_pair, describing.names(p)
         rule = p.filter.with_rule(rules.Abs(score="dense", abs=0.6))
         steps: dict[str, Callable[[], Any]] = {

@@ -57,9 +57,15 @@ import pyarrow as pa
 
 from benchmarks import beir
 from benchmarks import frontier as lines
-from pipeline import embed, frontier, ingest, judging, params
-from transforms import encoder, intervals, lexical, lookup, randomness, retrieval, rules, stopwords, text
-from transforms.storage import Data
+from gangue.pipeline import embed, ingest, params
+from gangue.transforms import randomness, retrieval, text
+from gangue.transforms.candidates import query_shard, rules
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import frontier, intervals
+from gangue.transforms.models import encoder
+from gangue.transforms.retrieval import lexical
+from gangue.transforms.text import stopwords
 
 ALL = "all"
 LABELLED = ("random", "bm25", "dense", "worst")
@@ -263,7 +269,7 @@ def ruled(data: Data, p: params.Params) -> dict[str, Chosen]:
     lookup.forget()
     documents = np.array(_documents(data), object)
     for name in data.shards("queries"):
-        shard = judging.load(data, p, name, judged=False)
+        shard = query_shard.load(data, p, name, judged=False)
         queries = np.array(text.normalise(shard.block.queries["text"]).to_pylist(), object)
         rows = shard.pairs["document_row"].to_numpy()
         for rule, settings in stacks.items():

@@ -19,8 +19,8 @@ import numpy as np
 import scipy.special
 
 from benchmarks.candidates import RESULTS
-from transforms import prediction_powered
-from transforms.intervals import Z
+from gangue.transforms.evidence import prediction_powered
+from gangue.transforms.evidence.intervals import Z
 
 SHARES = (0.005, 0.02, 0.05, 0.2, 0.5)
 KINDS = ("good", "useless", "three times", "a third", "misleading")

@@ -28,7 +28,7 @@ import threadpoolctl
 
 from benchmarks import simulated
 from benchmarks.simulated import Regime
-from transforms import portable, pretrained
+from gangue.transforms.relevance import portable, pretrained
 
 FILE = pathlib.Path(pretrained.__file__).with_name(pretrained.FILE)
 ROWS = 4000  # pairs of each job that are fitted on, at most

@@ -71,9 +71,10 @@ class Job:
 
 def ours(job: Job) -> dict[str, Any]:
     """Run the stages that the modes need, in one process; returns seconds of each and the peak memory."""
-    from pipeline import embed, export, filter, ingest, params, pool, quota, retrieve, sample
-    from transforms import encoder, heap
-    from transforms.storage import Data
+    from gangue.pipeline import embed, export, filter, ingest, params, pool, quota, retrieve, sample
+    from gangue.transforms.datasets.storage import Data
+    from gangue.transforms.models import encoder
+    from gangue.transforms.running import heap
 
     data, seconds = Data(f"{job.output}/data"), Stopwatch(job.started)
     seconds.lap("imports")
@@ -117,7 +118,7 @@ def theirs(job: Job) -> dict[str, Any]:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
-    from transforms import encoder
+    from gangue.transforms.models import encoder
 
     seconds = Stopwatch(job.started)
     seconds.lap("imports")
@@ -160,7 +161,7 @@ def bare(job: Job) -> dict[str, Any]:
     """Load the libraries and the model and embed one word: what no side can go below."""
     from sentence_transformers import SentenceTransformer
 
-    from transforms import encoder
+    from gangue.transforms.models import encoder
 
     seconds = Stopwatch(job.started)
     SentenceTransformer(encoder.locate(job.model)).encode(["word"])

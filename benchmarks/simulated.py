@@ -18,9 +18,13 @@ import scipy.sparse
 
 from benchmarks import frontier as lines
 from benchmarks import student
-from pipeline import embed, ingest, params
-from transforms import arrays, features, lexical, lookup, portable, stopwords, text
-from transforms.storage import Data
+from gangue.pipeline import embed, ingest, params
+from gangue.transforms import arrays, text
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.relevance import features, portable
+from gangue.transforms.retrieval import lexical
+from gangue.transforms.text import stopwords
 
 ENCODERS = ("minilm", "static")
 K1, B = 1.5, 0.75

@@ -29,9 +29,10 @@ import faiss
 import numpy as np
 
 from benchmarks import synthetic
-from pipeline import embed, ingest, params, quota, retrieve
-from transforms import batching, encoder, text
-from transforms.storage import Data
+from gangue.pipeline import embed, ingest, params, quota, retrieve
+from gangue.transforms import text
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import batching, encoder
 
 PACKAGES = ["argparse.py", "heapq.py", "json", "random.py", "shutil.py", "statistics.py", "textwrap.py"]
 RESULTS = pathlib.Path(__file__).parent / "results"

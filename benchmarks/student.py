@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from benchmarks.training_sets import Pair, TrainingSet
-from transforms import encoder
+from gangue.transforms.models import encoder
 
 DEPTH = 100
 METRICS = ("ndcg@10", "mrr@10", "recall@100")

@@ -37,8 +37,8 @@ import pyarrow as pa
 
 from benchmarks import beir, frontier, student, training_sets
 from benchmarks.training_sets import IN_BATCH, THEIRS, TrainingSet
-from transforms import randomness
-from transforms.storage import Data
+from gangue.transforms import randomness
+from gangue.transforms.datasets.storage import Data
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 UNTAUGHT = "untaught"

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms import schema, text
-from transforms.storage import Data, shard_names
+from gangue.transforms import text
+from gangue.transforms.datasets import schema
+from gangue.transforms.datasets.storage import Data, shard_names
 
 ENCODERS = ("one", "two")
 EACH, BOTH = 120, 40  # candidates of each retriever, and how many of them both found

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import beir, sides
-from pipeline import calibrate, embed, export, filter, ingest, learn, params, pool, quota, retrieve, sample
-from transforms import arrays, encoder, randomness, text
-from transforms.storage import Data
+from gangue.pipeline import calibrate, embed, export, filter, ingest, learn, params, pool, quota, retrieve, sample
+from gangue.transforms import arrays, randomness, text
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import encoder
 
 Pair = tuple[str, str]  # query id, document id of a positive
 

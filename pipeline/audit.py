@@ -16,13 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pydantic
 
-from pipeline import invariants, judging, leak, learn_note, lineage, params, propensity, report, runner
-from pipeline.evidence import Evidence, collect
-from pipeline.recipe import COUNTED, RECIPE
-from transforms import lookup, statistics
-from transforms.retrieval import protocol
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.pipeline.report import page
+from gangue.transforms.candidates import query_shard
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.evidence import invariants, leak, lineage, statistics
+from gangue.transforms.evidence.tallies import Evidence, collect
+from gangue.transforms.relevance import learn_note, propensity
+from gangue.transforms.retrieval import protocol
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
+from gangue.transforms.views.recipe import COUNTED, RECIPE
 
 _EVIDENCE = pydantic.TypeAdapter(Evidence)
 
@@ -33,7 +38,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     Args:
       data: where the datasets are.
       p: params.
-      reports: folder for ``report.html``, ``metrics.json``, ``audit.json`` and ``plots``, or an fsspec path.
+      reports: folder for ``page.html``, ``metrics.json``, ``audit.json`` and ``plots``, or an fsspec path.
       flags: further Beam flags.
 
     Returns:
@@ -61,7 +66,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
         evidence += _EVIDENCE.validate_json(data.read("audit", shard)["evidence"][0].as_py())
     if p.sample.reuse is not None:
         invariants.check_reuse(data, p.sample.reuse)
-    report.write(
+    page.write(
         Data(reports),
         p,
         evidence,
@@ -70,7 +75,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
         recall=_recall(data, p),
         triplets=data.checksum("triplets"),
         learned=learn_note.read(data) if p.filter.asks_to_learn else None,
-        budget=data.read_json(f"calibration/{judging.CUT}") if p.filter.max_false_negatives is not None else None,
+        budget=data.read_json(f"calibration/{query_shard.CUT}") if p.filter.max_false_negatives is not None else None,
     )
     return counts
 
@@ -90,8 +95,8 @@ def audit_shard(
     invariants.check_triplets(data, p, shard, triplets, negatives)
     invariants.check_relations(data, shard, triplets, negatives)
     invariants.check_quotas(data, p, shard, triplets, shortfalls)
-    ruled = judging.in_force(data, p)
-    loaded = judging.load(data, ruled, shard)
+    ruled = query_shard.in_force(data, p)
+    loaded = query_shard.load(data, ruled, shard)
     invariants.check_verdicts(ruled, loaded, verdicts, triplets)
     invariants.check_views(p, shard, view_rows, triplets)
     seen = None if p.calibrate.pool is None else propensity.read(data, p, "audit", p.calibrate.pool)

@@ -19,10 +19,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import frontier, judging, learn_note, params, propensity, runner
-from transforms import lookup, risk
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.transforms.candidates import query_shard
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.evidence import frontier, risk
+from gangue.transforms.relevance import learn_note, propensity
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 _HIDDEN = "hidden_"  # columns of what is measured on hidden positives
 _ENOUGH = 30  # queries with hidden positives below which these say too little
@@ -38,7 +42,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """
     if p.filter.max_false_negatives is None:
         with data.staging("calibration"):
-            data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps({"cut": p.filter.rule.cut}) + "\n")
+            data.write_text(f"{staged('calibration')}/{query_shard.CUT}", json.dumps({"cut": p.filter.rule.cut}) + "\n")
             data.publish("calibration")
         return Counts()
     if "shift" not in learn_note.read(data):  # DVC runs learn again for another kind of filter, not for a first budget
@@ -60,7 +64,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         counts = runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
     finally:
         propensity.forget(data, "calibrate")
-    note = data.read_json(f"calibration/{judging.CUT}")
+    note = data.read_json(f"calibration/{query_shard.CUT}")
     if note["refused"] is not None:
         print(f"calibrate: {note['refused']}", file=sys.stderr)  # noqa: T201
     return counts
@@ -82,7 +86,7 @@ def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[pa
 def measure(
     data: Data,
     p: params.Params,
-    shard: judging.Shard,
+    shard: query_shard.Shard,
     filters: Sequence[params.Filter],
     seen: propensity.Propensity | None = None,
 ) -> pa.Table:
@@ -144,7 +148,7 @@ def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
     """Write the cut, with the whole line it was chosen from."""
     parts = [data.read(staged("calibration"), shard) for shard in data.shards("queries")]
     note = chosen_cut(points_of(parts, p.filter.confidence), p, learn_note.read(data))
-    data.write_text(f"{staged('calibration')}/{judging.CUT}", json.dumps(note, indent=1) + "\n")
+    data.write_text(f"{staged('calibration')}/{query_shard.CUT}", json.dumps(note, indent=1) + "\n")
     return Counts()
 
 

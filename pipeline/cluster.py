@@ -11,11 +11,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, runner
-from transforms import arrays, clustering, lookup, schema
-from transforms.scratch import scratch
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, shard_names, staged
+from gangue.pipeline import params
+from gangue.transforms import arrays
+from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.scratch import scratch
+from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.retrieval import clustering
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 _ROWS_AT_ONCE = 8192  # vectors copied at once: 12 MB of 384 dimensions
 

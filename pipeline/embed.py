@@ -11,10 +11,13 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, runner
-from transforms import arrays, encoder, prompts, schema, text, trust, vector_store
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, shard_names, staged
+from gangue.pipeline import params
+from gangue.transforms import arrays, text
+from gangue.transforms.datasets import schema
+from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.models import encoder, prompts, trust, vector_store
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 TEXTS = {"documents": ["title", "text"], "queries": ["text"]}
 _IDS = {"documents": "document_id", "queries": "query_id"}

@@ -12,12 +12,16 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from pipeline import judging, params, runner
-from pipeline.recipe import COUNTED, RECIPE, of_params
-from transforms import arrays, lookup, schema, text, vector_store, views
-from transforms.retrieval import protocol
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.transforms import arrays, text, views
+from gangue.transforms.candidates import query_shard
+from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.models import vector_store
+from gangue.transforms.retrieval import protocol
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
+from gangue.transforms.views.recipe import COUNTED, RECIPE, of_params
 
 _LIBRARIES = ("apache-beam", "bm25s", "faiss-cpu", "gangue", "numpy", "pyarrow", "sentence-transformers", "torch")
 
@@ -51,7 +55,7 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
         name: {side: metadata.get(schema.PROMPT, b"").decode() for side, metadata in sides.items()}
         for name, sides in vectors.items()
     }
-    ruled = judging.in_force(data, p).filter.rule
+    ruled = query_shard.in_force(data, p).filter.rule
     return {
         "params": of_params(p),
         "judged_by": {"kind": ruled.kind, "cut": ruled.cut},

@@ -11,17 +11,20 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import judging, params, runner
-from transforms import arrays, rules, schema
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.transforms import arrays
+from gangue.transforms.candidates import query_shard, rules
+from gangue.transforms.datasets import schema
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 KEPT = "kept"
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Give every candidate its verdict."""
-    p = judging.in_force(data, p)
+    p = query_shard.in_force(data, p)
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(filter_shard, data=data, p=p)
@@ -32,7 +35,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Judge the candidates of one shard."""
-    loaded = judging.load(data, p, shard, compared=False)
+    loaded = query_shard.load(data, p, shard, compared=False)
     verdicts = rules.judge(loaded.candidates, p.filter.rules, loaded.queries)
     names = (*verdicts.names, KEPT)
     place = np.where(verdicts.verdict < 0, np.int8(len(verdicts.names)), verdicts.verdict)
@@ -51,7 +54,7 @@ def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
     data.write(output, shard, table, read_once=True)
     sizes = np.bincount(place, minlength=len(names)).tolist()
     counts = Counts({f"out:{name}": size for name, size in zip(names, sizes, strict=True)})
-    counts["in"] = judging.verdicts_of(loaded, p)
+    counts["in"] = query_shard.verdicts_of(loaded, p)
     counts["judged"] = len(table)
     counts[f"rows:{output}"] = len(table)
     return counts

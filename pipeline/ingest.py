@@ -13,12 +13,14 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 
-from pipeline import params, runner
-from transforms import progress, runs, sources, tasks
-from transforms.gathering import gather
-from transforms.planning import Cut, plan
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data
+from gangue.pipeline import params
+from gangue.transforms import sources
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.records import runs, tasks
+from gangue.transforms.records.gathering import gather
+from gangue.transforms.records.planning import Cut, plan
+from gangue.transforms.running import progress, runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 WRITES = ("documents", "queries", "positives", "judged", "rejected")
 

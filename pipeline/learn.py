@@ -21,10 +21,14 @@ import pyarrow.compute as pc
 import scipy.special
 import threadpoolctl
 
-from pipeline import describing, judging, learn_note, params, runner
-from transforms import arrays, labelled_share, pooling, portable, pretrained, randomness, relevance, schema
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.transforms import arrays, randomness
+from gangue.transforms.candidates import pooling, query_shard
+from gangue.transforms.datasets import schema
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.relevance import classifier, describing, labelled_share, learn_note, portable, pretrained
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 EXAMPLES, OPINIONS, SAMPLED = "examples", "opinions", "sampled"
 _SAMPLE = 2000  # queries, about, that the labelled share is read off
@@ -83,12 +87,12 @@ def said(note: dict[str, Any]) -> list[str]:
 
 def describe_shard(shard: str, data: Data, p: params.Params, share: float) -> Counts:
     """Write the examples of one shard."""
-    table = examples(data, p, judging.load(data, p, shard, judged=False, compared=False), share)
+    table = examples(data, p, query_shard.load(data, p, shard, judged=False, compared=False), share)
     data.write(staged(EXAMPLES), shard, table, suffix=".arrow")
     return Counts({"examples": len(table)})
 
 
-def examples(data: Data, p: params.Params, loaded: judging.Shard, share: float = 1.0) -> pa.Table:
+def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: float = 1.0) -> pa.Table:
     """What to learn from in one shard: retrieved positives as if nobody knew them, and some of the candidates.
 
     Args:
@@ -115,7 +119,7 @@ def examples(data: Data, p: params.Params, loaded: judging.Shard, share: float =
     several = np.bincount(candidates.positive_query, minlength=loaded.queries)[candidates.query[chosen]] > 1
     of_query = np.bincount(candidates.query[free], minlength=loaded.queries)
     weight = np.where(positive, 1.0, (of_query / np.maximum(np.minimum(of_query, wanted), 1))[candidates.query])
-    fold = relevance.fold_of(loaded.block.queries["near_group"].to_pylist())
+    fold = classifier.fold_of(loaded.block.queries["near_group"].to_pylist())
     return pa.table(
         {
             "features": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1]),
@@ -165,16 +169,16 @@ def taught(
     try:
         with threadpoolctl.threadpool_limits(1, "blas"):  # so that no bit depends on the number of threads
             if labels.any() and not labels.all():
-                note["dropped"] = relevance.telling(values, labels, blind, table["several"].to_numpy(), names)
-                note["outranked"] = relevance.outranked(values, labels, weights, names, scorers, retrievers)
+                note["dropped"] = classifier.telling(values, labels, blind, table["several"].to_numpy(), names)
+                note["outranked"] = classifier.outranked(values, labels, weights, names, scorers, retrievers)
             unused = {f"{name}{suffix}" for name in note["outranked"] for suffix in ("", "_standardised", "_gap")}
             values[:, [name in note["dropped"] or name in unused for name in names]] = np.nan
-            models, note["quality"] = relevance.learn(values, labels, weights, fold)
-            too_good = relevance.separation(models, values, labels, fold, blind)
+            models, note["quality"] = classifier.learn(values, labels, weights, fold)
+            too_good = classifier.separation(models, values, labels, fold, blind)
         note["models"] = [vars(model) for model in models]
-        note["importances"] = relevance.importances(models, names)
+        note["importances"] = classifier.importances(models, names)
         auc = note["quality"]["auc"]
-        note["usable"] = auc >= relevance.USEFUL and too_good is None
+        note["usable"] = auc >= classifier.USEFUL and too_good is None
         note["several"] = int((labels & table["several"].to_numpy()).sum())
         if too_good is not None:
             note["reason"], note["distrusted"] = f"it tells labels too well to be true, {too_good}", True
@@ -183,7 +187,7 @@ def taught(
                 " drawn from the positives at random, or something tells the labels"
             )
         elif not note["usable"]:
-            note["reason"] = f"the area under the curve must be at least {relevance.USEFUL}, it is {auc:.3f}"
+            note["reason"] = f"the area under the curve must be at least {classifier.USEFUL}, it is {auc:.3f}"
     except ValueError as error:
         note["reason"] = str(error)
     return note
@@ -191,7 +195,7 @@ def taught(
 
 def weigh_shard(shard: str, data: Data, p: params.Params, share: float) -> Counts:
     """Write the log odds of each pair of a shard, and what the labelled share is read off for some of its queries."""
-    loaded = judging.load(data, p, shard, judged=False, compared=False)
+    loaded = query_shard.load(data, p, shard, judged=False, compared=False)
     opinion = describing.opinion(data, p, loaded, learn_note.read(data, staged("relevance")))
     evidence = describing.evidence(data, p, loaded)
     columns = [loaded.pairs["query_id"], loaded.pairs["document_id"], opinion.full, opinion.taught, evidence]
@@ -203,7 +207,7 @@ def weigh_shard(shard: str, data: Data, p: params.Params, share: float) -> Count
 
 
 def sampled(
-    p: params.Params, loaded: judging.Shard, opinion: describing.Opinion, told: np.ndarray, share: float = 1.0
+    p: params.Params, loaded: query_shard.Shard, opinion: describing.Opinion, told: np.ndarray, share: float = 1.0
 ) -> pa.Table:
     """What was found for about a ``share`` of the queries of a shard, and what is thought of it.
 
@@ -260,7 +264,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
         {name: table[name].to_numpy() for name in p.retrievers},
     )
     found = labelled_share.estimate(sample)
-    weight = round(relevance.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
+    weight = round(classifier.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
     joined = describing.joined(logits["full"], logits["taught"], weight)
     found = labelled_share.sharpened(found, sample, joined)
     findings = list(note["findings"])

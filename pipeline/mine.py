@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline import (
+from gangue.pipeline import (
     audit,
     calibrate,
     cluster,
@@ -11,19 +11,19 @@ from pipeline import (
     filter,
     ingest,
     learn,
-    models,
     params,
     pool,
-    preflight,
     quota,
     retrieve,
     sample,
     score,
-    stages,
     teach,
 )
-from transforms import cross_encoder, encoder, heap, occupancy
-from transforms.storage import Data
+from gangue.pipeline.command import models, preflight, stages
+from gangue.transforms.datasets import occupancy
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import cross_encoder, encoder
+from gangue.transforms.running import heap
 
 
 def run(params_path: str, root: str, reports: str) -> None:

@@ -7,33 +7,33 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import Field, model_validator
 
-from pipeline import params_file
-from pipeline.choice import Ensemble as Ensemble
-from pipeline.choice import Sample as Sample
-from pipeline.sections import Audit as Audit
-from pipeline.sections import Beam as Beam
-from pipeline.sections import Calibrate as Calibrate
-from pipeline.sections import Cluster as Cluster
-from pipeline.sections import Encoder as Encoder
-from pipeline.sections import Export as Export
-from pipeline.sections import Filter as Filter
-from pipeline.sections import Ingest as Ingest
-from pipeline.sections import Learn as Learn
-from pipeline.sections import NextCluster as NextCluster
-from pipeline.sections import Pool as Pool
-from pipeline.sections import Scorer as Scorer
-from pipeline.sections import Teach as Teach
-from transforms import retrieval, rules
-from transforms.negatives import Phi
-from transforms.retrieval import protocol
-from transforms.settings import mistakes
-from transforms.settings.section import Name, Section
-from transforms.sources import Beir as Beir
-from transforms.sources import Labels as Labels
-from transforms.sources import Pairs as Pairs
-from transforms.sources import PythonCode as PythonCode
-from transforms.sources import Source as Source
-from transforms.sources import Tables as Tables
+from gangue.transforms import retrieval
+from gangue.transforms.candidates import rules
+from gangue.transforms.negatives import Phi
+from gangue.transforms.negatives.section import Ensemble as Ensemble
+from gangue.transforms.negatives.section import Sample as Sample
+from gangue.transforms.retrieval import protocol
+from gangue.transforms.settings import mistakes, params_file
+from gangue.transforms.settings.section import Name, Section
+from gangue.transforms.settings.sections import Audit as Audit
+from gangue.transforms.settings.sections import Beam as Beam
+from gangue.transforms.settings.sections import Calibrate as Calibrate
+from gangue.transforms.settings.sections import Cluster as Cluster
+from gangue.transforms.settings.sections import Encoder as Encoder
+from gangue.transforms.settings.sections import Export as Export
+from gangue.transforms.settings.sections import Filter as Filter
+from gangue.transforms.settings.sections import Ingest as Ingest
+from gangue.transforms.settings.sections import Learn as Learn
+from gangue.transforms.settings.sections import NextCluster as NextCluster
+from gangue.transforms.settings.sections import Pool as Pool
+from gangue.transforms.settings.sections import Scorer as Scorer
+from gangue.transforms.settings.sections import Teach as Teach
+from gangue.transforms.sources import Beir as Beir
+from gangue.transforms.sources import Labels as Labels
+from gangue.transforms.sources import Pairs as Pairs
+from gangue.transforms.sources import PythonCode as PythonCode
+from gangue.transforms.sources import Source as Source
+from gangue.transforms.sources import Tables as Tables
 
 
 class Params(Section):

@@ -12,13 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import params, runner
-from pipeline.searching import search
-from transforms import arrays, clustering, drawing, lookup, pooling, randomness, relations, schema
-from transforms.retrieval import protocol
-from transforms.retrieval.dense import DenseRetriever
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.transforms import arrays, randomness
+from gangue.transforms.candidates import pooling, relations
+from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.retrieval import clustering, drawing, protocol
+from gangue.transforms.retrieval.dense import DenseRetriever
+from gangue.transforms.retrieval.searching import search
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 _FOUND = ("query_id", "rank", "score", "document_row")  # of the candidates: ids are taken from the documents
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import pydantic
 
-from pipeline import params
-from transforms.rules import Rule
-from transforms.settings.section import Section
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.transforms.candidates.rules import Rule
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.settings.section import Section
 
 
 class Quota(Section):

@@ -13,12 +13,15 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, quota, runner
-from pipeline.searching import Hits, search, short_queries
-from transforms import arrays, lookup, relations, schema
-from transforms.retrieval import protocol
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, shard_names, staged
+from gangue.pipeline import params, quota
+from gangue.transforms import arrays
+from gangue.transforms.candidates import relations
+from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.retrieval import protocol
+from gangue.transforms.retrieval.searching import Hits, search, short_queries
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 RECALL = pa.schema([("query_id", pa.string()), ("wanted", pa.int32()), ("found", pa.int32())])
 _QUERIES = 4096  # searched at once at most: their hits take some MiB, and a pass over the documents is shared by them

@@ -11,11 +11,16 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import judging, params, propensity, reusing, runner, weighing
-from transforms import arrays, lookup, pooling, reuse, rules, schema, selection
-from transforms.retrieval.dense import DenseRetriever
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.transforms import arrays
+from gangue.transforms.candidates import pooling, query_shard, rules
+from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.negatives import reuse, reusing, selection, weighing
+from gangue.transforms.relevance import propensity
+from gangue.transforms.retrieval.dense import DenseRetriever
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 NOT_FINITE = "not_finite"
 """The reason of a positive that takes no part: it or its query has no usable vector, or no finite score."""
@@ -23,7 +28,7 @@ NOT_FINITE = "not_finite"
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Choose the negatives of every (query, positive)."""
-    p = judging.in_force(data, p)
+    p = query_shard.in_force(data, p)
 
     def build(root: beam.Pipeline) -> Any:
         fitted = None
@@ -53,7 +58,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def choose(
     data: Data,
-    loaded: judging.Shard,
+    loaded: query_shard.Shard,
     verdicts: rules.Verdicts,
     settings: params.Sample,
     denied: np.ndarray | None = None,
@@ -78,7 +83,7 @@ def choose(
 
 def propose(shard: str, data: Data, p: params.Params, number: int) -> Counts:
     """Write what one shard would choose, for a round of ``sample.reuse``."""
-    loaded = judging.load(data, p, shard)
+    loaded = query_shard.load(data, p, shard)
     rows = lookup.query_rows(data).of(shard)
     early, late = reusing.denied(data, loaded, rows, number)
     if number == 0 or late.any():  # or else the shard proposes what it did
@@ -89,7 +94,7 @@ def propose(shard: str, data: Data, p: params.Params, number: int) -> Counts:
 
 def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Choose the negatives of one shard."""
-    loaded = judging.load(data, p, shard)
+    loaded = query_shard.load(data, p, shard)
     verdicts = read_verdicts(data, shard, loaded, p)
     if p.sample.reuse is None:
         chosen = choose(data, loaded, verdicts, p.sample)
@@ -121,7 +126,7 @@ def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
     return counts
 
 
-def read_verdicts(data: Data, shard: str, loaded: judging.Shard, p: params.Params) -> rules.Verdicts:
+def read_verdicts(data: Data, shard: str, loaded: query_shard.Shard, p: params.Params) -> rules.Verdicts:
     """The verdicts of a shard as arrays again."""
     table = data.read("verdicts", shard, ["query_id", "positive_id", "document_id", "fired"])
     names = rules.rule_names(p.filter.rules)
@@ -149,7 +154,7 @@ def read_verdicts(data: Data, shard: str, loaded: judging.Shard, p: params.Param
     return rules.Verdicts(names, pair, positive, verdict, fired)
 
 
-def _negatives(loaded: judging.Shard, chosen: selection.Chosen, weights: np.ndarray, p: params.Params) -> pa.Table:
+def _negatives(loaded: query_shard.Shard, chosen: selection.Chosen, weights: np.ndarray, p: params.Params) -> pa.Table:
     candidates, pair, positive = loaded.candidates, chosen.pair, chosen.positive
     positives = loaded.block.positives
     names = [*p.retrievers, *p.scorers]
@@ -173,7 +178,7 @@ def _negatives(loaded: judging.Shard, chosen: selection.Chosen, weights: np.ndar
 
 
 def _shortfalls(
-    loaded: judging.Shard, verdicts: rules.Verdicts, chosen: selection.Chosen, p: params.Params
+    loaded: query_shard.Shard, verdicts: rules.Verdicts, chosen: selection.Chosen, p: params.Params
 ) -> pa.Table:
     """Every (query, positive) that got fewer negatives than wanted, and the verdict that cost it most."""
     positives = loaded.block.positives

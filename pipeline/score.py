@@ -11,10 +11,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, runner
-from transforms import arrays, cross_encoder, encoder, lookup, pooling, schema, text, trust, unfinished, vector_store
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data
+from gangue.pipeline import params
+from gangue.transforms import arrays, text
+from gangue.transforms.candidates import pooling
+from gangue.transforms.datasets import lookup, schema, unfinished
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import cross_encoder, encoder, trust, vector_store
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:

@@ -18,10 +18,14 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import params, runner
-from transforms import arrays, cross_encoder, drawing, encoder, lookup, randomness, schema, text, trust
-from transforms.shards import Counts, ForEachShard
-from transforms.storage import Data, staged
+from gangue.pipeline import params
+from gangue.transforms import arrays, randomness, text
+from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.models import cross_encoder, encoder, trust
+from gangue.transforms.retrieval import drawing
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
 
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:

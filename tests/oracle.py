@@ -6,7 +6,7 @@ import math
 import unicodedata
 from collections.abc import Callable
 
-from pipeline import params
+from gangue.pipeline import params
 
 
 @dataclasses.dataclass(frozen=True)

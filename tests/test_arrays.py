@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import arrays
+from gangue.transforms import arrays
 
 SPECIAL = st.sampled_from([0.0, -0.0, 1.0, np.inf, -np.inf, np.nan])
 FLOATS = st.one_of(SPECIAL, st.floats(width=32))

@@ -10,8 +10,9 @@ import typing
 import pytest
 import yaml
 
-from pipeline import params
-from transforms import negatives, retrieval, rules
+from gangue.pipeline import params
+from gangue.transforms import negatives, retrieval
+from gangue.transforms.candidates import rules
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -8,9 +8,9 @@ import pytest
 import whole_path
 
 from benchmarks import determinism
-from pipeline import export, params, sample, teach
-from transforms import lookup
-from transforms.storage import Data
+from gangue.pipeline import export, params, sample, teach
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data
 
 
 @pytest.fixture(scope="module")

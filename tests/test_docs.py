@@ -10,7 +10,7 @@ import sys
 import pytest
 import typer.main
 
-from pipeline import cli
+from gangue.pipeline.command import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

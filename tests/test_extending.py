@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from transforms.storage import Data
+from gangue.transforms.datasets.storage import Data
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CHARACTERS = 2
@@ -73,7 +73,7 @@ def job(tmp_path_factory):
     (folder / "params.yaml").write_text(json.dumps(values))
     code = extended(folder / "code")
     call = "mine.run('../params.yaml', '../data', '../reports')"
-    done = python(code, "-c", f"from pipeline import mine; print(mine.__file__); {call}")
+    done = python(code, "-c", f"from gangue.pipeline import mine; print(mine.__file__); {call}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(code / "pipeline" / "mine.py")
     return folder
@@ -164,7 +164,7 @@ def test_its_stage_alone_writes_the_same(job):
     data = Data(str(job / "data"))
     before = {name: data.checksum(name) for name in ("candidates/spelling", "indexes/spelling/counts")}
     done = python(
-        job / "code", "-m", "pipeline.retrieve", "spelling", "--data", "../data", "--params", "../params.yaml"
+        job / "code", "-m", "gangue.pipeline.retrieve", "spelling", "--data", "../data", "--params", "../params.yaml"
     )
     assert done.returncode == 0, done.stderr
     assert {name: data.checksum(name) for name in before} == before
@@ -181,5 +181,5 @@ def test_its_stage_alone_writes_the_same(job):
 def test_its_mistakes_are_named(job, section, values, said):
     params = json.loads((job / "params.yaml").read_text())
     params[section] |= values
-    code = f"from pipeline import params; params.parse({params!r})"
+    code = f"from gangue.pipeline import params; params.parse({params!r})"
     assert said in python(job / "code", "-c", code).stderr

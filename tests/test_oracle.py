@@ -19,9 +19,10 @@ import pytest
 import whole_path
 from bm25s.stopwords import STOPWORDS_GERMAN
 
-from pipeline import invariants, params
-from transforms import arrays, randomness
-from transforms.storage import Data
+from gangue.pipeline import params
+from gangue.transforms import arrays, randomness
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import invariants
 
 DENSE = {"kind": "dense", "encoder": "static", "depth": 8}
 BM25 = {"kind": "bm25", "depth": 8, "stopwords": None}

@@ -12,7 +12,7 @@ import jobs
 import pytest
 import yaml
 
-from pipeline import params
+from gangue.pipeline import params
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -51,7 +51,7 @@ def main():
 
     sys.addaudithook(hook)
     before = network()
-    from pipeline import cli
+    from gangue.pipeline.command import cli
 
     try:
         cli.main()

@@ -4,8 +4,21 @@ import json
 import pathlib
 import sys
 
-from pipeline import calibrate, cluster, embed, export, filter, ingest, learn, params, pool, quota, retrieve, sample
-from transforms.storage import Data
+from gangue.pipeline import (
+    calibrate,
+    cluster,
+    embed,
+    export,
+    filter,
+    ingest,
+    learn,
+    params,
+    pool,
+    quota,
+    retrieve,
+    sample,
+)
+from gangue.transforms.datasets.storage import Data
 
 
 def run(data, p):

@@ -12,22 +12,22 @@ from typing import Annotated
 
 from pydantic import Field
 
-from transforms.negatives.asl import Asl as Asl
-from transforms.negatives.band import Band as Band
-from transforms.negatives.cet import Cet as Cet
-from transforms.negatives.joint import Joint as Joint
-from transforms.negatives.lambda_rank import LambdaRank as LambdaRank
-from transforms.negatives.mmr import Mmr as Mmr
-from transforms.negatives.nearest import Nearest as Nearest
-from transforms.negatives.one_per_cluster import OnePerCluster as OnePerCluster
-from transforms.negatives.phi import Phi as Phi
-from transforms.negatives.sampler import SamplerSection as SamplerSection
-from transforms.negatives.simans import Simans as Simans
-from transforms.negatives.softmax import Softmax as Softmax
-from transforms.negatives.top import Top as Top
-from transforms.negatives.uniform import Random as Random
-from transforms.negatives.weight import Negatives as Negatives
-from transforms.negatives.weight import WeightSection as WeightSection
+from gangue.transforms.negatives.asl import Asl as Asl
+from gangue.transforms.negatives.band import Band as Band
+from gangue.transforms.negatives.cet import Cet as Cet
+from gangue.transforms.negatives.joint import Joint as Joint
+from gangue.transforms.negatives.lambda_rank import LambdaRank as LambdaRank
+from gangue.transforms.negatives.mmr import Mmr as Mmr
+from gangue.transforms.negatives.nearest import Nearest as Nearest
+from gangue.transforms.negatives.one_per_cluster import OnePerCluster as OnePerCluster
+from gangue.transforms.negatives.phi import Phi as Phi
+from gangue.transforms.negatives.sampler import SamplerSection as SamplerSection
+from gangue.transforms.negatives.simans import Simans as Simans
+from gangue.transforms.negatives.softmax import Softmax as Softmax
+from gangue.transforms.negatives.top import Top as Top
+from gangue.transforms.negatives.uniform import Random as Random
+from gangue.transforms.negatives.weight import Negatives as Negatives
+from gangue.transforms.negatives.weight import WeightSection as WeightSection
 
 Sampler = Annotated[Top | Random | Softmax | Simans | Nearest | Band | Joint, Field(discriminator="kind")]
 Weight = Annotated[Phi | Asl | Cet | LambdaRank, Field(discriminator="kind")]

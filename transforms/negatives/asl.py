@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from transforms.negatives.weight import Negatives, WeightSection
-from transforms.settings.section import Among, Name
+from gangue.transforms.negatives.weight import Negatives, WeightSection
+from gangue.transforms.settings.section import Among, Name
 
 
 class Asl(WeightSection):

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from transforms.negatives.rows import Order, Rows
-from transforms.negatives.sampler import SamplerSection
-from transforms.settings.section import Count
+from gangue.transforms.negatives.rows import Order, Rows
+from gangue.transforms.negatives.sampler import SamplerSection
+from gangue.transforms.settings.section import Count
 
 
 class Band(SamplerSection):

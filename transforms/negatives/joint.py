@@ -12,11 +12,11 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from transforms import arrays, randomness
-from transforms.negatives.rows import Order, Rows
-from transforms.negatives.sampler import SamplerSection
-from transforms.settings import mistakes
-from transforms.settings.section import Count, Name, Positive
+from gangue.transforms import arrays, randomness
+from gangue.transforms.negatives.rows import Order, Rows
+from gangue.transforms.negatives.sampler import SamplerSection
+from gangue.transforms.settings import mistakes
+from gangue.transforms.settings.section import Count, Name, Positive
 
 
 class Joint(SamplerSection):

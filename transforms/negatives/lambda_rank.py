@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from transforms.negatives.weight import Negatives, WeightSection
-from transforms.settings.section import Among, Name, Positive
+from gangue.transforms.negatives.weight import Negatives, WeightSection
+from gangue.transforms.settings.section import Among, Name, Positive
 
 
 class LambdaRank(WeightSection):

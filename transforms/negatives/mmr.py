@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from transforms import arrays
-from transforms.negatives.rows import Rows
-from transforms.settings.section import Among, Name, Section
+from gangue.transforms import arrays
+from gangue.transforms.negatives.rows import Rows
+from gangue.transforms.settings.section import Among, Name, Section
 
 Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(m,) candidates, (m,) candidates -> (m,) cosine of their documents."""

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from transforms.negatives.rows import Order, Rows
-from transforms.negatives.sampler import SamplerSection
+from gangue.transforms.negatives.rows import Order, Rows
+from gangue.transforms.negatives.sampler import SamplerSection
 
 
 class Nearest(SamplerSection):

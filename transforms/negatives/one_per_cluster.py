@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from transforms import arrays
-from transforms.negatives.mmr import Similarity
-from transforms.negatives.rows import Rows
-from transforms.settings.section import Among, Name, Section
+from gangue.transforms import arrays
+from gangue.transforms.negatives.mmr import Similarity
+from gangue.transforms.negatives.rows import Rows
+from gangue.transforms.settings.section import Among, Name, Section
 
 
 class OnePerCluster(Section):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from transforms import arrays, randomness
-from transforms.negatives.rows import Order, Rows
+from gangue.transforms import arrays, randomness
+from gangue.transforms.negatives.rows import Order, Rows
 
 
 def weight_ratio(logits: np.ndarray, groups: np.ndarray) -> np.ndarray:

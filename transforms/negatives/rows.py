@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms import arrays, randomness
-from transforms.rules import Candidates
+from gangue.transforms import arrays, randomness
+from gangue.transforms.candidates.rules import Candidates
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ import abc
 from collections.abc import Sequence
 from typing import ClassVar
 
-from transforms.negatives.rows import Order, Rows
-from transforms.settings.section import Section
+from gangue.transforms.negatives.rows import Order, Rows
+from gangue.transforms.settings.section import Section
 
 
 class SamplerSection(Section, abc.ABC):

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from transforms.negatives import picking
-from transforms.negatives.rows import Order, Rows
-from transforms.negatives.sampler import SamplerSection
+from gangue.transforms.negatives import picking
+from gangue.transforms.negatives.rows import Order, Rows
+from gangue.transforms.negatives.sampler import SamplerSection
 
 
 class Simans(SamplerSection):

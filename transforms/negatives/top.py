@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from transforms.negatives.rows import Order, Rows
-from transforms.negatives.sampler import SamplerSection
+from gangue.transforms.negatives.rows import Order, Rows
+from gangue.transforms.negatives.sampler import SamplerSection
 
 
 class Top(SamplerSection):

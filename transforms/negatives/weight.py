@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from transforms.rules import Candidates
-from transforms.settings.section import Section
+from gangue.transforms.candidates.rules import Candidates
+from gangue.transforms.settings.section import Section
 
 
 @dataclasses.dataclass(frozen=True)

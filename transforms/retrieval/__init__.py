@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from transforms.retrieval.bm25 import Bm25 as Bm25
-from transforms.retrieval.dense import Dense as Dense
+from gangue.transforms.retrieval.bm25 import Bm25 as Bm25
+from gangue.transforms.retrieval.dense import Dense as Dense
 
 Settings = Annotated[Dense | Bm25, Field(discriminator="kind")]

@@ -13,10 +13,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from transforms import arrays, lexical, lookup, schema, stopwords, text, topk
-from transforms.retrieval.protocol import Indexing, Step
-from transforms.settings.section import Positive, Section
-from transforms.storage import Data, shard_names, staged
+from gangue.transforms import arrays, text
+from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.retrieval import lexical, topk
+from gangue.transforms.retrieval.protocol import Indexing, Step
+from gangue.transforms.settings.section import Positive, Section
+from gangue.transforms.text import stopwords
 
 if TYPE_CHECKING:
     import scipy.sparse

@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transforms import arrays, lookup, topk
-from transforms.retrieval.protocol import Indexing, Step
-from transforms.settings.section import Name, Positive, Section
-from transforms.storage import Data, shard_names, staged
+from gangue.transforms import arrays
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.retrieval import topk
+from gangue.transforms.retrieval.protocol import Indexing, Step
+from gangue.transforms.settings.section import Name, Positive, Section
 
 _BLOCK_ROWS = 65536  # documents in one call of FAISS, which collects its best anew in every call
 _PAIRS = 1 << 11  # pairs whose vectors are gathered at once: they fit the processor's cache
@@ -50,7 +52,7 @@ class Dense(Section):
 
 def build_faiss(factory: str, data: Data, encoder: str, name: str) -> collections.Counter[str]:
     """Build the FAISS index of a dense retriever."""
-    from transforms import faiss_index
+    from gangue.transforms.retrieval import faiss_index
 
     _faiss()
     output = staged(_folder(name))
@@ -163,7 +165,7 @@ class DenseRetriever:
 
     @functools.cached_property
     def _index(self) -> Any:
-        from transforms import faiss_index
+        from gangue.transforms.retrieval import faiss_index
 
         assert self.index_path is not None
         index = faiss_index.read(lookup.local_copy(self.data, self.index_path))

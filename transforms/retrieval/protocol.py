@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from transforms.storage import Data
+from gangue.transforms.datasets.storage import Data
 
 if TYPE_CHECKING:
     import scipy.sparse

@@ -12,14 +12,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from transforms.sources import notes, spelling
-from transforms.sources.beir import Beir as Beir
-from transforms.sources.blocks import Block, in_blocks
-from transforms.sources.labels import Labels as Labels
-from transforms.sources.pairs import Pairs as Pairs
-from transforms.sources.python_code import PythonCode as PythonCode
-from transforms.sources.source import SourceSection as SourceSection
-from transforms.sources.tables import Tables as Tables
+from gangue.transforms.sources import notes, spelling
+from gangue.transforms.sources.beir import Beir as Beir
+from gangue.transforms.sources.blocks import Block, in_blocks
+from gangue.transforms.sources.labels import Labels as Labels
+from gangue.transforms.sources.pairs import Pairs as Pairs
+from gangue.transforms.sources.python_code import PythonCode as PythonCode
+from gangue.transforms.sources.source import SourceSection as SourceSection
+from gangue.transforms.sources.tables import Tables as Tables
 
 Source = Annotated[PythonCode | Beir | Pairs | Tables, Field(discriminator="kind")]
 

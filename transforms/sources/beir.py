@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from transforms.sources import files, lines, rows
-from transforms.sources.blocks import Record, rejected
-from transforms.sources.files import File, Remote
-from transforms.sources.row import Kind
-from transforms.sources.source import SourceSection
-from transforms.sources.values import Fault, as_answers, as_grade, as_id, as_string, as_text
+from gangue.transforms.sources import files, lines, rows
+from gangue.transforms.sources.blocks import Record, rejected
+from gangue.transforms.sources.files import File, Remote
+from gangue.transforms.sources.row import Kind
+from gangue.transforms.sources.source import SourceSection
+from gangue.transforms.sources.values import Fault, as_answers, as_grade, as_id, as_string, as_text
 
 _JUDGED_ZERO = ".judged_zero"  # pairs that were judged and found not relevant, beside the split of that name
 _SOURCE_DOCS = "source_docs"  # the papers that queries were written from: neither positive nor safe negative

@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
-from transforms import schema, text
+from gangue.transforms import text
+from gangue.transforms.datasets import schema
 
 Dataset = Literal["documents", "queries", "positives", "judged", "rejected"]
 _PLACE: list[tuple[str, Any]] = [

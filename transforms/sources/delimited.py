@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from transforms.sources import lines
-from transforms.sources.files import File
-from transforms.sources.row import Row, check_differ, lacks
-from transforms.sources.values import Fault
+from gangue.transforms.sources import lines
+from gangue.transforms.sources.files import File
+from gangue.transforms.sources.row import Row, check_differ, lacks
+from gangue.transforms.sources.values import Fault
 
 _DELIMITERS = {",": "','", "\t": "tabs", ";": "';'", "|": "'|'"}  # and how a message names them
 _INSIDE = re.compile(r'((?:[^"]++|"")*+)"')  # of a quoted field, up to the quote that closes it

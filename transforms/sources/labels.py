@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from transforms.settings.section import Section
-from transforms.sources import files, rows
-from transforms.sources.blocks import Record
-from transforms.sources.files import File
-from transforms.sources.values import Fault, as_id
+from gangue.transforms.settings.section import Section
+from gangue.transforms.sources import files, rows
+from gangue.transforms.sources.blocks import Record
+from gangue.transforms.sources.files import File
+from gangue.transforms.sources.values import Fault, as_id
 
 YES = ("1", "1.0", "true", "yes", "y", "positive", "relevant")
 NO = ("0", "0.0", "false", "no", "n", "negative", "irrelevant")

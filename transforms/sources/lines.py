@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from transforms.sources.blocks import EXCERPT
-from transforms.sources.files import CODECS, File
+from gangue.transforms.sources.blocks import EXCERPT
+from gangue.transforms.sources.files import CODECS, File
 
 LINE_BYTES = 10_000_000
 NOT_UTF8 = "not UTF-8, perhaps Latin-1 or Windows-1252"

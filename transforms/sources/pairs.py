@@ -9,12 +9,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
-from transforms.sources import files, notes, references, rows
-from transforms.sources.blocks import Record, content_ids, rejected
-from transforms.sources.files import File
-from transforms.sources.row import Kind
-from transforms.sources.source import SourceSection
-from transforms.sources.values import Fault, as_answers, as_id, as_string, as_text
+from gangue.transforms.sources import files, notes, references, rows
+from gangue.transforms.sources.blocks import Record, content_ids, rejected
+from gangue.transforms.sources.files import File
+from gangue.transforms.sources.row import Kind
+from gangue.transforms.sources.source import SourceSection
+from gangue.transforms.sources.values import Fault, as_answers, as_id, as_string, as_text
 
 _AT_ONCE = 4096  # records whose ids are hashed together
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from transforms.sources.blocks import ROWS
-from transforms.sources.files import File
-from transforms.sources.row import Kind, Row, check_differ, lacks
+from gangue.transforms.sources.blocks import ROWS
+from gangue.transforms.sources.files import File
+from gangue.transforms.sources.row import Kind, Row, check_differ, lacks
 
 _WANTED: dict[Kind, str] = {
     "id": "strings or whole numbers",

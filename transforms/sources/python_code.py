@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from transforms.settings.section import Count
-from transforms.sources import files
-from transforms.sources.blocks import Record, content_ids, rejected
-from transforms.sources.files import File, Remote
-from transforms.sources.source import SourceSection
+from gangue.transforms.settings.section import Count
+from gangue.transforms.sources import files
+from gangue.transforms.sources.blocks import Record, content_ids, rejected
+from gangue.transforms.sources.files import File, Remote
+from gangue.transforms.sources.source import SourceSection
 
 SKIPPED = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"})
 QUERY_CHARACTERS = 15  # a shorter first paragraph asks for nothing in particular

@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from transforms.sources import rows
-from transforms.sources.files import File
-from transforms.sources.row import Kind
-from transforms.sources.values import Fault, as_id
+from gangue.transforms.sources import rows
+from gangue.transforms.sources.files import File
+from gangue.transforms.sources.row import Kind
+from gangue.transforms.sources.values import Fault, as_id
 
 if TYPE_CHECKING:
-    from transforms.sources.pairs import Pairs
+    from gangue.transforms.sources.pairs import Pairs
 
 _ROWS = 1000  # pairs that are looked at
 _NEARLY_ALL = 0.9

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from transforms.sources.files import File
+from gangue.transforms.sources.files import File
 
 Kind = Literal["id", "ids", "text", "texts", "passages", "grade", "label", "any"]  # what a column holds
 

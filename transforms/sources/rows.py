@@ -9,13 +9,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from transforms.sources import lines, notes
-from transforms.sources.blocks import EXCERPT, Record, rejected
-from transforms.sources.delimited import delimited_rows
-from transforms.sources.files import File
-from transforms.sources.parquet import parquet_rows
-from transforms.sources.row import Kind, Row, lacks
-from transforms.sources.values import Fault
+from gangue.transforms.sources import lines, notes
+from gangue.transforms.sources.blocks import EXCERPT, Record, rejected
+from gangue.transforms.sources.delimited import delimited_rows
+from gangue.transforms.sources.files import File
+from gangue.transforms.sources.parquet import parquet_rows
+from gangue.transforms.sources.row import Kind, Row, lacks
+from gangue.transforms.sources.values import Fault
 
 
 def records(

@@ -6,8 +6,8 @@ import abc
 from collections.abc import Iterator
 from typing import ClassVar
 
-from transforms.settings.section import Section
-from transforms.sources.blocks import Record
+from gangue.transforms.settings.section import Section
+from gangue.transforms.sources.blocks import Record
 
 
 class SourceSection(Section, abc.ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from transforms.sources.blocks import Record
+from gangue.transforms.sources.blocks import Record
 
 _POINT = ".0"  # pandas makes floats of whole numbers where one is missing, and writes them so
 

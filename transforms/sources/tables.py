@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
-from transforms.sources import files, rows
-from transforms.sources.blocks import Record
-from transforms.sources.files import File
-from transforms.sources.row import Kind
-from transforms.sources.source import SourceSection
-from transforms.sources.values import as_answers, as_grade, as_id, as_string, as_text
+from gangue.transforms.sources import files, rows
+from gangue.transforms.sources.blocks import Record
+from gangue.transforms.sources.files import File
+from gangue.transforms.sources.row import Kind
+from gangue.transforms.sources.source import SourceSection
+from gangue.transforms.sources.values import as_answers, as_grade, as_id, as_string, as_text
 
 
 class Tables(SourceSection):

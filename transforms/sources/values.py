@@ -7,7 +7,7 @@ import decimal
 import math
 import re
 
-from transforms import text
+from gangue.transforms import text
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MOST = 3.4e38  # float32

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
-from transforms.views.labeled import labeled_list, labeled_pair
-from transforms.views.ntuple import ntuple
-from transforms.views.scored import scored_list, scored_pair
-from transforms.views.triplet import triplet
+from gangue.transforms.views.labeled import labeled_list, labeled_pair
+from gangue.transforms.views.ntuple import ntuple
+from gangue.transforms.views.scored import scored_list, scored_pair
+from gangue.transforms.views.triplet import triplet
 
 VIEWS: dict[str, Callable[[pa.Table, int, str], pa.Table]] = {
     "triplet": triplet,

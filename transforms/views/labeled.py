@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from transforms.views import rows
+from gangue.transforms.views import rows
 
 
 def labeled_pair(triplets: pa.Table, negatives: int, score: str) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from transforms.views import rows
+from gangue.transforms.views import rows
 
 
 def ntuple(triplets: pa.Table, negatives: int, score: str) -> pa.Table:

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.views import rows
-from transforms.views.labeled import labeled_list, labeled_pair
+from gangue.transforms.views import rows
+from gangue.transforms.views.labeled import labeled_list, labeled_pair
 
 
 def scored_pair(triplets: pa.Table, negatives: int, score: str) -> pa.Table:

@@ -1,0 +1,62 @@
+"""Whether the models of a job can be used: told before the source is read, not hours later."""
+
+from __future__ import annotations
+
+import os
+
+from gangue.pipeline import embed, params, score
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import cross_encoder, encoder, vector_store
+from gangue.transforms.running import workers
+
+
+def check(data: Data, p: params.Params) -> None:
+    """Find every model, and load once each of those that nothing here was made with yet; their checks do the rest.
+
+    It takes a second or two a model, and nothing where its vectors or scores are at hand: then it was loaded before.
+    Whatever runs elsewhere, or brings code of its own, is left to its stage.
+
+    Raises:
+      ValueError, FileNotFoundError: a model is not there or not what was meant; says which, and the cure.
+    """
+    every: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
+    for settings in every:
+        if settings.model is not None:
+            encoder.locate(settings.model, settings.revision)
+    if p.beam.runner == "DataflowRunner":
+        return
+    made = {f"vectors/{name}/documents": settings for name, settings in p.encoders.items()} | {
+        f"scores/{name}": settings for name, settings in p.scorers.items() if settings.model is not None
+    }
+    new = [s for dataset, s in made.items() if not s.trust_remote_code and not _used(data, dataset, s)]
+    try:
+        with workers.started("models", p.beam.workers if new else 1):
+            for settings, loaded in [(settings, workers.submit(_load, settings)) for settings in new]:
+                if loaded is None:
+                    _load(settings)
+                else:
+                    loaded.result()
+    finally:
+        encoder.forget()
+        cross_encoder.forget()
+
+
+def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) -> bool:
+    """Whether what is at hand was made with this model."""
+    assert settings.model is not None
+    folder = encoder.locate(settings.model, settings.revision)
+    if isinstance(settings, params.Encoder):
+        fingerprint = embed.fingerprint(folder, settings, embed.prompt(settings, folder, "documents"))
+    else:
+        fingerprint = score.fingerprint(folder, settings)
+    shards = [os.path.splitext(file)[0] for file in data.files(dataset)[:1]]
+    return any(vector_store.of_model(data, dataset, shard, fingerprint) is not None for shard in shards)
+
+
+def _load(settings: params.Encoder | params.Scorer) -> None:
+    assert settings.model is not None
+    folder = encoder.locate(settings.model, settings.revision)
+    if isinstance(settings, params.Encoder):
+        embed.load(folder, settings)
+    else:
+        score.load(folder, settings)

@@ -1,0 +1,91 @@
+"""What can be known to go wrong before the first stage runs: where things are read from and written to."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+
+from gangue.pipeline import params
+from gangue.transforms.datasets import disk, ownership
+from gangue.transforms.datasets.storage import Data
+
+_CARD = {"README.md": "mined by Gangue"}  # file -> what is in it where Gangue wrote it
+_REPORTS = {"report.html": "<title>Gangue", "metrics.json": '"leak"', "audit.json": '"leak"'}
+
+
+def check(data: Data, p: params.Params, reports: str) -> None:
+    """Check that a job may run: its source is not among its datasets, and nothing of the user's is in the way.
+
+    Args:
+      data: where the datasets go.   p: params.   reports: where report and metrics go.
+
+    Raises:
+      ValueError: says which path, the rule and the cure.
+    """
+    check_source(data, p)
+    check_folder(reports, "--reports")
+    for dataset in datasets(p):
+        data.check_ours(dataset)
+    _check_files(data, "--data", _CARD)
+    _check_files(Data(reports), "--reports", _REPORTS)
+
+
+def check_source(data: Data, p: params.Params) -> None:
+    """Check that the datasets go into a folder, and that nothing the source names is in it.
+
+    Raises:
+      ValueError: it is no folder, or something is.
+    """
+    check_folder(data.root, "--data")
+    inside = _real(data.root).rstrip("/") + "/"
+    for key, path in _sources(p.source):
+        if (_real(path).rstrip("/") + "/").startswith(inside):
+            raise ValueError(
+                f"{key}: {path} must not be in the folder of the datasets, {data.root}, which Gangue fills and empties."
+                " Move it, or name another folder for the datasets: --data"
+            )
+
+
+def check_folder(path: str, option: str) -> None:
+    """Check that a path is a folder, or free.
+
+    Raises:
+      ValueError: a file is there.
+    """
+    filesystem, inside = disk.filesystem_of(path)
+    if filesystem.isfile(inside):
+        raise ValueError(f"{option}: {path} must be a folder, got a file. Name another")
+
+
+def datasets(p: params.Params) -> list[str]:
+    """Everything a job replaces, as folders under the root of its datasets."""
+    return [
+        *("documents", "queries", "positives", "judged", "rejected"),
+        *(f"{kind}/{name}" for name in p.encoders for kind in ("vectors", "clusters")),
+        *(f"{kind}/{name}" for name in p.retrievers for kind in ("indexes", "candidates")),
+        *(f"{kind}/{name}" for name in p.scorers for kind in ("models", "scores")),
+        *("quotas", "pairs", "relevance", "calibration", "verdicts", "negatives", "shortfalls", "triplets", "audit"),
+        *(f"views/{view}" for view in p.export.views),
+    ]
+
+
+def _sources(source: params.Source) -> Iterator[tuple[str, str]]:
+    """Keys of the source that name files, and their paths."""
+    yield "source.path", source.path
+    for key in source.files:
+        if name := getattr(source, key):
+            yield f"source.{key}", posixpath.join(source.path, name)
+
+
+def _real(path: str) -> str:
+    path = disk.absolute(path)
+    return path if "://" in path else os.path.realpath(path)
+
+
+def _check_files(folder: Data, option: str, written: dict[str, str]) -> None:
+    filesystem, _ = disk.filesystem_of(folder.root)
+    for name, mark in written.items():
+        path = folder.path(name)
+        if filesystem.exists(path) and mark not in filesystem.cat_file(path).decode("utf-8", "replace"):
+            raise ownership.in_the_way(path, "it", option)

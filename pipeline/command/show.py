@@ -1,0 +1,256 @@
+"""What was mined, on the terminal: a summary, the first triplets, and what labels say of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import textwrap
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gangue.pipeline import params
+from gangue.transforms.candidates import rules
+from gangue.transforms.datasets import occupancy
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import vector_store
+from gangue.transforms.running import progress
+
+_AT_ONCE = 64  # triplets made ready to print
+FULL = 0.99  # share of the quota from which on a setting counts as full
+
+
+def summary(params_path: str, root: str, reports: str) -> None:
+    """Print the size of the dataset, how hard and how false its negatives are, and where to look.
+
+    Where the last run failed, or the params were changed since, that comes first, and no number of another run follows.
+
+    Raises:
+      FileNotFoundError: nothing was mined there.
+    """
+    from gangue.transforms.evidence import labelling, lineage
+
+    p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
+    failed = occupancy.last_end(data)
+    if not data.exists("triplets"):
+        why = f", and the last run did not end well: {failed}" if failed else ""
+        raise FileNotFoundError(
+            f"{data.path('triplets')}: no triplets have been mined{why}. Run gangue mine, or dvc repro"
+        )
+    metrics, unaudited = lineage.audited(data, Data(reports))
+    for line in (failed and f"the last run did not end well: {failed}", lineage.stale(data, p), unaudited):
+        if line:
+            console.print(escape(f"Note: {line}."))
+    recipe = lineage.recipe(data)
+    rows = recipe["rows"]
+    console.print(
+        f"{sum(data.rows('triplets'))} triplets from {rows['queries']} queries, {rows['positives']} positives and"
+        f" {rows['documents']} documents; rejected records: {rows['rejected']}."
+    )
+    for name in p.encoders:
+        if gone := sum(data.rows(place := vector_store.rejected(name))):
+            console.print(f"{gone} texts have no usable vector of {name} and take no part: {data.path(place)}")
+    if metrics:
+        short = sum(metrics["shortfalls"].values())
+        console.print(
+            f"{metrics['positives'] - short} of {metrics['positives']} positives have all"
+            f" {recipe['params']['sample']['negatives']} negatives."
+        )
+    leak, budget = metrics.get("leak") or {}, metrics.get("budget")
+    if leak.get("rules") and None not in (leak["rules"]["share"], leak["naive"]["share"]):
+        hidden, naive = leak["rules"], leak["naive"]
+        console.print(
+            f"Leak test: {hidden['share']:.1%} of the negatives are hidden positives ({hidden['low']:.1%} to"
+            f" {hidden['high']:.1%}), at a mean {p.sample.score} score of {hidden['hardness']:.3f}; without rules"
+            f" {naive['share']:.1%} at {naive['hardness']:.3f}."
+        )
+        if budget and not budget["refused"] and hidden["low"] > budget["false_negatives"]:
+            console.print(
+                f"Warning: that is more than the budget of {budget['false_negatives']:.1%}. Read the negatives that the"
+                " report calls suspicious, and label some: gangue sample-for-labels."
+            )
+    elif leak:
+        siblings = leak.get("siblings") or {"retrieved": 0}
+        known = (
+            f" Of {siblings['retrieved']} positives of queries that ask the same {siblings['leaked']} would be"
+            " negatives if nobody saw that."
+            if siblings["retrieved"]
+            else ""
+        )
+        console.print(
+            f"Leak test: not measured, since no query has two labelled positives that could be hidden.{known}"
+        )
+    if found := labelling.measured(data, Data(reports)):
+        console.print(f"Labels: {_measured(found)}.")
+    if budget and budget["refused"]:
+        console.print(escape(f"Budget: {budget['refused']}."))
+    elif budget:
+        how = "on average" if budget["confidence"] is None else f"with {budget['confidence']:.0%} confidence"
+        console.print(
+            f"Budget: {budget['false_negatives']:.1%} false negatives {how}; {budget['kind']} at {budget['cut']:.4g}"
+            f" promises {budget['bound']:.1%} and expects {budget['loss']:.1%}."
+        )
+    for finding in (metrics.get("learned") or {}).get("findings", []):
+        if not (budget and finding in (budget["refused"] or "")):
+            console.print(escape(f"Finding: {finding}."))
+    places = f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html"
+    console.print(escape(places))
+    console.print("Next: gangue show prints triplets; gangue frontier, what every cut would let through.")
+
+
+def triplets(root: str, count: int | None, query: str | None = None) -> None:
+    """Print triplets, a few lines each: the first ones, or those of one query, likeliest false negatives first.
+
+    Args:
+      root: of the datasets.   count: how many, None for all.   query: an id, or words of the query's text.
+
+    Raises:
+      ValueError: no query has this id, and none these words.
+    """
+    data, console = Data(root), Console(highlight=False, soft_wrap=True)
+    tables = [_of_query(data, query)] if query else (data.read("triplets", shard) for shard in data.shards("triplets"))
+    blocks = (batch.to_pylist() for table in tables for batch in table.to_batches(_AT_ONCE))
+    for row in itertools.islice(itertools.chain.from_iterable(blocks), count):
+        _print_triplet(console, row)
+
+
+def _of_query(data: Data, query: str) -> pa.Table:
+    """The triplets of a query by its id, else of the first whose text has these words; the likeliest false first."""
+    like: pa.Table | None = None
+    for shard in data.shards("triplets"):
+        table = data.read("triplets", shard)
+        found = table.filter(pc.equal(table["query_id"], query))
+        if len(found):
+            return _suspicious_first(found)
+        some = table.filter(pc.match_substring(table["query"], query, ignore_case=True))
+        if like is None and len(some):
+            like = some.filter(pc.equal(some["query_id"], some["query_id"][0]))
+    if like is None:
+        raise ValueError(f"{data.path('triplets')}: no query has the id or the words {query}. gangue show prints some")
+    return _suspicious_first(like)
+
+
+def _suspicious_first(table: pa.Table) -> pa.Table:
+    scores = [name for name in table.column_names if name.startswith("score_")]
+    by = [name for name in (rules.P_FALSE, *scores) if name in table.column_names]
+    return table.sort_by([(name, "descending") for name in by])
+
+
+def _print_triplet(console: Console, row: dict[str, Any]) -> None:
+    scores = [name.removeprefix("score_") for name in row if name.startswith("score_")]
+    for role, prefix in (("query", None), ("positive", "positive_score_"), ("negative", "score_")):
+        numbers = [f"{s} {row[prefix + s]:.3f}" for s in scores if prefix and row[prefix + s] is not None]
+        if role == "query":
+            numbers = [row["query_id"]]
+        elif role == "negative":
+            numbers.append(row["negative_kind"])
+            if row.get(rules.P_FALSE) is not None:
+                numbers.append(f"{rules.P_FALSE} {row[rules.P_FALSE]:.2g}")
+        text = textwrap.shorten(" ".join(_printable(row[role]).split()), 96, placeholder=" …")
+        shown = escape(_printable("  ".join(numbers)))
+        console.print(f"[bold]{role:9}[/bold] {escape(text)}" + (f"  [dim]{shown}[/dim]" if shown else ""))
+    console.print()
+
+
+def _printable(text: str) -> str:
+    """The text without what would steer the terminal: escape sequences, marks that turn the writing's direction."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def frontier(params_path: str, root: str, reports: str) -> None:
+    """Print what every cut of every filter would let through on a mined job; write it and draw it.
+
+    Queries with several positives only, as rules on the positive's score need one that is known.
+    """
+    from gangue.pipeline.report import charts
+    from gangue.transforms.evidence import frontier
+
+    p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
+    kinds = 6 if p.filter.asks_to_learn else 5
+    with progress.shown("calibrate", kinds * sum(data.rows("queries"))):
+        lines = frontier.lines(data, p)
+    if not next(iter(lines.values()))[0]["queries"]:
+        console.print(
+            "Not measured: no query has two labelled positives of which one could be hidden. Give more positives of the"
+            " same queries, or label negatives: gangue sample-for-labels"
+        )
+        _expected(console, data, p)
+        return
+    table = Table("filter", "setting", "false negatives", "95 % interval", "hardness", "per query", box=None)
+    for name, points in lines.items():
+        for point in points:
+            interval = f"{point['fn_low']:.2%} to {point['fn_high']:.2%}"
+            table.add_row(
+                name,
+                f"{point['setting']:.4g}",
+                f"{point['fn_rate']:.2%}",
+                interval,
+                f"{point['hardness']:.3f}",
+                f"{point['per_query']:.2f}",
+            )
+    console.print(table)
+    written = Data(reports)
+    written.write_text("frontier.json", json.dumps(lines, indent=1) + "\n")
+    drawn = charts.frontier(lines, FULL * p.sample.negatives)
+    written.write_text("frontier.svg", charts.standalone(drawn))
+    console.print(
+        f"Half of the positives hidden, {points[0]['queries']} queries:"
+        + escape(f" {reports}/frontier.json, {reports}/frontier.svg")
+    )
+
+
+def _expected(console: Console, data: Data, p: params.Params) -> None:
+    """Print what the learned filter expects of each of its cuts, where a budget asked."""
+    if p.filter.max_false_negatives is None:
+        return
+    table = Table("filter", "setting", "promised at most", "expected", "hardness", "per query", box=None)
+    line = data.read_json("calibration/cut.json")["line"]
+    for point, before in zip(line, [{}, *line], strict=False):
+        if point["per_query"] == before.get("per_query"):
+            continue  # a looser cut that lets nothing more through
+        table.add_row(
+            p.filter.rule.kind,
+            f"{point['setting']:.4g}",
+            f"{point['bound']:.2%}",
+            f"{point['loss']:.2%}",
+            f"{point['hardness']:.3f}",
+            f"{point['per_query']:.2f}",
+        )
+    console.print(table)
+
+
+def sample_for_labels(root: str, reports: str, pairs: int, seed: int) -> None:
+    """Write the pairs to label, and say what to do with them."""
+    from gangue.transforms.evidence import labelling
+
+    count = labelling.draw(Data(root), Data(reports), pairs, seed)
+    Console(highlight=False, soft_wrap=True).print(
+        escape(
+            f"{count} pairs: {reports}/{labelling.NAME}.jsonl and .csv. Fill in label (1: the document answers the"
+            " query, so the negative is false; 0: it does not), all of them, then: gangue labels"
+            f" {reports}/{labelling.NAME}.jsonl"
+        )
+    )
+
+
+def labels(path: str, root: str, reports: str) -> None:
+    """Print the share of false negatives by the labels of a file; write it."""
+    from gangue.transforms.evidence import labelling
+
+    found = labelling.measure(Data(root), path)
+    Data(reports).write_text(labelling.MEASURED, json.dumps(found, indent=1) + "\n")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(escape(f"{_measured(found)}. {reports}/{labelling.MEASURED}"))
+    console.print("To mine again with what they say, put the file where labels.path of the params names it.")
+
+
+def _measured(found: dict[str, Any]) -> str:
+    return (
+        f"{found['share']:.1%} of the {found['negatives']} negatives are false ({found['low']:.1%} to"
+        f" {found['high']:.1%} with 95% confidence), by {found['labelled']} labels, {found['false']} of them"
+        f" positive; p_false says {found['predicted']:.1%}"
+    )

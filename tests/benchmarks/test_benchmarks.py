@@ -1,0 +1,117 @@
+"""Every benchmark runs, on next to nothing: its figures mean nothing here, but its program must not be broken."""
+
+import itertools
+import json
+import pathlib
+import sys
+
+import planted
+import pytest
+
+from benchmarks import (
+    against_sentence_transformers,
+    approximate,
+    budget,
+    candidates,
+    growth,
+    languages,
+    learned_cost,
+    stages,
+)
+from benchmarks import workers as several
+from benchmarks.frontier import RESULTS
+from benchmarks.synthetic import PER_QUERY
+from gangue.transforms.datasets.storage import Data
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """Runs a program and returns the JSON that it prints."""
+
+    def run(program, *arguments):
+        monkeypatch.setattr(sys, "argv", [program.__name__, *map(str, arguments)])
+        assert not program.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    found = tmp_path_factory.mktemp("beir")
+    planted.beir(found, topics=24, labelled=6, unlabelled=0)
+    return found
+
+
+def test_candidates_go_through_the_stages_and_workers_leave_the_same_bytes(printed, tmp_path):
+    asked = ("--queries", 300, "--queries-per-shard", 64, "--workers", 1, "--runs", 1)
+    found = printed(candidates, *asked, "--work", tmp_path)
+    assert found["candidates"] == 300 * PER_QUERY
+    assert list(found["stages"]) == list(candidates.STAGES)
+    before = several.digest(tmp_path / "data")
+    candidates.run_stages(tmp_path, Data(str(tmp_path / "data")), 64, 2)
+    assert several.digest(tmp_path / "data") == before
+
+
+def test_an_approximate_index_is_held_against_exact_search(printed):
+    found = printed(approximate, "--documents", 2000, "--queries", 50)
+    assert 0.5 < found["recall"] <= 1
+
+
+def test_growth_measures_time_and_memory_of_every_stage(printed, monkeypatch):
+    monkeypatch.setattr(growth, "STAGES", growth.STAGES[:6])
+    found = printed(growth, "--documents", 500, "--queries", 20)
+    assert all(size["500"]["anonymous_mib"] > 20 for size in found["stages"].values())
+    assert list(found["stages"]) == list(growth.STAGES)
+    assert 0.5 < found["recall"]["500"] <= 1
+
+
+def test_stages_are_held_against_bare_loops(tmp_path, folder):
+    assert set(stages.searching(2000, 400, 1, tmp_path / "search")["seconds"]) == {"stage", "faiss"}
+    found = stages.embedding(folder, 20, 1, tmp_path / "embed")
+    assert found["texts"] == 21
+    assert found["bfloat16"]["top_10_shared"] > 0.5
+
+
+def test_the_learned_filter_has_a_price(printed, folder):
+    assert printed(learned_cost, "--data", folder, "--repeats", 1)["microseconds"]["describe_and_judge"] > 0
+
+
+def test_languages_without_blanks_are_found_and_others_as_before(printed, folder):
+    made_up = printed(languages)
+    assert set(made_up) == {"Chinese", "Japanese", "Thai"}
+    for found in made_up.values():
+        assert found["product"]["found"] == 1
+        assert found["product"]["ndcg@10"] > found["characters"]["ndcg@10"] > found["before"]["ndcg@10"]
+    (found,) = printed(languages, "--data", folder, "--splits", "test").values()
+    assert found["product"] == found["words"]
+
+
+def test_a_budget_is_held_against_hidden_positives(monkeypatch, capsys, folder):
+    asked = ["--splits", "2", "--queries", "24", "--known", "one", "half", "--labelled", "random", "bm25"]
+    monkeypatch.setattr(sys, "argv", ["budget", "--data", str(folder), *asked])
+    assert budget.main() == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {(line["known"], line["labelled"], line["budget"], line["confidence"]) for line in found} == set(
+        itertools.product(("one", "half"), ("random", "bm25"), budget.BUDGETS, budget.CONFIDENCES)
+    )
+    assert all(0 < line["share"]["true"] <= 1 and line["share"]["low"] <= line["share"]["high"] for line in found)
+
+
+def test_every_difference_from_sentence_transformers_has_a_reason(printed, folder):
+    found = printed(against_sentence_transformers, "--data", folder, "--split", "test")
+    assert all(mode["unexplained"] == 0 and mode["same"] > 0 for mode in found["negatives"].values())
+
+
+def test_the_first_hour_is_as_the_docs_tell_it(tmp_path):
+    from benchmarks import first_hour
+
+    told = {one["rows"]: one for one in json.loads((RESULTS / "first_hour.json").read_text())}
+    page = (RESULTS.parents[1] / "docs" / "first-hour.md").read_text()
+    for one in told.values():
+        assert f"| {one['rows']} | {one['seconds']:.0f} | {one['triplets']:,} |" in page
+        assert one["exit"] == 0
+    found = first_hour.mined(tmp_path, 3, str(pathlib.Path(sys.executable).with_name("gangue")))
+    assert (found["exit"], found["triplets"]) == (0, told[3]["triplets"])
+    assert [line.split(":")[0] for line in found["said"]] == [line.split(":")[0] for line in told[3]["said"]]
+    assert first_hour.TYPED in page

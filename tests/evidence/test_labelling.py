@@ -1,0 +1,157 @@
+"""A labelled sample of the mined negatives: what is drawn, what is read back, and whether the interval holds."""
+
+import csv
+import json
+import types
+
+import numpy as np
+import planted
+import pytest
+import whole_path
+from typer.testing import CliRunner
+
+from gangue.pipeline import params
+from gangue.pipeline.command import cli
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import labelling
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A job that lets planted false negatives through, and knows them."""
+    folder = tmp_path_factory.mktemp("labelling")
+    false = planted.write(folder)
+    stack = {"kind": "learned", "p_false": 1.0}
+    p = params.parse(planted.sections(folder, filter=stack, sample={"kind": "top", "score": "dense", "negatives": 8}))
+    data = Data(str(folder / "data"))
+    whole_path.run(data, p)
+    return types.SimpleNamespace(folder=folder, data=data, false=false)
+
+
+def drawn(job, tmp_path, pairs=60, seed=1):
+    labelling.draw(job.data, Data(str(tmp_path)), pairs, seed)
+    return [json.loads(line) for line in (tmp_path / "to_label.jsonl").read_text().splitlines()]
+
+
+def answered(job, rows):
+    return [{**row, "label": int((row["query_id"], row["document_id"]) in job.false)} for row in rows]
+
+
+def written(tmp_path, rows, name="labels.jsonl"):
+    path = tmp_path / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_what_is_drawn_are_mined_negatives_each_once_with_texts_and_no_label(job, tmp_path):
+    rows = drawn(job, tmp_path)
+    mined = {(r["query_id"], r["negative_id"]): r for r in job.data.read_all("triplets").to_pylist()}
+    keys = [(row["query_id"], row["document_id"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    assert abs(len(keys) - 60) < 25
+    for key, row in zip(keys, rows, strict=True):
+        assert (row["query"], row["document"]) == (mined[key]["query"], mined[key]["negative"])
+        assert row["p_false"] == pytest.approx(mined[key]["p_false"], abs=1e-6)
+        assert mined[key]["positive"] in row["positives"]
+        assert row["label"] is None
+    assert keys != sorted(keys), "their order says nothing"
+    with (tmp_path / "to_label.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["query_id"], row["document_id"]) for row in table] == keys
+
+
+def test_the_interval_covers_the_true_share_and_narrows_with_more_labels(job, tmp_path):
+    pairs = {(r["query_id"], r["negative_id"]) for r in job.data.read_all("triplets").to_pylist()}
+    truth = np.mean([pair in job.false for pair in pairs])
+    assert truth > 0.1, "the corpus must be hard"
+    covered, widths = [], []
+    for count in (60, 200):
+        of_count = []
+        for seed in range(12):
+            path = written(tmp_path, answered(job, drawn(job, tmp_path, count, seed)))
+            found = labelling.measure(job.data, path)
+            assert found["negatives"] == len(pairs)
+            covered.append(found["low"] <= truth <= found["high"])
+            of_count.append(found["high"] - found["low"])
+        widths.append(np.mean(of_count))
+    assert np.mean(covered) > 0.9
+    assert widths[1] < widths[0]
+
+
+def test_labels_come_back_from_a_csv_as_people_write_them(job, tmp_path):
+    rows = answered(job, drawn(job, tmp_path))
+    plain = labelling.measure(job.data, written(tmp_path, rows))
+    with (tmp_path / "to_label.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    for said in (("1", "0"), ("Yes", "no"), ("TRUE", "False")):
+        with (tmp_path / "filled.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, table[0])
+            writer.writeheader()
+            writer.writerows(
+                {**line, "label": said[0] if row["label"] else said[1]} for line, row in zip(table, rows, strict=True)
+            )
+        assert labelling.measure(job.data, str(tmp_path / "filled.csv")) == plain
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [{**rows[0], "label": "perhaps"}, *rows[1:]], r":1: label must be 1 .* or 0, got 'perhaps'"),
+        (lambda rows: [{**rows[0], "label": None}, *rows[1:]], r":1: label must be 1 .* got None. Leave no pair out"),
+        (lambda rows: rows[1:], r"1 of \d+ lack, such as"),
+        (lambda rows: [*rows, {**rows[0], "document_id": "other"}], r"were not asked for, such as .*other"),
+        (
+            lambda rows: [*rows, {**rows[0], "label": 1 - rows[0]["label"]}],
+            r"a pair must have one label, .* has \d here and \d in line 1. Settle it",
+        ),
+        (
+            lambda rows: [{k: v for k, v in row.items() if k != "seed"} for row in rows],
+            r"with its columns pairs and seed",
+        ),
+        (lambda rows: [], r"must hold labelled pairs, holds none"),
+        (
+            lambda rows: [{**row, "seed": 99} for row in rows],
+            r"must label the pairs that were drawn from these triplets",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused_with_the_line(job, tmp_path, change, message):
+    rows = answered(job, drawn(job, tmp_path))
+    with pytest.raises(ValueError, match=message):
+        labelling.measure(job.data, written(tmp_path, change(rows)))
+
+
+def test_files_that_are_none_are_refused(job, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such file. gangue sample-for-labels writes one"):
+        labelling.measure(job.data, str(tmp_path / "none.jsonl"))
+    (tmp_path / "list.jsonl").write_text("[1]\n")
+    with pytest.raises(ValueError, match=r"list\.jsonl:1: must be a labelled pair, but is not a JSON object"):
+        labelling.measure(job.data, str(tmp_path / "list.jsonl"))
+    (tmp_path / "half.jsonl").write_text('{"a"')
+    with pytest.raises(ValueError, match=r"half\.jsonl:1: must be a labelled pair, but is invalid JSON"):
+        labelling.measure(job.data, str(tmp_path / "half.jsonl"))
+
+
+def test_the_commands_draw_and_measure(job, tmp_path):
+    places = [f"--data={job.folder / 'data'}", f"--reports={tmp_path}"]
+    done = CliRunner().invoke(cli.app, ["sample-for-labels", "--pairs", "40", *places])
+    assert done.exit_code == 0, done.output
+    assert "Fill in label" in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "to_label.jsonl").read_text().splitlines()]
+    done = CliRunner().invoke(cli.app, ["labels", written(tmp_path, answered(job, rows)), *places])
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "labels.json").read_text())
+    assert f"{found['share']:.1%} of the {found['negatives']} negatives are false" in done.stdout
+    assert f"by {len(rows)} labels" in done.stdout
+    assert labelling.measured(job.data, Data(str(tmp_path))) == found
+    (tmp_path / "labels.json").write_text(json.dumps({**found, "of": "other negatives"}))
+    assert labelling.measured(job.data, Data(str(tmp_path))) is None, "of a run before"
+
+
+def test_a_job_without_p_false_says_what_to_mine_with(tmp_path):
+    planted.write(tmp_path, topics=8)
+    p = params.parse(planted.sections(tmp_path, filter={"kind": "naive"}))
+    data = Data(str(tmp_path / "data"))
+    whole_path.run(data, p)
+    with pytest.raises(ValueError, match=r"triplets: must carry p_false.*filter\.kind: learned"):
+        labelling.draw(data, Data(str(tmp_path)), 10, 1)

@@ -1,0 +1,295 @@
+"""The whole job: one command, the same bytes every time, and every stage on its own gives them too."""
+
+import collections
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import weakref
+
+import jobs
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from gangue.pipeline import params, score, teach
+from gangue.pipeline.command import cli
+from gangue.transforms.datasets import occupancy
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import cross_encoder
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A finished job: folder with params.yaml, data and reports."""
+    folder = tmp_path_factory.mktemp("job")
+    jobs.write(folder)
+    done = mine(folder)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def mine(folder, data="data", reports="reports", parameters="params.yaml"):
+    arguments = ["--params", str(folder / parameters), "--data", str(folder / data), "--reports", str(folder / reports)]
+    return CliRunner().invoke(cli.app, ["mine", *arguments])
+
+
+def content(folder):
+    root = pathlib.Path(folder)
+    files = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != occupancy.NAME)
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def test_a_job_leaves_triplets_views_and_a_report_and_nothing_temporary(job):
+    assert set(os.listdir(job / "data" / "views")) == {
+        "triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"
+    }  # fmt: skip
+    assert "<html" in (job / "reports" / "report.html").read_text()
+    assert json.loads((job / "reports" / "audit.json").read_text())
+    hidden = [path.name for path in (job / "data").rglob(".*")]
+    assert hidden == [occupancy.NAME]
+    assert not (job / "data" / occupancy.NAME).read_bytes()
+
+
+def test_no_dataset_is_listed_once_a_shard(tmp_path, monkeypatch):
+    """That, or reading all of it, would take time with the square of the shards."""
+    listed = collections.Counter()
+    files = Data.files
+
+    def watched(self, dataset):
+        listed[folder] += 1
+        return files(self, dataset)
+
+    monkeypatch.setattr(Data, "files", watched)
+    values = jobs.write(tmp_path, model=str(tmp_path / "cross_encoder"))
+    for folder, documents, queries in (("few shards", 32, 8), ("many shards", 8, 2)):
+        values["ingest"] = {"documents_per_shard": documents, "queries_per_shard": queries}
+        (tmp_path / "params.yaml").write_text(json.dumps(values))
+        assert mine(tmp_path, data=folder).exit_code == 0
+    assert listed["few shards"] == listed["many shards"]
+
+
+def test_a_second_run_embeds_and_scores_nothing_and_writes_the_same_bytes(job):
+    before = content(job / "data") | content(job / "reports")
+    done = mine(job)
+    assert done.exit_code == 0
+    log = done.stderr
+    assert "embedded" in log
+    assert "encoded" not in log, "counts of zero are not shown"
+    assert "predicted" not in log
+    assert content(job / "data") | content(job / "reports") == before
+
+
+CHOICES = {
+    "clusters and all that makes negatives differ": {
+        "pool": {"random": 3, "next_cluster": {"encoder": "tiny", "documents": 3}},
+        "filter": {
+            "kind": "same_cluster",
+            "encoder": "tiny",
+            "also": [{"kind": "denoise", "score": "taught", "max": 0.99}],
+        },
+        "sample": {
+            "kind": "top",
+            "score": "dense",
+            "negatives": 4,
+            "random": 1,
+            "next_cluster": 1,
+            "diverse": {"kind": "mmr", "encoder": "tiny"},
+            "reuse": 4,
+            "weight": {"kind": "cet", "pool": "bm25"},
+        },
+    },
+    "documents compared": {
+        "pool": {"random": 0},
+        "filter": {"kind": "denoise", "score": "taught", "max": 0.99},
+        "sample": {
+            "kind": "simans",
+            "score": "dense",
+            "simans": {"against": "document"},
+            "diverse": {"kind": "cluster", "encoder": "tiny"},
+            "weight": {"kind": "phi", "score": "bm25", "phi": 1},
+        },
+    },
+    "an ensemble with repeats": {
+        "pool": {"random": 0},
+        "sample": {
+            "kind": "top",
+            "score": "taught",
+            "negatives": 4,
+            "ensemble": {"kind": "intra", "scores": ["dense", "bm25", "taught"], "deduplicate": False},
+        },
+    },
+    "from several retrievers, weighed by a probability": {
+        "pool": {"random": 0},
+        "sample": {
+            "kind": "joint",
+            "score": "taught",
+            "joint": {"mode": "mixture", "max_share": 0.6},
+            "weight": {"kind": "asl", "score": "taught", "form": "gradient"},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_other_methods_choose_stands_the_audit_and_the_leak_test(name, job, tmp_path):
+    shutil.copytree(job / "data", tmp_path / "data", symlinks=True)
+    values = json.loads((job / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(json.dumps(values | CHOICES[name]))
+    done = mine(tmp_path)
+    assert done.exit_code == 0, done.output
+    triplets = Data(str(tmp_path / "data")).read_all("triplets")
+    assert len(triplets)
+    weights = set(triplets["weight"].to_pylist())
+    assert len(weights) > 1, "each of them weighs"
+    numbers = json.loads((tmp_path / "reports" / "audit.json").read_text())
+    assert numbers["hard"] + numbers["random"] + numbers["next_cluster"] == len(triplets)
+
+
+def test_triplets_have_the_promised_columns_and_carry_their_recipe(job):
+    files = sorted((job / "data" / "triplets").glob("*.parquet"))
+    table = pq.read_table(files[0])
+    assert table.column_names == [
+        "query_id", "positive_id", "negative_id", "query", "positive", "negative", "negative_kind", "weight",
+        "rank_dense", "rank_bm25", "score_dense", "score_bm25", "score_taught",
+        "positive_score_dense", "positive_score_bm25", "positive_score_taught",
+    ]  # fmt: skip
+    recipe = json.loads(pq.read_schema(files[0]).metadata[b"gangue.recipe"])
+    assert recipe["params"]["filter"]["perc"] == 0.99
+    assert set(recipe["fingerprints"]) == {"tiny", "start", "taught"}
+    assert str(job) not in json.dumps(recipe["params"]["source"])
+    rows = table.to_pylist()
+    assert rows == sorted(rows, key=lambda r: (r["query_id"], r["positive_id"], r["negative_id"]))
+    assert {row["negative_kind"] for row in rows} == {"hard", "random"}
+
+
+def test_no_query_is_scored_by_a_model_that_was_taught_on_it(job):
+    data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
+    queries = data.read_all("queries").to_pylist()
+    folds = dict(
+        zip(
+            (q["text"] for q in queries),
+            cross_encoder.fold_of([q["near_group"] for q in queries]).tolist(),
+            strict=True,
+        )
+    )
+    for fold in range(cross_encoder.FOLDS):
+        texts, _, labels = teach._examples(data, p.scorers["taught"].teach, fold)
+        assert {folds[text] for text in texts} == {1 - fold}
+        assert 0 < labels.sum() < len(labels)
+    scores = data.read_all("scores/taught").to_pylist()
+    models = [
+        cross_encoder.load(str(job / "data" / "models" / "taught" / f"fold-{fold}"), 32)
+        for fold in range(cross_encoder.FOLDS)
+    ]
+    documents = {d["document_id"]: d["text"] for d in data.read_all("documents").to_pylist()}
+    asked = {q["query_id"]: q["text"] for q in queries}
+    for row in scores[::17]:
+        text = asked[row["query_id"]]
+        expected = models[folds[text]].score([text], [documents[row["document_id"]]], tokens=512)[0]
+        assert row["score"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_deeper_scorer_scores_only_what_is_new(job):
+    data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
+    before = sum(data.rows("scores/taught"))
+    scorers = {"taught": p.scorers["taught"].model_copy(update={"depth": 11})}
+    deeper = p.model_copy(update={"scorers": scorers})
+    counts = score.run(data, deeper, "taught")
+    assert counts["reused"] == before
+    assert 0 < counts["predicted"] == sum(data.rows("scores/taught")) - before
+    score.run(data, p, "taught")
+
+
+def test_a_score_of_another_type_is_another_score(job):
+    data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
+    exact = {(r["query_id"], r["document_id"]): r["score"] for r in data.read_all("scores/taught").to_pylist()}
+    coarse = {"taught": p.scorers["taught"].model_copy(update={"dtype": "bfloat16"})}
+    counts = score.run(data, p.model_copy(update={"scorers": coarse}), "taught")
+    assert counts["predicted"] == len(exact)
+    rows = data.read_all("scores/taught").to_pylist()
+    assert 0 < max(abs(row["score"] - exact[row["query_id"], row["document_id"]]) for row in rows) < 0.05
+    score.run(data, p, "taught")
+
+
+def test_a_given_cross_encoder_is_used_without_teaching_and_no_model_stays_in_memory(tmp_path, monkeypatch):
+    loaded, load = [], cross_encoder.CrossEncoder.__init__
+
+    def remember(model, *arguments):
+        load(model, *arguments)
+        loaded.append(weakref.ref(model))
+
+    monkeypatch.setattr(cross_encoder.CrossEncoder, "__init__", remember)
+    jobs.write(tmp_path)
+    jobs.write(tmp_path, model=str(tmp_path / "cross_encoder"))
+    done = mine(tmp_path)
+    assert done.exit_code == 0, done.output
+    assert os.listdir(tmp_path / "data" / "models" / "taught") == ["origin.json"]
+    assert loaded
+    assert not any(model() for model in loaded)
+
+
+def test_no_finite_score_at_all_fails_the_stage(job, monkeypatch):
+    data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
+    monkeypatch.setattr(cross_encoder.CrossEncoder, "score", lambda self, q, d, **_: [float("nan")] * len(q))
+    scorers = {"taught": p.scorers["taught"].model_copy(update={"depth": 12, "max_length": 31})}
+    with pytest.raises(
+        ValueError,
+        match=r"scores/taught: a score must be finite, but none of \d+ is. Name another scorers.taught.model",
+    ):
+        score.run(data, p.model_copy(update={"scorers": scorers}), "taught")
+
+
+def test_bad_input_ends_in_one_line_and_leaves_the_earlier_output(job):
+    before = content(job / "data")
+    values = json.loads((job / "params.yaml").read_text())
+    values["source"]["queries"] = "nowhere.jsonl"
+    (job / "bad.yaml").write_text(json.dumps(values))
+    done = mine(job, parameters="bad.yaml")
+    assert done.exit_code == 1
+    error = done.stderr.strip()
+    assert "nowhere.jsonl" in error
+    assert "Traceback" not in error
+    assert content(job / "data") == before
+
+
+def test_a_scorer_taught_anew_in_the_same_process_scores_as_in_a_new_one(job, tmp_path):
+    p, places = params.load(str(job / "params.yaml")), (tmp_path / "one", tmp_path / "two")
+    shutil.copytree(job / "data", places[0])
+    shutil.rmtree(places[0] / "scores")
+    counts = score.run(Data(str(places[0])), p, "taught")
+    scorer = p.scorers["taught"]
+    other = scorer.model_copy(update={"teach": scorer.teach.model_copy(update={"seed": 5})})
+    teach.run(Data(str(places[0])), p.model_copy(update={"scorers": {"taught": other}}), "taught")
+    shutil.copytree(*places)
+    for place in places:
+        assert score.run(Data(str(place)), p, "taught")["predicted"] == counts["predicted"]
+    assert content(places[0] / "scores") == content(places[1] / "scores")
+    assert content(places[0] / "scores") != content(job / "data" / "scores")
+
+
+def test_show_prints_triplets_and_summary_says_where_to_look(job):
+    shown = CliRunner().invoke(cli.app, ["show", "--data", str(job / "data"), "--rows", "2"])
+    assert shown.exit_code == 0
+    assert shown.output.count("negative ") == 2
+    arguments = ["--params", str(job / "params.yaml"), "--data", str(job / "data"), "--reports", str(job / "reports")]
+    summary = CliRunner().invoke(cli.app, ["summary", *arguments])
+    assert summary.exit_code == 0
+    assert "triplets from 24 queries" in summary.output
+    assert "report.html" in summary.output
+
+
+@pytest.mark.parametrize("command", ["", "mine", "summary", "frontier", "show", "pool"])
+def test_help_comes_without_importing_what_takes_long(command):
+    heavy = ("apache_beam", "torch", "transformers", "pyarrow", "pandas", "numpy", "faiss", "matplotlib", "scipy")
+    code = (
+        f"import sys; sys.argv[1:] = {[*command.split(), '--help']}\n"
+        "import gangue.pipeline.command.cli\n"
+        "try: pipeline.cli.main()\n"
+        f"finally: print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "--help" in done.stdout

@@ -1,0 +1,140 @@
+"""Which share of the positives is labelled: intervals hold for random labels, chosen ones are seen, few stand out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gangue.transforms.relevance import labelled_share
+
+
+def sample(share, chosen_by="random", *, seed=0, queries=200, positives=10, negatives=60, known=None, apart=0.0):
+    """Queries with positives whose scores are higher than others'; a share of these labelled, or ``known`` of each.
+
+    ``apart``: by how much the scores of positives lie above those of the best others, in deviations.
+    """
+    generator = np.random.default_rng(seed)
+    size = positives + negatives
+    true = np.tile(np.arange(size) < positives, (queries, 1))
+    scores = {
+        name: np.where(true, 1.5 + apart, 0.0) + generator.normal(size=(queries, size)) for name in ("dense", "bm25")
+    }
+    likely = np.where(true, 4.0, -4.0) + generator.normal(size=(queries, size))
+    key = {
+        "random": generator.random((queries, size)),
+        "fused": scores["dense"] + scores["bm25"],
+        "worst": -scores["bm25"],
+    }.get(chosen_by)
+    key = np.where(true, scores[chosen_by] if key is None else key, -np.inf)
+    count = known or round(share * positives)
+    labelled = np.argsort(np.argsort(-key, axis=1), axis=1) < count
+    query = np.repeat(np.arange(queries), size)
+    full = likely + generator.normal(size=(queries, size))
+    flat = {name: values.ravel() for name, values in scores.items()}
+    return labelled_share.Sample(query, queries, (labelled & true).ravel(), likely.ravel(), full.ravel(), flat)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])
+def test_labels_drawn_at_random_have_their_share_within_the_interval(share, seed):
+    found = labelled_share.estimate(sample(share, seed=seed))
+    assert found.low <= share <= found.high
+    assert found.low > share / 4, "and it says something"
+    assert found.chosen < 0.2
+
+
+@pytest.mark.parametrize("system", ["bm25", "dense", "fused"])
+def test_labels_that_a_system_chose_are_seen_and_more_are_reckoned_with(system):
+    at_random = labelled_share.estimate(sample(0.1, known=1))
+    chosen = labelled_share.estimate(sample(0.1, system, known=1))
+    assert at_random.chosen < 0.2 < 0.8 < chosen.chosen
+    assert chosen.low <= 0.1 <= chosen.high
+
+
+@pytest.mark.parametrize("system", ["bm25", "dense"])
+def test_where_queries_have_several_labels_the_system_that_chose_them_shows_too(system):
+    at_random = labelled_share.estimate(sample(0.3))
+    chosen = labelled_share.estimate(sample(0.3, system))
+    assert at_random.depends < 1.0 < 2.0 < chosen.depends
+    assert chosen.low < 0.3
+
+
+def purer(some, seed=9):
+    """The sample with a blind score that tells little, and log odds that know a query's other labels and tell much."""
+    noise = np.random.default_rng(seed).normal(size=(2, len(some.query)))
+    return dataclasses.replace(some, blind=some.blind / 4 + 2 * noise[0]), some.full + 0.1 * noise[1]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_random_labels_of_queries_with_several_are_read_off_the_score_that_knows_the_others(share):
+    some, joined = purer(sample(share))
+    found = labelled_share.estimate(some)
+    sharper = labelled_share.sharpened(found, some, joined)
+    assert found.low < sharper.low <= share <= sharper.high
+    assert sharper.low > 0.7 * share
+
+
+@pytest.mark.parametrize("system", ["bm25", "dense", "worst"])
+def test_chosen_labels_are_not_and_whoever_took_the_worst_shows_too(system):
+    some, joined = purer(sample(0.3, system))
+    found = labelled_share.estimate(some)
+    assert found.depends > 2.0
+    assert labelled_share.sharpened(found, some, joined) == found
+    assert found.low < 0.3
+
+
+def test_few_labels_of_queries_with_several_sharpen_nothing():
+    some, joined = purer(sample(0.3, queries=5))
+    found = labelled_share.estimate(some)
+    assert labelled_share.sharpened(found, some, joined) == found
+
+
+def test_a_positive_that_is_alone_stands_out_and_its_labels_pass_for_complete():
+    alone = labelled_share.estimate(sample(1.0, positives=1, apart=3.0))
+    assert alone.gap > 0.75
+    assert alone.chosen == 0
+    assert alone.low > 0.5
+    assert alone.high == 1.0
+
+
+def test_the_gap_below_the_best_of_many_alike_is_that_of_exponential_spacings():
+    generator = np.random.default_rng(1)
+    scores = generator.exponential(size=(400, 50))
+    known = scores == scores.max(axis=1, keepdims=True)
+    query = np.repeat(np.arange(400), 50)
+    flat = scores.ravel()
+    many = labelled_share.Sample(query, 400, known.ravel(), flat, flat, {"dense": flat})
+    gap = labelled_share.gap_below(many)
+    assert gap is not None
+    assert abs(gap) < 0.25
+
+
+def test_without_a_labelled_positive_found_almost_none_may_be_labelled():
+    some = sample(0.3)
+    nothing = labelled_share.Sample(
+        some.query, some.queries, np.zeros(len(some.query), bool), some.blind, some.full, some.scores
+    )
+    found = labelled_share.estimate(nothing)
+    assert (found.known, found.low) == (0, 1e-3)
+
+
+def test_nothing_at_all_is_no_error():
+    empty = np.empty(0)
+    nothing = labelled_share.Sample(empty.astype(int), 0, empty.astype(bool), empty, empty, {"dense": empty})
+    assert labelled_share.estimate(nothing).known == 0
+    assert labelled_share.with_mass(empty, 3.0) == 0.0
+
+
+@given(st.lists(st.floats(-8, 8), min_size=1, max_size=50), st.floats(0.01, 0.9))
+def test_the_shift_makes_probabilities_add_up_to_a_mass_and_keeps_their_order(logits, share):
+    logits = np.array(logits)
+    shift = labelled_share.with_mass(logits, share * len(logits))
+    assert scipy.special.expit(logits + shift).sum() == pytest.approx(share * len(logits), rel=1e-4)
+
+
+def test_in_words_it_says_how_many_are_missing_for_each():
+    words = str(labelled_share.Share(0.1, 0.2, 0.5, 30, 0.0, None, 0.0))
+    assert words.startswith("for each labelled positive about 4 are not labelled (1 to 9; labelled share 20.0%")

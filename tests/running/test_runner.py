@@ -1,0 +1,130 @@
+"""Running a stage: counts are held against files, errors are one line, dangerous runners are refused."""
+
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+
+import apache_beam as beam
+import pyarrow as pa
+import pytest
+
+from gangue.pipeline import params
+from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.running import runner
+from gangue.transforms.running.shards import Counts, ForEachShard
+
+TABLE = pa.table({"n": [1, 2]})
+
+
+def work(shard, data, counted=2, written=2, fail=None):
+    if fail:
+        raise fail
+    data.write(staged("things"), shard, TABLE.slice(0, written))
+    return Counts({"in": 2, "out:kept": counted, f"rows:{staged('things')}": counted})
+
+
+@pytest.fixture(autouse=True)
+def _workers_find_this_module(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+
+
+def run(data, shards=None, settings=None, **arguments):
+    def build(root):
+        elements = root | beam.Create(shards or shard_names(2))
+        return elements | ForEachShard(functools.partial(work, data=data, **arguments))
+
+    return runner.run("test", build, data, settings or params.Beam(), writes=["things"], rows=4)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stage_publishes_what_it_wrote_and_sums_its_counts(tmp_path, workers):
+    data = Data(str(tmp_path))
+    counts = run(data, settings=params.Beam(workers=workers))
+    assert counts["in"] == 4
+    assert counts["out:kept"] == 4
+    assert data.rows("things") == [2, 2]
+    assert os.listdir(tmp_path) == ["things"]
+
+
+def test_a_row_that_is_not_accounted_for_fails_the_stage(tmp_path):
+    with pytest.raises(ValueError, match=r"test: every row must go somewhere, but 4 came in and 2 went out \(kept 2\)"):
+        run(Data(str(tmp_path)), counted=1, written=1)
+
+
+def test_a_row_that_is_not_on_disk_fails_the_stage(tmp_path):
+    with pytest.raises(ValueError, match=r"must hold the 4 rows that were written, found 2"):
+        run(Data(str(tmp_path)), written=1)
+
+
+def test_a_lost_shard_fails_the_stage(tmp_path):
+    with pytest.raises(FileNotFoundError, match="part-00001-of-00002"):
+        run(Data(str(tmp_path)), shards=shard_names(2)[:1])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_a_worker_ends_the_stage_with_its_message_and_shard(tmp_path, workers):
+    data = Data(str(tmp_path))
+    data.write("things", shard_names(1)[0], TABLE)
+    with pytest.raises(ValueError, match=r"^test: here: rule, value. Cure \(in part-0000[01]-of-00002\)$"):
+        run(data, settings=params.Beam(workers=workers), fail=ValueError("here: rule, value. Cure"))
+    assert data.rows("things") == [2], "the earlier output is untouched"
+
+
+def test_a_dataset_written_in_place_keeps_what_is_done_and_loses_what_is_odd(tmp_path):
+    data, shards = Data(str(tmp_path)), shard_names(2)
+    data.write("vectors", shard_names(1)[0], TABLE)
+
+    def run_in_place(fail):
+        def half(shard):
+            if fail and shard == shards[1]:
+                raise ValueError("killed")
+            data.write("vectors", shard, TABLE)
+            data.write(staged("things"), shard, TABLE)
+            return Counts({"rows:vectors": 2, f"rows:{staged('things')}": 2})
+
+        def build(root):
+            return root | beam.Create(shards) | ForEachShard(half)
+
+        runner.run("test", build, data, params.Beam(), rows=4, writes=["things"], in_place={"vectors": shards})
+
+    with pytest.raises(ValueError, match="killed"):
+        run_in_place(fail=True)
+    assert shards[0] + ".parquet" in data.files("vectors"), "what was done stays for the next run"
+    assert os.listdir(tmp_path) == ["vectors"]
+    run_in_place(fail=False)
+    assert data.shards("vectors") == shards, "the shard of another count is gone"
+    assert data.rows("vectors") == data.rows("things") == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "flag", ["--direct_running_mode=multi_threading", "--direct_running_mode=multi_processing", "--runner=DaskRunner"]
+)
+def test_runners_that_lose_rows_are_refused(flag):
+    with pytest.raises(ValueError, match=r"beam.options: .*(loses rows|loses large elements|drops)"):
+        runner.options(params.Beam(options=(flag,)))
+
+
+def test_a_stage_reports_a_users_mistake_in_one_line(tmp_path):
+    command = [
+        str(pathlib.Path(sys.executable).with_name("gangue")),
+        "pool",
+        "--data",
+        str(tmp_path),
+        "--params",
+        str(tmp_path / "no.yaml"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip()
+        == f"gangue: {tmp_path}/no.yaml: params file must exist, found none. Copy params.yaml of the project"
+    )
+
+
+def test_an_unknown_name_is_refused_with_those_known(tmp_path, pytestconfig):
+    command = [str(pathlib.Path(sys.executable).with_name("gangue")), "retrieve", "colbert", "--data", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=pytestconfig.rootpath)
+    assert done.returncode == 1
+    assert "retrieve knows dense, bm25, got colbert" in done.stderr

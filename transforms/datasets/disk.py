@@ -1,0 +1,136 @@
+"""Files as a whole: written all or not at all, checked when they are read, fetched where they are remote."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import functools
+import mmap
+import os
+import posixpath
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import fsspec
+
+from gangue.transforms.datasets import checksums
+
+_FULL = "Free some space there"
+_FORBIDDEN = "Allow writing there, or name another folder"
+_CURES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: _FORBIDDEN,
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+}
+
+
+def absolute(path: str) -> str:
+    """A local path as it is from any folder; an fsspec path as it is.
+
+    >>> absolute("memory://job"), absolute("/data/../job")
+    ('memory://job', '/job')
+    """
+    return path if "://" in path or "::" in path else os.path.abspath(path)
+
+
+def filesystem_of(root: str) -> tuple[Any, str]:
+    """The file system of a local or fsspec path, and the path as it names it.
+
+    Raises:
+      ValueError: a package is missing; says which.
+    """
+    return _filesystem_of(absolute(root))  # what a relative path means changes with the working folder
+
+
+@functools.cache
+def _filesystem_of(root: str) -> tuple[Any, str]:
+    # Workers write what another process lists: a remembered listing would miss it.
+    try:
+        filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
+    except ImportError as error:
+        raise ValueError(f"{root}: needs a package for such paths: {error}. For gs://: pip install gcsfs") from None
+    return filesystem, path.rstrip("/")
+
+
+def local_copy(path: str) -> str:
+    """Path on this machine's disk of a file or folder: its own, or that of a copy that lasts as long as the process.
+
+    Raises:
+      FileNotFoundError: it is not there.
+    """
+    filesystem, inside = filesystem_of(path)
+    if not filesystem.exists(inside):
+        raise FileNotFoundError(f"{path}: must exist, found nothing")
+    if filesystem.protocol[0] == "file":
+        return str(inside)
+    folder = tempfile.mkdtemp(prefix="gangue-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    target = os.path.join(folder, posixpath.basename(inside))
+    filesystem.get(inside, target, recursive=bool(filesystem.isdir(inside)))
+    return target
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Say what to do where the disk is full or may not be written.
+
+    Raises:
+      OSError: names the path, and the cure.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CURES:
+            raise
+        raise OSError(
+            f"{path}: must be writable: {error.strerror}. {_CURES[error.errno]}, and run the same command again:"
+            " what was finished is kept"
+        ) from error
+
+
+@contextlib.contextmanager
+def whole(path: str) -> Iterator[BinaryIO]:
+    """A file to write that stands at ``path`` when all is well, and nowhere when not."""
+    temporary = temporary_name(path, str(os.getpid()))
+    try:
+        with open(temporary, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
+def temporary_name(path: str, writer: str) -> str:
+    """Where a process writes a file before it is whole."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.{writer}.tmp")
+
+
+def verify(path: str) -> None:
+    """Check a local file against its checksum, once per process as long as it is the same file.
+
+    Raises:
+      ValueError: it is damaged.   FileNotFoundError: it is not there.
+    """
+    status = os.stat(path)
+    _verify(path, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def damaged(path: str, why: object) -> ValueError:
+    """The error of a file that cannot be used, with the cure."""
+    return ValueError(f"{path}: a shard must be readable and whole: {why}. Rebuild it: dvc repro --force")
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _verify(path: str, modified: int, size: int, number: int) -> None:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        checksums.verify(content)

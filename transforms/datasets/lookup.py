@@ -1,0 +1,232 @@
+"""Fetch rows of a dataset by number, across its shards, without holding the dataset."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import pyarrow as pa
+
+from gangue.transforms import arrays, text
+from gangue.transforms.datasets import schema
+from gangue.transforms.datasets.storage import Data
+
+Result = TypeVar("Result")
+
+CACHE_BYTES = 16 << 20  # decoded shards kept at hand by each lookup: a stage has several
+
+
+class Rows:
+    """Rows of one dataset by number; the most recently used shards stay decoded, up to ``CACHE_BYTES``."""
+
+    def __init__(self, data: Data, dataset: str, columns: Sequence[str]) -> None:
+        self._data, self._dataset, self._columns = data, dataset, list(columns)
+        self.shards = data.shards(dataset)
+        self._number = {shard: number for number, shard in enumerate(self.shards)}
+        self.offsets = np.concatenate([[0], np.cumsum(data.rows(dataset))]).astype(np.int64)
+        self._cache: collections.OrderedDict[int, pa.Table] = collections.OrderedDict()
+        self._cached_bytes = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def of(self, shard: str) -> np.ndarray:
+        """(n,) row numbers of one shard."""
+        number = self._number[shard]
+        return np.arange(*self.offsets[number : number + 2])
+
+    def shard(self, number: int) -> pa.Table:
+        """One shard, from the cache where it is there."""
+        with self._lock:
+            if number in self._cache:
+                self._cache.move_to_end(number)
+                return self._cache[number]
+            table = self._data.read(self._dataset, self.shards[number], self._columns)
+            self._cache[number] = table
+            self._cached_bytes += table.nbytes
+            while len(self._cache) > 1 and self._cached_bytes > CACHE_BYTES:
+                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+            return table
+
+    def take(self, rows: np.ndarray) -> pa.Table:
+        """The rows of these numbers, in this order, repeats included.
+
+        Args:
+          rows: (n,) int64 row numbers over all shards.
+
+        Raises:
+          IndexError: a row number is outside the dataset.
+        """
+        ascending = bool((rows[1:] > rows[:-1]).all())
+        wanted, places = (rows, []) if ascending else arrays.places(rows)
+        if wanted.size and (wanted[0] < 0 or wanted[-1] >= len(self)):
+            raise IndexError(f"{self._dataset}: rows must be in [0, {len(self)}), got {wanted[0]}..{wanted[-1]}")
+        bounds = np.searchsorted(wanted, self.offsets)
+        parts = [
+            self.shard(number).take(pa.array(wanted[start:stop] - self.offsets[number]))
+            for number, (start, stop) in enumerate(itertools.pairwise(bounds))
+            if stop > start
+        ]
+        if not parts:
+            return self.shard(0).slice(0, 0)
+        found = pa.concat_tables(parts).combine_chunks()
+        return found if ascending else found.take(pa.array(places[0]))
+
+
+class Vectors:
+    """An encoder's vectors by row number; memory-mapped where the file system allows it."""
+
+    def __init__(self, data: Data, dataset: str) -> None:
+        self._tables = [data.read(dataset, shard) for shard in data.shards(dataset)]
+        models = {(table.schema.metadata or {}).get(schema.FINGERPRINT) for table in self._tables}
+        if len(models) > 1:  # embed was stopped halfway through another model's
+            raise ValueError(
+                f"{data.path(dataset)}: all vectors must be of one model, found {len(models)}. Embed again: dvc repro"
+            )
+        self.offsets = np.concatenate([[0], np.cumsum([len(t) for t in self._tables])]).astype(np.int64)
+        self.blocks = [arrays.matrix(table) for table in self._tables]
+        self.present = np.concatenate([arrays.present(table) for table in self._tables])
+        self._complete = bool(self.present.all())
+        self.dimensions = self.blocks[0].shape[1]
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """(n, d) float32 vectors of these rows; NaN where the row has none."""
+        if not len(rows):
+            return np.empty((0, self.dimensions), np.float32)
+        result = np.empty((len(rows), self.dimensions), np.float32)
+        if (rows[1:] >= rows[:-1]).all():
+            self.copy(rows, result)
+        else:
+            order = np.argsort(rows, kind="stable")
+            result[order] = self.copy(rows[order], np.empty_like(result))
+        if not self._complete:
+            result[~self.present[rows]] = np.nan
+        return result
+
+    def copy(self, rows: np.ndarray, into: np.ndarray) -> np.ndarray:
+        """The vectors of ascending rows, written into (n, d) float32 memory, which is returned."""
+        bounds = np.searchsorted(rows, self.offsets)
+        for number in np.flatnonzero(np.diff(bounds)):
+            here = slice(bounds[number], bounds[number + 1])
+            local = rows[here] - self.offsets[number]
+            np.take(self.blocks[number], local, axis=0, out=into[here], mode="clip")  # "raise" would copy twice
+        return into
+
+    def all(self) -> np.ndarray:
+        """(n, d) float32 vectors of every row, zeros where it has none: for datasets that fit in memory."""
+        result = np.concatenate(self.blocks)
+        result[~self.present] = 0
+        return result
+
+
+@functools.lru_cache(maxsize=16)
+def rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:
+    """A lookup shared by the work of one process, until ``forget``."""
+    return Rows(data, dataset, columns)
+
+
+def query_rows(data: Data) -> Rows:
+    """Which rows the queries of each shard are, and their ids."""
+    return rows(data, "queries", ("query_id",))
+
+
+@functools.lru_cache(maxsize=16)
+def vectors(data: Data, dataset: str) -> Vectors:
+    """Vectors shared by the work of one process, until ``forget``."""
+    return Vectors(data, dataset)
+
+
+@functools.lru_cache(maxsize=4)
+def representatives(data: Data) -> np.ndarray:
+    """(documents,) bool: the first document of each text; copies of it are never retrieved."""
+    first = []
+    for shard in data.shards("documents"):
+        words = text.hash_words(data.read("documents", shard, ["text_hash"])["text_hash"])
+        mask = np.zeros(len(words), bool)
+        mask[np.unique(words, axis=0, return_index=True)[1]] = True
+        first.append(mask)
+    return np.concatenate(first)
+
+
+@functools.lru_cache(maxsize=4)
+def clusters(data: Data, encoder: str) -> np.ndarray:
+    """(documents,) cluster of every document, -1 where it has none; four bytes a document."""
+    column = data.read_all(f"clusters/{encoder}/documents", ["cluster"])["cluster"]
+    return column.fill_null(-1).to_numpy().astype(np.int32)
+
+
+@functools.lru_cache(maxsize=4)
+def unit_vectors(data: Data, dataset: str) -> np.ndarray:
+    """(n, d) float32 vectors of every row, of length one; zeros where it has none."""
+    found = vectors(data, dataset).all()
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-12))
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """(p,) query rows and (p,) document rows of all known positives; sixteen bytes a positive."""
+    query, document = [], []
+    for shard in query_rows(data).shards:
+        ids = data.read("queries", shard, ["query_id"])["query_id"]
+        positives = data.read("positives", shard, ["query_id", "document_row"])
+        query.append(query_rows(data).of(shard)[arrays.place_among(positives["query_id"], ids)])
+        document.append(positives["document_row"].to_numpy())
+    return np.concatenate(query), np.concatenate(document)
+
+
+@functools.lru_cache(maxsize=4)
+def usage(data: Data, retrievers: tuple[str, ...]) -> np.ndarray:
+    """(documents,) int32, for how many queries each document is retrieved; four bytes a document."""
+    times = np.zeros(sum(data.rows("documents")), np.int32)
+    for shard in data.shards("pairs"):
+        pairs = data.read("pairs", shard, ["document_row", *(f"rank_{name}" for name in retrievers)])
+        found = np.any([pairs[f"rank_{name}"].is_valid().to_numpy() for name in retrievers], axis=0)
+        np.add.at(times, pairs["document_row"].to_numpy()[found], 1)
+    return times
+
+
+@functools.lru_cache(maxsize=4)
+def vocabulary(data: Data, dataset: str) -> dict[str, int]:
+    """Token -> its number, of a lexical index; a process holds it once, however many shards it works on."""
+    tokens = data.read_all(dataset, ["token"])["token"].to_pylist()
+    return {token: number for number, token in enumerate(tokens)}
+
+
+@functools.lru_cache(maxsize=4)
+def local_copy(data: Data, path: str) -> str:
+    """A file of the datasets on this machine's disk, copied at most once."""
+    return data.local_copy(path)
+
+
+def derived(data: Data, make: Callable[[Data], Result]) -> Result:
+    """What ``make`` works out from whole datasets: once in a process, until ``forget``."""
+    return cast(Result, _derived(data, make))
+
+
+@functools.lru_cache(maxsize=4)
+def _derived(data: Data, make: Callable[[Data], Any]) -> Any:
+    return make(data)
+
+
+def forget() -> None:
+    """Drop what is at hand: the datasets may have changed."""
+    local_copy.cache_clear()
+    vocabulary.cache_clear()
+    clusters.cache_clear()
+    labels.cache_clear()
+    unit_vectors.cache_clear()
+    usage.cache_clear()
+    _derived.cache_clear()
+    representatives.cache_clear()
+    rows.cache_clear()
+    vectors.cache_clear()

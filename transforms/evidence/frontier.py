@@ -1,0 +1,240 @@
+"""Hardness against false negatives: what each cut of a filter lets through when known positives are hidden."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import scipy.special
+
+from gangue.pipeline import params
+from gangue.pipeline.sample import choose
+from gangue.transforms import arrays, randomness
+from gangue.transforms.candidates import query_shard, rules
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import intervals, leak
+from gangue.transforms.evidence.distribution import Distribution, distribution_of
+from gangue.transforms.relevance import learn_note, propensity
+from gangue.transforms.running import progress
+
+_STEEPER = 0.5  # share by which log odds may be too small beyond what labels reach
+
+
+class Hiding(Protocol):
+    """How positives are hidden (``gangue.pipeline.params.Calibrate``)."""
+
+    @property
+    def hidden(self) -> float: ...  # noqa: D102
+    @property
+    def rounds(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+
+def cuts(data: Data, p: params.Params, rule: rules.Rule) -> list[float]:
+    """Cuts of a rule from strict to loose, the last one dropping nothing or almost nothing."""
+    deepest = max(max(r.depth, r.max_depth or 0) for r in p.retrievers.values())
+    return rule.cuts(deepest, functools.partial(_quantiles, data, p))
+
+
+def _quantiles(data: Data, p: params.Params, score: str) -> list[float]:
+    """Quantiles of a score of all candidates, ascending."""
+    dataset, column = ("pairs", f"score_{score}") if score in p.retrievers else (f"scores/{score}", "score")
+    scores = Distribution()
+    for shard in data.shards(dataset):
+        scores += distribution_of(arrays.floats(data.read(dataset, shard, [column]), column))
+    if not scores.count:
+        return [0.0]
+    shares = np.linspace(0.02, 1.0, 41).tolist()
+    return np.unique([scores.quantile(share) for share in shares]).tolist()
+
+
+def load(data: Data, p: params.Params, shard: str) -> query_shard.Shard:
+    """A shard as judged, with so many of its queries that all shards together have about ``calibrate.queries``."""
+    share = p.calibrate.queries / max(sum(data.rows("queries")), 1)
+    return query_shard.sampled(data, p, query_shard.load(data, p, shard), share, p.calibrate.seed)
+
+
+def expected(data: Data, p: params.Params, shard: query_shard.Shard, filters: Sequence[params.Filter]) -> pa.Table:
+    """What each filter is expected to let through in one shard of queries: one row per filter, sums of its choices.
+
+    Returns:
+      ``setting``, ``queries`` with a positive, ``chosen``, ``expected``: sum of their probabilities of being false,
+      ``cautious``: the same at the unfavourable end of the labelled share, ``hardness``: sum of their scores.
+    """
+    probability = shard.candidates.scores[rules.P_FALSE].astype(np.float64)
+    cautious = unfavourable(probability, learn_note.read(data))
+    queries = int((np.bincount(shard.block.positive_query, minlength=shard.queries) > 0).sum())
+    rows = []
+    for stack in filters:
+        pair = chosen_by(data, p, shard, stack)
+        hardness = shard.candidates.scores[p.sample.score][pair].astype(np.float64)
+        sums = [float(np.nansum(values)) for values in (probability[pair], cautious[pair], hardness)]
+        rows.append((_setting(stack), queries, len(pair), *sums))
+    names = ("setting", "queries", "chosen", "expected", "cautious", "hardness")
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+def unfavourable(probability: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
+    """(n,) how likely each pair is false at the unfavourable end of the labelled share.
+
+    Where labels say what that is, they do up to ``reach``: beyond it log odds may grow faster than is thought, by half,
+    and what was read off the data without labels counts, ``unseen``.
+
+    >>> both = unfavourable(np.array([0.5, 0.9]), {"caution": 1.0, "reach": 0.0, "unseen": 2.0})
+    >>> scipy.special.logit(both).round(2).tolist()
+    [1.0, 5.3]
+    """
+    odds = scipy.special.logit(probability)
+    if learned["reach"] is None:
+        return np.asarray(scipy.special.expit(odds + learned["caution"]))
+    further = np.maximum(odds - learned["reach"], 0.0)
+    caution = np.where(further > 0, learned["unseen"], learned["caution"])
+    return np.asarray(scipy.special.expit(odds + _STEEPER * further + caution))
+
+
+def _setting(stack: params.Filter) -> float:
+    return float(stack.rule.cut) if stack.rule.cut is not None else 0.0
+
+
+def measure(
+    data: Data,
+    p: params.Params,
+    shard: query_shard.Shard,
+    filters: Sequence[params.Filter],
+    hiding: Hiding,
+    *,
+    labelled: float = 0.5,
+    seen: propensity.Propensity | None = None,
+) -> pa.Table:
+    """What each filter lets through in one shard of queries: one row per filter, sums that add up over shards.
+
+    In each round about ``hidden`` of the positives of every query with several are hidden, and the negatives are
+    chosen anew. A hidden positive that is chosen stands for as many unlabelled ones as the ``labelled`` share of all
+    positives says there are for each hidden one, because hidden and unlabelled positives are taken to be exchangeable.
+
+    Returns:
+      ``queries`` tested, ``loss``: sum over them of the mean share of false negatives among their chosen (at most 1
+      each, and never less than with a stricter cut), ``losses`` of each, in an order that says nothing,
+      ``corrected``: the same with each of them counted as often as positives like it stay unlabelled by what ``seen``
+      says of who was judged, ``chosen``, ``leaked``, ``hardness``: sums over all rounds,
+      ``resampled_chosen``, ``resampled_leaked``: the same when queries are drawn anew.
+    """
+    known = np.bincount(shard.block.positive_query, minlength=shard.queries)
+    tested = known > 1
+    shard = query_shard.limited(data, p, shard, query_shard.asking_the_same(shard, tested))
+    block, words = shard.block, shard.positive_words
+    loss, corrected = np.zeros((2, len(filters), shard.queries))
+    tally = np.zeros((len(filters), shard.queries, 2), np.int64)
+    hardness = np.zeros(len(filters))
+    for number in range(hiding.rounds):
+        hidden = leak.hidden_positives(block.positive_query, words, hiding.hidden, randomness.mix(hiding.seed, number))
+        if not hidden.any():
+            break
+        unaware = leak.hide(data, p, shard, hidden)
+        answers = leak.answers(data, block, unaware, hidden)
+        stands_for = answers * (1 if seen is None else seen.stands_for(unaware.candidates) / propensity.UNITS)
+        unlabelled = known * (1 - labelled) / labelled
+        each = unlabelled / np.maximum(np.bincount(block.positive_query[hidden], minlength=shard.queries), 1)
+        highest = np.zeros(shard.queries)
+        for place, stack in enumerate(filters):
+            pair = chosen_by(data, p, unaware, stack)
+            query, leaked = unaware.candidates.query[pair], answers[pair]
+            chosen = np.bincount(query, minlength=shard.queries)
+            came_back = np.bincount(query, leaked, minlength=shard.queries)
+            share = np.minimum(1.0, each * came_back / np.maximum(chosen, 1))
+            highest = np.maximum(highest, share)
+            loss[place] += np.where(tested, highest, 0.0) / hiding.rounds
+            unseen = np.minimum(1.0, each * np.bincount(query, stands_for[pair], shard.queries) / np.maximum(chosen, 1))
+            corrected[place] += np.where(tested, unseen, 0.0) / hiding.rounds
+            counted = tested[query]
+            np.add.at(tally[place], query[counted], np.stack([np.ones_like(leaked), leaked], axis=1)[counted])
+            hardness[place] += unaware.candidates.scores[p.sample.score][pair[counted]].sum()
+    order = np.flatnonzero(tested)[np.argsort(shard.words.query[tested])]
+    both = intervals.resampled(shard.words.query, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
+    resampled = both.reshape(len(filters), 2, -1)
+    return pa.table(
+        {
+            "setting": pa.array([_setting(f) for f in filters], pa.float64()),
+            "queries": pa.array([int(tested.sum())] * len(filters), pa.int64()),
+            "rounds": pa.array([hiding.rounds] * len(filters), pa.int64()),
+            "loss": loss.sum(axis=1),
+            "losses": loss[:, order].tolist(),
+            "corrected": corrected.sum(axis=1),
+            "chosen": tally[:, :, 0].sum(axis=1),
+            "leaked": tally[:, :, 1].sum(axis=1),
+            "hardness": hardness,
+            "resampled_chosen": [r[0].astype(np.int64).tolist() for r in resampled],
+            "resampled_leaked": [r[1].astype(np.int64).tolist() for r in resampled],
+        }
+    )
+
+
+def chosen_by(data: Data, p: params.Params, shard: query_shard.Shard, stack: params.Filter) -> np.ndarray:
+    """(m,) the candidates of a shard that these rules and the sampler make negatives, one of a query once."""
+    verdicts = rules.judge(shard.candidates, stack.rules, shard.queries)
+    each = any(rule.own for rule in stack.rules)
+    return np.unique(choose(data, shard if each else shard.once_a_query, verdicts, p.sample).pair)
+
+
+def points(parts: Sequence[pa.Table], prefix: str = "") -> list[dict[str, Any]]:
+    """The line of all shards: share of false negatives with its interval, hardness and quota at each cut.
+
+    Args:
+      parts: as ``measure`` gives them.   prefix: of their columns but ``setting``.
+    """
+    keys = ("queries", "loss", "corrected", "chosen", "leaked", "hardness")
+    read = (*keys, "rounds", "resampled_chosen", "resampled_leaked")
+    tables = [part.select(["setting", *(prefix + key for key in read)]) for part in parts]
+    result = []
+    for row in zip(*(table.rename_columns(["setting", *read]).to_pylist() for table in tables), strict=True):
+        total = {key: sum(part[key] for part in row) for key in keys}
+        drawn = [np.sum([part[f"resampled_{key}"] for part in row], axis=0) for key in ("leaked", "chosen")]
+        low, high = intervals.interval_of_ratio(*drawn)
+        if total["leaked"] == 0:
+            low, high = intervals.wilson(0, total["queries"])
+        chosen, tested = max(total["chosen"], 1), max(total["queries"], 1)
+        figures = {
+            "loss": total["loss"] / tested,
+            "corrected": total["corrected"] / tested,
+            "fn_rate": total["leaked"] / chosen,
+            "fn_low": low,
+            "fn_high": high,
+            "hardness": total["hardness"] / chosen,
+            "per_query": total["chosen"] / tested / row[0]["rounds"],
+        }
+        rounded = {key: float(f"{value:.6g}") for key, value in figures.items()}
+        result.append({"setting": row[0]["setting"], "queries": total["queries"], **rounded})
+    return result
+
+
+def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
+    """The line of every filter on a mined job: naive, the rules on the sampler's score, and what was learned.
+
+    Returns:
+      Filter -> points from strict to loose, as ``points`` gives them.
+    """
+    score = p.sample.score
+    line: list[rules.Rule] = [
+        rules.Naive(),
+        rules.Shifted(score=score, shift=0),
+        rules.Abs(score=score, abs=0.0),
+        rules.Margin(score=score, margin=0.0),
+        rules.Perc(score=score, perc=1.0),
+    ]
+    if p.filter.asks_to_learn:
+        line.append(rules.Learned(p_false=1.0))
+    alone = p.filter.model_copy(update={"also": ()})
+    result: dict[str, list[dict[str, Any]]] = {}
+    for rule in line:
+        base = alone.with_rule(rule)
+        filters = [base] if rule.cut is None else [base.with_cut(cut) for cut in cuts(data, p, rule)[::3]]
+        measured = []
+        for shard in data.shards("queries"):
+            measured.append(measure(data, p, load(data, p, shard), filters, p.calibrate))
+            progress.advance(sum(measured[-1]["queries"].to_pylist()) // len(filters))
+        result[rule.kind] = points(measured)
+    return result

@@ -1,0 +1,243 @@
+"""A labelled sample settles how many negatives are false, whatever ``p_false`` or the labelling was worth.
+
+``draw`` writes some of the mined negatives for a person or a language model to label, each drawn with a known
+probability. ``measure`` reads the labels back and gives the share of false negatives with a 95 % interval, by
+prediction-powered inference (``transforms/prediction_powered.py``).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gangue.transforms import arrays, randomness
+from gangue.transforms.candidates import rules
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import prediction_powered
+from gangue.transforms.sources import files, rows
+from gangue.transforms.sources.files import File
+from gangue.transforms.sources.labels import as_label
+from gangue.transforms.sources.row import Kind
+from gangue.transforms.sources.values import Fault, as_id
+
+NAME, MEASURED = "to_label", "labels.json"
+_READ = ("query_id", "document_id", "label", "pairs", "seed")
+_COLUMNS = ("query_id", "document_id", "query", "positives", "document", "p_false", "label")
+
+
+@dataclasses.dataclass(frozen=True)
+class Negatives:
+    """The mined negatives of a job, each (query, document) once, in the order of their ids.
+
+    Attributes:
+      table: ``query_id``, ``negative_id``, ``query``, ``negative``, ``positive`` of one of its triplets.
+      predicted: (n,) how likely each is false.
+    """
+
+    table: pa.Table
+    predicted: np.ndarray
+
+    @property
+    def words(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) hashes of the ids of query and document."""
+        query, document = (randomness.id_words(self.table[name]) for name in ("query_id", "negative_id"))
+        return query, document
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pairs, whatever else changes."""
+        return f"{int(np.bitwise_xor.reduce(randomness.mix(0, *self.words), initial=0)):016x}"
+
+    def drawn(self, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) probability of each to be drawn, and (n,) bool, whether it is."""
+        inclusion = prediction_powered.inclusion(self.predicted, pairs)
+        return inclusion, randomness.uniforms(randomness.mix(seed, *self.words)) < inclusion
+
+
+def negatives_of(data: Data) -> Negatives:
+    """The negatives that were mined.
+
+    Raises:
+      ValueError: they carry no ``p_false``.
+    """
+    columns = ["query_id", "negative_id", "query", "negative", "positive"]
+    parts = []
+    for shard in data.shards("triplets"):
+        table = data.read("triplets", shard)
+        if rules.P_FALSE not in table.column_names:
+            raise ValueError(
+                f"{data.path('triplets')}: must carry {rules.P_FALSE}, which says what labels would tell most. Mine"
+                " with filter.kind: learned, or with filter.max_false_negatives"
+            )
+        parts.append(table.select([*columns, rules.P_FALSE]))
+    table = pa.concat_tables(parts).combine_chunks()
+    query, document = arrays.codes(table["query_id"])[0], arrays.codes(table["negative_id"])[0]
+    keys = query * np.int64(len(table) + 1) + document
+    table = table.take(pa.array(np.unique(keys, return_index=True)[1]))
+    table = table.sort_by([("query_id", "ascending"), ("negative_id", "ascending")])
+    return Negatives(
+        table.select(columns), np.nan_to_num(arrays.floats(table, rules.P_FALSE).astype(np.float64), nan=0.5)
+    )
+
+
+def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
+    """Write about so many negatives to label, as JSON Lines and CSV; returns how many there are.
+
+    Raises:
+      ValueError: there are no negatives, or the files are there and somebody has filled in labels.
+    """
+    for suffix in (".jsonl", ".csv"):
+        if _filled_in(reports, NAME + suffix):
+            raise ValueError(
+                f"{reports.path(NAME + suffix)}: must hold no labels, since it would be replaced, and holds some. Move"
+                " it to where labels.path of the params names it, or name another folder: --reports"
+            )
+    negatives = negatives_of(data)
+    if not len(negatives.table):
+        raise ValueError(f"{data.path('triplets')}: must hold negatives to label, holds none")
+    _, drawn = negatives.drawn(pairs, seed)
+    positives = _positives(data)
+    rows = [
+        {
+            "query_id": row["query_id"],
+            "document_id": row["negative_id"],
+            "query": row["query"],
+            "positives": positives[row["query_id"]],
+            "document": row["negative"],
+            "p_false": round(float(predicted), 6),
+            "label": None,
+        }
+        for row, predicted in zip(
+            negatives.table.filter(pa.array(drawn)).to_pylist(), negatives.predicted[drawn], strict=True
+        )
+    ]
+    order = np.argsort(randomness.mix(seed + 1, *(words[drawn] for words in negatives.words)))  # no order to be led by
+    rows = [rows[place] for place in order]
+    note = {"pairs": pairs, "seed": seed}
+    reports.write_text(f"{NAME}.jsonl", "".join(json.dumps({**row, **note}, ensure_ascii=False) + "\n" for row in rows))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*_COLUMNS, *note], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "positives": "\n\n".join(row["positives"]), "label": "", **note} for row in rows)
+    reports.write_text(f"{NAME}.csv", text.getvalue())
+    return len(rows)
+
+
+def _filled_in(reports: Data, name: str) -> bool:
+    """Whether a file that ``draw`` would write is there and has a label, or is nothing that ``draw`` wrote."""
+    try:
+        answers = _read(reports.local_copy(name))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return any(row["label"] not in (None, "") or row["query_id"] is None for _, row in answers)
+
+
+def _positives(data: Data) -> dict[str, list[str]]:
+    """Query id -> texts of its labelled positives."""
+    found: dict[str, dict[str, None]] = {}
+    for shard in data.shards("triplets"):
+        for row in data.read("triplets", shard, ["query_id", "positive"]).to_pylist():
+            found.setdefault(row["query_id"], {})[row["positive"]] = None
+    return {query: list(texts) for query, texts in found.items()}
+
+
+def measure(data: Data, path: str) -> dict[str, Any]:
+    """The share of false negatives by the labels of a file that ``draw`` wrote and somebody filled in.
+
+    Returns:
+      ``share``, ``low``, ``high``; ``labelled``, ``false``: pairs; ``negatives``: in all; ``predicted``: by p_false;
+      ``of``: which negatives these are.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a label is none, pairs are not labelled, contradict each other or are of another run.
+    """
+    negatives, answers = negatives_of(data), _read(path)
+    if not answers:
+        raise ValueError(f"{path}: must hold labelled pairs, holds none")
+    drawing = {tuple(_id(row[name]).removesuffix(".0") for name in ("pairs", "seed")) for _, row in answers}
+    if len(drawing) != 1 or not all(re.fullmatch(r"-?\d+", value) for value in next(iter(drawing))):
+        raise ValueError(f"{path}: must be one file of gangue sample-for-labels, with its columns pairs and seed")
+    pairs, seed = (int(value) for value in drawing.pop())
+    labels: dict[tuple[str, str], tuple[int, int]] = {}
+    for line, row in answers:
+        key, label = (_id(row["query_id"]), _id(row["document_id"])), _label(path, line, row)
+        if key in labels and labels[key][1] != label:
+            raise ValueError(
+                f"{path}:{line}: a pair must have one label, {key} has {label} here and {labels[key][1]} in line"
+                f" {labels[key][0]}. Settle it"
+            )
+        labels.setdefault(key, (line, label))
+    inclusion, drawn = negatives.drawn(pairs, seed)
+    ids = negatives.table.select(["query_id", "negative_id"]).to_pydict()
+    asked = [key for key, some in zip(zip(*ids.values(), strict=True), drawn, strict=True) if some]
+    for wrong, what in ((set(labels) - set(asked), "were not asked for"), (set(asked) - set(labels), "lack")):
+        if wrong:
+            raise ValueError(
+                f"{path}: must label the pairs that were drawn from these triplets, {len(wrong)} of {len(asked)}"
+                f" {what}, such as {min(wrong)}. If the job ran again, so must gangue sample-for-labels"
+            )
+    values = np.array([labels[key][1] for key in asked], np.float64)
+    estimate, low, high = prediction_powered.share(negatives.predicted, inclusion, drawn, values)
+    return {
+        "share": round(estimate, 6),
+        "low": round(low, 6),
+        "high": round(high, 6),
+        "labelled": len(values),
+        "false": int(values.sum()),
+        "negatives": len(negatives.table),
+        "predicted": round(float(negatives.predicted.mean()), 6),
+        "of": negatives.fingerprint,
+    }
+
+
+def measured(data: Data, reports: Data) -> dict[str, Any] | None:
+    """What ``measure`` found last, if it was of the negatives that are there now."""
+    try:
+        found: dict[str, Any] = reports.read_json(MEASURED)
+    except FileNotFoundError:
+        return None
+    return found if found.get("of") == negatives_of(data).fingerprint else None
+
+
+def _label(path: str, line: int, row: dict[str, Any]) -> int:
+    try:
+        return as_label(row["label"])
+    except Fault as fault:
+        raise ValueError(f"{path}:{line}: {fault}. Leave no pair out: those that are hard to tell decide") from None
+
+
+def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:
+    """The records of a file of labels, in any format that a source may have, and the line that each begins on."""
+    file = File(Path(path), os.path.basename(path))
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file. gangue sample-for-labels writes one to fill in")
+    if not file.format:
+        raise ValueError(f"{path}: must be JSON Lines or CSV, and its name end in {files.NAMES}. Rename it")
+    columns: dict[str, Kind] = dict.fromkeys(_READ, "any")
+    found = []
+    for row in rows.rows(file, columns, optional=_READ):
+        if row.fault:
+            raise ValueError(f"{path}:{row.line}: must be a labelled pair, but is {row.fault}. Correct the line")
+        found.append((row.line, dict(zip(_READ, row.values, strict=True))))
+    return found
+
+
+def _id(value: object) -> str:
+    """An id, or a number of those of the draw, however a spreadsheet writes it; of none, what it is instead."""
+    try:
+        return as_id(value, "")
+    except Fault:
+        return str(value)

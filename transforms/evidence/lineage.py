@@ -1,0 +1,127 @@
+"""Where the product comes from: its shards match, and its recipe is that of these params and these data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gangue.pipeline import params
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import vector_store
+from gangue.transforms.views.recipe import COUNTED, RECIPE, of_params
+
+NUMBERS = "audit.json"  # the file of all numbers, among the reports
+CO_SHARDED = ("positives", "judged", "pairs", "verdicts", "negatives", "shortfalls", "triplets")
+
+
+def check_shards(data: Data, p: params.Params) -> dict[str, dict[str, int]]:
+    """Every dataset keyed by query has the shards of ``queries``; returns the rows of each view's shards.
+
+    Raises:
+      ValueError: shards are missing or too many.
+    """
+    expected = data.shards("queries")
+    views = [f"views/{view}" for view in p.export.views]
+    for dataset in (*CO_SHARDED, *views):
+        if (found := data.shards(dataset)) != expected:
+            raise ValueError(
+                f"{dataset}: must have the {len(expected)} shards of queries, got {len(found)}."
+                " Rebuild it: dvc repro --force"
+            )
+    return {view: dict(zip(expected, data.rows(f"views/{view}"), strict=True)) for view in p.export.views}
+
+
+def stale(data: Data, p: params.Params) -> str | None:
+    """Why the triplets are not those of these params and data; None: they are.
+
+    Raises:
+      FileNotFoundError: nothing was mined there.
+    """
+    footer = _footer(data)
+    try:
+        check_recipe(footer, footer, p, {name: sum(data.rows(name)) for name in COUNTED if data.exists(name)})
+    except ValueError as error:
+        return f"the triplets are an earlier run's: {error}"
+    return None
+
+
+def audited(data: Data, reports: Data) -> tuple[dict[str, Any], str | None]:
+    """All numbers of the audit, none where they are not of these triplets; and then why."""
+    try:
+        numbers: dict[str, Any] = reports.read_json(NUMBERS)
+    except FileNotFoundError:
+        numbers = {}
+    found = numbers.get("checksum_of_triplets")
+    if found == data.checksum("triplets"):
+        return numbers, None
+    what = "there is no report of these triplets" if found is None else "the report is of other triplets"
+    return {}, f"{what}: audit did not run after them, or failed. Mine again: gangue mine, or dvc repro"
+
+
+def recipe(data: Data) -> dict[str, Any]:
+    """The recipe of the triplets, by their first shard; empty where there is none."""
+    found: dict[str, Any] = json.loads(_footer(data) or b"{}")
+    return found
+
+
+def _footer(data: Data) -> bytes | None:
+    return data.metadata("triplets", "query_id").get(RECIPE)
+
+
+def check_rejected_texts(data: Data, encoders: Iterable[str]) -> None:
+    """Every text without a usable vector is named in its encoder's dataset of them, and no other.
+
+    Raises:
+      ValueError: the numbers differ; names the encoder and both.
+    """
+    for name in encoders:
+        if not data.exists(vector_store.rejected(name)):  # vectors of an earlier version: none was named
+            continue
+        noted = sum(data.rows(vector_store.rejected(name)))
+        found = sum(
+            int((~lookup.vectors(data, f"vectors/{name}/{dataset}").present).sum())
+            for dataset in ("documents", "queries")
+        )
+        if noted != found:
+            raise ValueError(
+                f"{vector_store.rejected(name)}: must name the {found} texts that have no usable vector, got {noted}."
+                " Embed again: dvc repro --force"
+            )
+
+
+def check_recipe(found: bytes | None, first: bytes | None, p: params.Params, rows: Mapping[str, int]) -> dict[str, Any]:
+    """The recipe of a shard, if it is that of the first shard, of these params and of these data.
+
+    Args:
+      found: as in the shard's footer.
+      first: as in the first shard's.
+      p: params.
+      rows: dataset -> rows it has now.
+
+    Raises:
+      ValueError: it is missing, differs, or is of other params or data; names where.
+    """
+    where = f"triplets: footer {RECIPE.decode()}"
+    cure = "Export them again: dvc repro"
+    if found is None:
+        raise ValueError(f"{where} must be there, got none. {cure}")
+    if found != first:
+        raise ValueError(f"{where} must be equal in all shards, and differs from the first one's. {cure}")
+    try:
+        recipe: dict[str, Any] = json.loads(found)
+        made, noted = recipe["params"], recipe["rows"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{where} must be JSON with params and rows: {error!r}. {cure}") from error
+    wanted = of_params(p)
+    for section in sorted({*wanted, *made}):
+        if wanted.get(section) != made.get(section):
+            now, before = json.dumps(wanted.get(section)), json.dumps(made.get(section))
+            raise ValueError(f"{where} must hold the current params, but {section} is {now} and was {before}. {cure}")
+    for dataset, count in noted.items():
+        if dataset in rows and rows[dataset] != count:
+            raise ValueError(
+                f"{where} must be of the current data, but {dataset} had {count} rows, has {rows[dataset]}. {cure}"
+            )
+    return recipe

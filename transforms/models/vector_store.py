@@ -1,0 +1,137 @@
+"""Vectors on disk, kept under the fingerprint of their model and the hash of their text."""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from gangue.transforms import arrays, text
+from gangue.transforms.datasets import schema, unfinished
+from gangue.transforms.datasets.storage import Data, place_of, shard_name
+from gangue.transforms.running.counts import Counts
+
+
+def cuts(data: Data, dataset: str) -> frozenset[int]:
+    """Into how many shards the files of a dataset were cut, by whatever runs left them."""
+    return frozenset(place_of(posixpath.splitext(name)[0])[1] for name in data.files(dataset))
+
+
+def overlapping(shard: str, cuts: Iterable[int]) -> list[str]:
+    """The shards, by any of the ``cuts`` and by its own, whose range of hashes meets the shard's; some may be missing.
+
+    >>> overlapping("part-00001-of-00003", {2})
+    ['part-00000-of-00002', 'part-00001-of-00002', 'part-00001-of-00003']
+    """
+    place, shards = place_of(shard)
+    return [
+        shard_name(number, cut)
+        for cut in sorted({*cuts, shards})
+        for number in range(place * cut // shards, -(-(place + 1) * cut // shards))
+    ]
+
+
+def complete(
+    data: Data,
+    dataset: str,
+    shard: str,
+    texts: Sequence[str],
+    fingerprint: str,
+    dimensions: Callable[[], int],
+    encode: Callable[[Sequence[str]], Iterable[np.ndarray]],
+    earlier: Sequence[str],
+    notes: Mapping[bytes, str] = {},
+) -> tuple[Counts, np.ndarray]:
+    """Write the vectors of a shard's texts, encoding only those that no earlier file has.
+
+    What is encoded is on disk within seconds (``transforms/unfinished.py``): a killed run goes on from there.
+
+    Args:
+      data, dataset, shard: where to write.
+      texts: (n,) the texts, in row order.
+      fingerprint: of model and settings; a file with another one is never read.
+      dimensions: d; called only where no vector is known.
+      encode: m texts to blocks of (some, d) float32, m in all; called only where some is missing.
+      earlier: shards of the dataset that may hold vectors already, if they are there.
+      notes: what else to write into the file's metadata.
+
+    Returns:
+      Counts of this shard, and (n,) whether each row has a usable vector; a row without has a null.
+    """
+    hashes = text.hashes(texts)
+    unique, first, inverse = np.unique(text.hash_words(hashes), axis=0, return_index=True, return_inverse=True)
+    vectors: np.ndarray | None = None
+    missing = np.ones(len(unique), bool)
+    for name in [*earlier, unfinished.name_of(shard)]:
+        table = of_model(data, dataset, name, fingerprint) if missing.any() else None
+        if table is not None:
+            present, known = arrays.present(table), arrays.matrix(table)
+            if vectors is None:
+                vectors = np.full((len(unique), known.shape[1]), np.nan, np.float32)
+            _fill(vectors, missing, unique, text.hash_words(table["content_hash"])[present], known[present])
+    todo = np.flatnonzero(missing)
+    if vectors is None:
+        vectors = np.full((len(unique), dimensions()), np.nan, np.float32)
+    metadata = {schema.FINGERPRINT: fingerprint, **notes}
+    if todo.size:
+        kept, done = unfinished.Unfinished(data, dataset, shard), 0
+        encoded = functools.partial(_rows, hashes.take(pa.array(first)), vectors, metadata)
+        for block in encode([texts[first[i]] for i in todo]):
+            vectors[todo[done : done + len(block)]] = block
+            done += len(block)
+            kept.keep(functools.partial(encoded, todo[:done]))
+    finite = usable(vectors)[inverse]
+    data.write(dataset, shard, _table(hashes, vectors[inverse], metadata), suffix=".arrow")
+    counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
+    counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
+    return counts, finite
+
+
+def _rows(hashes: pa.Array, vectors: np.ndarray, metadata: Mapping[bytes, str], rows: np.ndarray) -> pa.Table:
+    return _table(hashes.take(pa.array(rows)), vectors[rows], metadata)
+
+
+def _table(hashes: pa.Array, vectors: np.ndarray, metadata: Mapping[bytes, str]) -> pa.Table:
+    """Hashes of texts and their vectors; null where one is not usable."""
+    flat, width = pa.array(vectors.reshape(-1), pa.float32()), vectors.shape[1]
+    column = pa.FixedSizeListArray.from_arrays(flat, width, mask=pa.array(~usable(vectors)))
+    return pa.table([hashes, column], schema=schema.vectors(width)).replace_schema_metadata(metadata)
+
+
+def rejected(encoder: str) -> str:
+    """The dataset of the texts that an encoder has no usable vector of."""
+    return f"vectors/{encoder}/rejected"
+
+
+def usable(vectors: np.ndarray) -> np.ndarray:
+    """(n,) bool: the vector is finite, not zero, and so short that every product of two is a finite float32.
+
+    >>> usable(np.float32([[1, 0], [0, 0], [np.nan, 1], [np.inf, 1], [3e38, 0]])).tolist()
+    [True, False, False, False, False]
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        square = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    return (square > 0) & (square < float(np.finfo(np.float32).max))
+
+
+def of_model(data: Data, dataset: str, shard: str, fingerprint: str) -> pa.Table | None:
+    """An earlier shard; None where it is missing, damaged, empty or of another model: to be made anew."""
+    try:
+        table = data.read(dataset, shard)
+    except (ValueError, FileNotFoundError):
+        return None
+    same = (table.schema.metadata or {}).get(schema.FINGERPRINT) == fingerprint.encode()
+    return table if same and len(table) else None
+
+
+def _fill(vectors: np.ndarray, missing: np.ndarray, wanted: np.ndarray, words: np.ndarray, known: np.ndarray) -> None:
+    order = np.lexsort((words[:, 1], words[:, 0]))
+    keys = np.ascontiguousarray(words[order].astype(">u8")).view("S16").ravel()
+    asked = np.ascontiguousarray(wanted.astype(">u8")).view("S16").ravel()
+    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1) if len(keys) else np.zeros(len(asked), int)
+    found = missing & (keys[place] == asked) if len(keys) else np.zeros(len(asked), bool)
+    vectors[found] = known[order[place[found]]]
+    missing[found] = False

@@ -1,0 +1,96 @@
+"""Rounds in which queries propose negatives and documents refuse those beyond ``sample.reuse``.
+
+A round is a barrier: every shard of queries writes what it would choose, then one task refuses. What is refused is
+known by the numbers of its query and document, and who is refused by a hash of their ids, so neither shards nor
+their order matter.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from gangue.pipeline import params
+from gangue.transforms import randomness
+from gangue.transforms.candidates import query_shard
+from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.negatives import reuse
+from gangue.transforms.running.shards import Counts, ForEachShard
+
+PROPOSALS, DENIALS = "proposals", "denials"  # there while the stage runs
+_PROPOSALS = pa.schema([("query_row", pa.int64()), ("document_row", pa.int64()), ("noise", pa.uint64())])
+_DENIALS = pa.schema([("query_row", pa.int64()), ("document_row", pa.int64()), ("round", pa.int32())])
+
+
+def rounds(root: beam.Pipeline, data: Data, p: params.Params, propose: Any, after: Any) -> Any:
+    """Wire the rounds.
+
+    Args:
+      root: the pipeline.   data, p: as everywhere.
+      propose: (shard, round) -> counts; writes the proposals of a shard.
+      after: what must be done before, or None.
+
+    Returns:
+      What is done when the last round is.
+    """
+    for number in range(reuse.ROUNDS):
+        shards = root | f"Shards {number}" >> beam.Create(data.shards("queries"))
+        proposed = shards | f"Propose {number}" >> ForEachShard(functools.partial(propose, number=number), after=after)
+        decide = functools.partial(refuse, data=data, p=p, number=number)
+        after = (
+            root
+            | f"Name {number}" >> beam.Create([DENIALS])
+            | f"Refuse {number}" >> ForEachShard(decide, after=proposed)
+        )
+    return after
+
+
+def write_proposals(
+    data: Data, p: params.Params, shard: str, loaded: query_shard.Shard, rows: np.ndarray, pair: np.ndarray
+) -> None:
+    """Write the (query, document) pairs that a shard chooses, each once.
+
+    Args:
+      data, p, shard, loaded: as everywhere.   rows: (q,) row numbers of the queries.   pair: (m,) chosen candidates.
+    """
+    pair = np.unique(pair)
+    query = loaded.candidates.query[pair]
+    noise = randomness.mix(p.sample.seed, loaded.words.query[query], loaded.words.document[pair])
+    table = pa.table([rows[query], loaded.pairs["document_row"].to_numpy()[pair], noise], schema=_PROPOSALS)
+    data.write(staged(PROPOSALS), shard, table, suffix=".arrow")
+
+
+def refuse(_: str, data: Data, p: params.Params, number: int) -> Counts:
+    """Refuse what a round proposes beyond the cap; what was refused before stays so."""
+    assert p.sample.reuse is not None
+    earlier = _denials(data) if number else _DENIALS.empty_table()
+    if number and not (earlier["round"].to_numpy() == number - 1).any():
+        return Counts()
+    proposals = pa.concat_tables([data.read(staged(PROPOSALS), shard) for shard in data.shards("queries")])
+    query, document, noise = (proposals[name].to_numpy() for name in _PROPOSALS.names)
+    over = reuse.denied(document, noise, query, p.sample.reuse)
+    more = pa.table([query[over], document[over], np.full(int(over.sum()), number)], schema=_DENIALS)
+    data.write(staged(DENIALS), shard_names(1)[0], pa.concat_tables([earlier, more]), suffix=".arrow")
+    return Counts({"refused": len(more)})
+
+
+def denied(data: Data, loaded: query_shard.Shard, rows: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) bool which candidates were refused before the round ``number - 1``, and (n,) bool which in it."""
+    if number == 0:
+        nothing = np.zeros(len(loaded.pairs), bool)
+        return nothing, nothing
+    table = _denials(data)
+    document = loaded.pairs["document_row"].to_numpy()
+    width = np.int64(max(document.max(initial=0), table["document_row"].to_numpy().max(initial=0)) + 1)
+    key = rows[loaded.candidates.query] * width + document
+    refused = table["query_row"].to_numpy() * width + table["document_row"].to_numpy()
+    late = table["round"].to_numpy() == number - 1
+    return np.isin(key, refused[~late]), np.isin(key, refused[late])
+
+
+def _denials(data: Data) -> pa.Table:
+    return data.read(staged(DENIALS), shard_names(1)[0])

@@ -1,0 +1,204 @@
+"""Records on disk between reading and writing: runs of some thousand, with hashes and signatures beside.
+
+Texts stay in the runs until the shard they belong to is written; planning reads ids and hashes only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import posixpath
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gangue.transforms import text
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.records import duplicates
+from gangue.transforms.records.admission import one_array
+from gangue.transforms.running import progress
+from gangue.transforms.running.counts import Counts
+from gangue.transforms.sources.blocks import EXCERPT, RECORDS, Block, Dataset
+
+AREA = staged("ingest")
+_DESCRIBED = posixpath.join(AREA, "described")
+_SIGNATURE = pa.binary(4 * duplicates.PERMUTATIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """The runs of one source, in the order in which they were read.
+
+    Attributes:
+      data: where they are.
+      names: ``documents/00000000`` and so on.
+      rows: number of records of each.
+    """
+
+    data: Data
+    names: tuple[str, ...]
+    rows: tuple[int, ...]
+
+    @staticmethod
+    def id_column(dataset: Dataset) -> str:
+        """Name of the column with the ids of a dataset's records."""
+        return RECORDS[dataset].names[0]
+
+    def of(self, dataset: Dataset) -> range:
+        """Numbers of the runs that hold records of one dataset: they lie together."""
+        numbers = [i for i, name in enumerate(self.names) if name.startswith(f"{dataset}/")]
+        return range(numbers[0], numbers[-1] + 1) if numbers else range(0)
+
+    def located(self, dataset: Dataset, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Run number and row of records, which are numbered over all runs of their dataset."""
+        numbers = self.of(dataset)
+        starts = np.cumsum([0, *(self.rows[number] for number in numbers)])
+        part = np.searchsorted(starts, records, side="right") - 1
+        return part + numbers.start, records - starts[part]
+
+    def column(self, dataset: Dataset, name: str) -> pa.ChunkedArray[Any]:
+        """One column of all records of a dataset; not for texts."""
+        parts = [self.read(number, [name]).column(0) for number in self.of(dataset)]
+        kind = RECORDS[dataset].field(name).type
+        return pa.chunked_array(itertools.chain.from_iterable(part.chunks for part in parts), kind)
+
+    def read(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """A run, memory-mapped where it can be."""
+        return self.data.read(*_place(AREA, self.names[number]), columns)
+
+    def hashes(self, dataset: Dataset, name: str) -> np.ndarray:
+        """(n, 2) uint64 ``text_hash`` or ``content_hash`` of all records of a dataset."""
+        parts = [text.hash_words(self._description(number, [name])[name]) for number in self.of(dataset)]
+        return np.concatenate([np.empty((0, 2), np.uint64), *parts])
+
+    def signatures(self, number: int) -> np.ndarray:
+        """(n, 128) uint32 signatures of a run."""
+        column: Any = one_array(self._description(number, ["signature"])["signature"])
+        return np.frombuffer(column.buffers()[1], "<u4").reshape(-1, duplicates.PERMUTATIONS)
+
+    def copy_signatures(self, numbers: np.ndarray, rows: np.ndarray, target: np.ndarray, places: np.ndarray) -> None:
+        """Copy the signatures of records, by run number and row, to these places of a (t, 128) matrix."""
+        for part in _by_run(numbers, rows):
+            target[places[part]] = self.signatures(int(numbers[part[0]]))[rows[part]]
+
+    def bucket(self, dataset: Dataset, number: int, buckets: int) -> np.ndarray:
+        """Records whose ids have their hashes in one of equal ranges, ascending, numbered over all runs."""
+        edges = text.shard_edges([number, number + 1], buckets)
+        first, found = 0, [np.empty(0, np.int64)]
+        for run in self.of(dataset):
+            described = self._description(run, ["id_prefix", "by_id"])
+            begin, end = np.searchsorted(one_array(described["id_prefix"]).to_numpy(), edges)
+            found.append(first + np.sort(one_array(described["by_id"][int(begin) : int(end)]).to_numpy()))
+            first += self.rows[run]
+        return np.concatenate(found)
+
+    def taken(
+        self, numbers: np.ndarray, rows: np.ndarray, columns: list[str] | None = None
+    ) -> Iterator[tuple[np.ndarray, pa.Table]]:
+        """Records by run number and row, run by run: where they stood in the arguments, and their table."""
+        for part in _by_run(numbers, rows):
+            yield part, self.read(int(numbers[part[0]]), columns).take(rows[part])
+
+    def identified(self, dataset: Dataset, records: np.ndarray) -> tuple[pa.ChunkedArray[Any], np.ndarray, np.ndarray]:
+        """Of ascending records, (n,) ids, and (n, 2) uint64 ``text_hash`` and ``content_hash``."""
+        ids, hashes = [], []
+        numbers, rows = self.located(dataset, records)
+        for part in _by_run(numbers, rows):
+            number, name = int(numbers[part[0]]), self.id_column(dataset)
+            ids += self.read(number, [name]).column(0).take(rows[part]).chunks
+            described = self._description(number, ["text_hash", "content_hash"]).take(rows[part])
+            hashes.append([text.hash_words(column) for column in described.columns])
+        empty = np.empty((0, 2), np.uint64)
+        texts, contents = (np.concatenate([empty, *(pair[side] for pair in hashes)]) for side in (0, 1))
+        return pa.chunked_array(ids, pa.string()), texts, contents
+
+    def _description(self, number: int, columns: list[str]) -> pa.Table:
+        return self.data.read(*_place(_DESCRIBED, self.names[number]), columns)
+
+
+def _by_run(numbers: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions of the records of each run, by run number and row, in ascending order of the rows."""
+    order = np.lexsort((rows, numbers))
+    yield from np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
+
+
+def spill(data: Data, blocks: Iterable[Block]) -> Runs:
+    """Write each block as a run."""
+    rows: dict[Dataset, list[int]] = {dataset: [] for dataset in RECORDS}
+    for dataset, table in blocks:
+        data.write(*_place(AREA, _name(dataset, len(rows[dataset]))), table, suffix=".arrow")
+        rows[dataset].append(table.num_rows)
+        progress.advance(table.num_rows)
+    names = [_name(dataset, number) for dataset, counts in rows.items() for number in range(len(counts))]
+    return Runs(data, tuple(names), tuple(itertools.chain.from_iterable(rows.values())))
+
+
+def describe(name: str, data: Data, *, signatures: bool) -> Counts:
+    """Write the hashes of a run's records, and their signatures if wanted; count the records as ``in``."""
+    table = data.read(*_place(AREA, name))
+    if name.startswith(("documents/", "queries/")):
+        texts = table["text"]
+        titles = table["title"] if "title" in table.column_names else pa.chunked_array([[""] * len(texts)])
+        full = text.full_text(titles, texts)
+        normal = text.normalise(full)
+        answers = table["answers"].to_pylist() if "answers" in table.column_names else [[]] * len(texts)
+        exact = zip(titles.to_pylist(), texts.to_pylist(), answers, strict=True)
+        prefixes = text.prefixes(text.hash_words(text.hashes(table.column(0))))
+        # The length keeps a title from growing into the text unnoticed.
+        contents = text.hash_words(
+            text.hashes([f"{len(str(title))}:{title}{body}{given or ''}" for title, body, given in exact])
+        )
+        # The smallest stands for the records of an id: one with characters that nobody sees only where all have such.
+        contents[text.holds_invisible(full).to_numpy(), 0] = np.iinfo(np.uint64).max
+        columns: dict[str, Any] = {
+            "id_prefix": pa.array(np.sort(prefixes)),
+            "by_id": pa.array(np.argsort(prefixes, kind="stable")),
+            "content_hash": hash_column(contents),
+            "text_hash": text.hashes(normal),
+        }
+        if signatures:
+            matrix = duplicates.signatures(normal).astype("<u4")
+            columns["signature"] = pa.Array.from_buffers(
+                _SIGNATURE, len(matrix), [None, pa.py_buffer(matrix.tobytes())]
+            )
+        data.write(*_place(_DESCRIBED, name), pa.table(columns), suffix=".arrow")
+    progress.advance(table.num_rows)
+    return Counts({"in": table.num_rows})
+
+
+def excerpts(table: pa.Table) -> list[str]:
+    """The beginning of each record, as JSON, for those that are rejected after they were read."""
+    if "record" in table.column_names:
+        return [str(record) for record in table["record"].to_pylist()]
+    return [
+        json.dumps(
+            {
+                name: value[:EXCERPT] if isinstance(value, str) else value
+                for name, value in record.items()
+                if name not in ("origin", "line") and value != []
+            },
+            ensure_ascii=False,
+        )[:EXCERPT]
+        for record in table.to_pylist()
+    ]
+
+
+def hash_column(words: np.ndarray) -> pa.Array[Any]:
+    """Column of hashes from their (n, 2) uint64 view: the inverse of ``text.hash_words``.
+
+    >>> hash_column(text.hash_words(text.hashes(["a"]))) == text.hashes(["a"])
+    True
+    """
+    return pa.Array.from_buffers(text.HASH, len(words), [None, pa.py_buffer(words.astype(">u8").tobytes())])
+
+
+def _name(dataset: str, number: int) -> str:
+    return f"{dataset}/{number:08d}"
+
+
+def _place(area: str, name: str) -> tuple[str, str]:
+    dataset, number = posixpath.split(name)
+    return posixpath.join(area, dataset), number

@@ -1,0 +1,264 @@
+"""The learned false-negative filter on one shard: features from what pool and score already have, and its judgement."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import scipy.special
+import threadpoolctl
+
+from gangue.pipeline import params
+from gangue.transforms import arrays
+from gangue.transforms.candidates import query_shard, relations
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.relevance import classifier, features, learn_note, portable, pretrained
+from gangue.transforms.retrieval import protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Opinion:
+    """What is thought of the pairs of a shard: (n,) log odds, before the labelled share is known.
+
+    Attributes:
+      blind: a positive, labelled or not, by what does not know which are labelled.
+      full: a positive that nobody labelled, by the pretrained filter.
+      taught: the same by the filter that was taught here; 0 where none was.
+    """
+
+    blind: np.ndarray
+    full: np.ndarray
+    taught: np.ndarray
+
+
+def false_probability(data: Data, p: params.Params, shard: query_shard.Shard, learned: dict[str, Any]) -> np.ndarray:
+    """(n,) float32, how likely each pair is a positive that nobody labelled.
+
+    A known positive is judged as if nobody knew it. A query is judged by the model that did not see it.
+    """
+    both = opinion(data, p, shard, learned, blind=False)
+    return probability(both.full, both.taught, evidence(data, p, shard), learned)
+
+
+def probability(full: np.ndarray, taught: np.ndarray, told: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
+    """(n,) float32 of (n,) log odds by both filters and by judges.
+
+    The weighted mean of the filters, moved by what the labelled share asks for, and the ``evidence`` added.
+    """
+    return scipy.special.expit(joined(full, taught, learned["weight"]) + learned["shift"] + told).astype(np.float32)
+
+
+def joined(full: np.ndarray, taught: np.ndarray, weight: float) -> np.ndarray:
+    """(n,) log odds by both filters, of which the taught one decides a share ``weight``."""
+    return (1.0 - weight) * full + weight * taught
+
+
+def evidence(data: Data, p: params.Params, shard: query_shard.Shard) -> np.ndarray:
+    """(n,) log odds that a judge adds to each pair: -inf where it is surely no positive, 0 where nobody judged it.
+
+    A judge who is wrong at times, in a share w of the pairs (``labels.wrong``), adds or takes log((1 - w) / w).
+    """
+    result = np.where(shard.candidates.judged, -np.inf, 0.0)
+    if p.labels.wrong:
+        said = labels(data, shard)
+        result += np.where(said < 0, 0.0, np.where(said > 0, 1.0, -1.0) * scipy.special.logit(1.0 - p.labels.wrong))
+    return result
+
+
+def labels(data: Data, shard: query_shard.Shard) -> np.ndarray:
+    """(n,) int8, what was said of each pair when somebody was asked (``labels``): 1, 0, or -1 where nobody was."""
+    told = data.read("judged", shard.name)
+    told = told.filter(pc.equal(told["source"], "label"))
+    result = np.full(len(shard.pairs), -1, np.int8)
+    query, document = shard.block.numbers(told["query_id"]), told["document_row"].to_numpy()
+    pairs, grade = (shard.candidates.query, shard.pairs["document_row"].to_numpy()), told["grade"].to_numpy()
+    for label, some in ((0, grade <= 0), (1, grade > 0)):
+        result[relations.pair_among(*pairs, query[some], document[some])] = label
+    return result
+
+
+def opinion(
+    data: Data, p: params.Params, shard: query_shard.Shard, learned: dict[str, Any], *, blind: bool = True
+) -> Opinion:
+    """What both filters think of the pairs of a shard, known positives as if nobody knew them.
+
+    ``blind``: also what does not know the labels, which only the labelled share is read off; else NaN.
+    """
+    if learned["features"] != names(p):
+        raise learn_note.stale(data)
+    columns = describe(data, p, shard, shard.positive_of_pair)
+    pairs = portable_pairs(p, shard, columns)
+    filters = pretrained.load(p.learn.pretrained)
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        full = filters.full.logits(portable.full(pairs))
+        unaware = filters.blind.logits(portable.blind(pairs)) if blind else np.full(len(full), np.nan)
+        taught = np.zeros(len(full))
+        if learned["usable"]:
+            values = matrix(columns, learned["features"])
+            fold = classifier.fold_of(shard.block.queries["near_group"].to_pylist())[shard.candidates.query]
+            for number, parameters in enumerate(learned["models"]):
+                rows = np.flatnonzero(fold == number)
+                taught[rows] = classifier.Model(**parameters).logits(values[rows])
+    return Opinion(unaware, full, taught)
+
+
+def portable_pairs(p: params.Params, shard: query_shard.Shard, columns: Mapping[str, np.ndarray]) -> portable.Pairs:
+    """The pairs of a shard by their features that mean the same in every corpus: those of the first of each role."""
+    dense = next((name for name, r in p.retrievers.items() if protocol.encoder(r) is not None), None)
+    lexical = next(iter(_lexical(p)), None)
+    candidates = shard.candidates
+    found: dict[str, np.ndarray] = {}
+    ranks: dict[str, np.ndarray] = {}
+    for role, name in (("dense", dense), ("lexical", lexical)):
+        if name is not None:
+            found |= {f"{role}{suffix}": columns[f"{name}{suffix}"] for suffix in ("", "_standardised", "_gap")}
+            ranks[role] = candidates.ranks[name]
+    for encoder in protocol.encoders(p.retrievers)[:1]:
+        found["mutual"] = columns[f"mutual_{encoder}"]
+        for feature in ("nearest", "neighbours", "crowd"):
+            found |= {f"{feature}{suffix}": columns[f"{feature}_{encoder}{suffix}"] for suffix in ("", "_standardised")}
+    if lexical is not None:
+        found |= {feature: columns[f"{feature}_{lexical}"] for feature in ("asked", "answered", "overlap")}
+    found |= {feature: columns[feature] for feature in ("usage", "positives")}
+    known = candidates.relations["positive"]
+    unlabelled = ~np.any(list(candidates.relations.values()), axis=0)
+    return portable.Pairs(candidates.query, shard.queries, known, unlabelled, ranks, found)
+
+
+def matrix(columns: Mapping[str, np.ndarray], features: Sequence[str]) -> np.ndarray:
+    """(n, f) float32 features in this order."""
+    return np.column_stack([columns[name] for name in features]).astype(np.float32)
+
+
+def names(p: params.Params) -> list[str]:
+    """Names of the features that a filter is taught on here, in the order of their columns."""
+    scores = [f"{name}{suffix}" for name in (*p.retrievers, *p.scorers) for suffix in ("", "_standardised", "_gap")] + [
+        f"{name}_found" for name in p.retrievers
+    ]
+    encoders = protocol.encoders(p.retrievers)
+    near = [
+        f"{feature}_{encoder}{suffix}"
+        for encoder in encoders
+        for feature in ("nearest", "mean", "crowd", "neighbours")
+        for suffix in ("", "_standardised")
+    ]
+    words = [f"{feature}_{name}" for name in _lexical(p) for feature in ("asked", "answered", "overlap")]
+    shared = [f"known_{feature}_{encoder}" for encoder in encoders[:1] for feature in ("asked", "answers", "shared")]
+    return [*scores, *near, *words, *shared, "positives", "usage"]
+
+
+def describe(data: Data, p: params.Params, shard: query_shard.Shard, left_out: np.ndarray) -> dict[str, np.ndarray]:
+    """Feature -> (n,) of the pairs of a shard, in their order; NaN where there is nothing to say.
+
+    Args:
+      data: with the vectors of the encoders and the usage of the documents.   p: params.
+      shard: as loaded, or with some positives hidden.
+      left_out: (n,) the positive that nobody knows when this pair is described, -1 for none.
+    """
+    candidates, block = shard.candidates, shard.block
+    query, document = candidates.query, shard.pairs["document_row"].to_numpy()
+    unlabelled = ~np.any(list(candidates.relations.values()), axis=0)
+    free = np.flatnonzero(unlabelled | candidates.relations["positive"])  # nobody asks for the others
+    partner = np.append(shard.pair_of_positive, -1)[left_out]
+    columns: dict[str, np.ndarray] = {}
+    for name, score in candidates.scores.items():
+        values = score.astype(np.float64)
+        columns[name] = values
+        standard, deviation = features.standardised(query, values, unlabelled, partner, shard.queries)
+        columns[f"{name}_standardised"] = standard
+        own = candidates.positive_scores[name].astype(np.float64)
+        distance = features.gap(query, values, left_out, candidates.positive_query, own, shard.queries)
+        columns[f"{name}_gap"] = distance / deviation
+    for name, rank in candidates.ranks.items():
+        columns[f"{name}_found"] = np.isfinite(rank).astype(np.float64)
+    rows, (place, positive_place) = arrays.places(document, block.positive_row)
+    query_rows = lookup.query_rows(data).of(shard.name)
+    encoders = protocol.encoders(p.retrievers)
+    for encoder in encoders:
+        strength = candidates.scores[next(n for n, r in p.retrievers.items() if protocol.encoder(r) == encoder)]
+        with threadpoolctl.threadpool_limits(1, "blas"):  # small matrices; and no bit depends on the threads
+            near = features.neighbourhood(
+                query[free],
+                place[free],
+                left_out[free],
+                shard.positive_of_pair[free],
+                strength[free],
+                candidates.positive_query,
+                positive_place,
+                _unit(lookup.vectors(data, f"vectors/{encoder}/queries").gather(query_rows)),
+                _unit(lookup.vectors(data, f"vectors/{encoder}/documents").gather(rows)),
+            )
+        for feature, values in near.items():
+            columns[f"{feature}_{encoder}"] = spread = np.full(len(query), np.nan)
+            spread[free] = values
+            if feature == "mutual":
+                continue
+            columns[f"{feature}_{encoder}_standardised"], _ = features.standardised(
+                query, spread, unlabelled, partner, shard.queries
+            )
+    for name, settings in _lexical(p).items():
+        retriever = settings.open(data, name)
+        shared = features.shared_words(
+            query,
+            place,
+            left_out,
+            candidates.positive_query,
+            positive_place,
+            retriever.query_tokens(query_rows),
+            retriever.tokens(rows),
+        )
+        columns |= {f"{feature}_{name}": values for feature, values in shared.items()}
+    # Each query's own labels are as this shard knows them, those of the others as they are, in whatever shard.
+    own_labels = features.Labels.of(query_rows[block.positive_query], block.positive_row)
+    labels = features.Labels.of(*lookup.labels(data))
+    for encoder in encoders[:1]:
+        vectors = lookup.unit_vectors(data, f"vectors/{encoder}/queries")
+        documents = len(lookup.representatives(data))
+        gone = np.full(len(query), -1)
+        gone[left_out >= 0] = block.positive_row[left_out[left_out >= 0]]
+        shared = features.shared_labels(
+            query_rows[query], document, gone, own_labels, labels, vectors, len(vectors), documents
+        )
+        columns |= {f"known_{feature}_{encoder}": values for feature, values in shared.items()}
+    known = np.bincount(candidates.positive_query, minlength=shard.queries)[query]
+    columns["positives"] = np.log1p(known - (left_out >= 0))
+    columns["usage"] = np.log1p(lookup.usage(data, tuple(p.retrievers))[document] - candidates.retrieved)
+    return columns
+
+
+def _lexical(p: params.Params) -> dict[str, protocol.Lexical]:
+    """The lexical retriever whose words are compared: the first."""
+    return dict(itertools.islice(protocol.lexical(p.retrievers).items(), 1))
+
+
+def left_out_for_learning(shard: query_shard.Shard, words: np.ndarray) -> np.ndarray:
+    """(n,) which positive to leave out of each pair's description: itself, or for a candidate any of its query's.
+
+    So positives and candidates are described by equally many positives, as a hidden positive among its query's
+    candidates would be; a query with a single positive is described without any. For a candidate it is one that
+    was retrieved, where there is one: only such positives are examples themselves.
+
+    Args:
+      shard: as loaded.   words: (n,) uint64 hash of (seed, query, document).
+    """
+    candidates = shard.candidates
+    left_out = np.full(len(words), -1)
+    for able in (np.ones(len(candidates.positive_query), bool), candidates.retrieved[shard.pair_of_positive]):
+        which = np.flatnonzero(able)
+        offsets = arrays.offsets_of(candidates.positive_query[which], shard.queries)
+        count = np.diff(offsets)[candidates.query]
+        some = np.flatnonzero(count)
+        place = (words[some] % count[some].astype(np.uint64)).astype(np.int64)
+        left_out[some] = which[offsets[candidates.query[some]] + place]
+    return np.where(candidates.relations["positive"], shard.positive_of_pair, left_out)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) float32 of length one; zeros where there is no vector."""
+    length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)  # NaN is not

@@ -1,0 +1,302 @@
+"""What tells an unlabelled positive from a negative: features of (query, document) pairs.
+
+A known positive is described as if nobody knew it: it is *left out* of whatever a feature says of the query's
+positives, and is one more of its unlabelled candidates. When examples are made, a candidate's description leaves out a
+positive of its query in the same way. So no feature of an example tells its label, and a model meets what it will
+judge: positives that nobody labelled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.linalg  # here, not where it is used: a limit on the threads of a BLAS holds for what is loaded
+import scipy.sparse
+
+from gangue.transforms import arrays
+
+_CROWD = 20  # best candidates of a query that a document is compared with
+_RIDGE = 0.3  # of the ridge regression within a query
+_WIDTH = 2.0  # of its kernel exp(width (cosine - 1))
+_EXPANDED = 1 << 18  # (pair, other query) rows at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """All known positives: (l,) query rows and (l,) document rows, sorted by document."""
+
+    query: np.ndarray
+    document: np.ndarray
+
+    @staticmethod
+    def of(query: np.ndarray, document: np.ndarray) -> Labels:
+        """The labels in their order."""
+        order = np.lexsort((query, document))
+        return Labels(query[order], document[order])
+
+
+def standardised(
+    query: np.ndarray, values: np.ndarray, unlabelled: np.ndarray, partner: np.ndarray, queries: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) distance of each value from the mean of its query's unlabelled pairs, in their deviations; (n,) these.
+
+    Args:
+      query: (n,).   values: (n,), NaN where there is none.   unlabelled: (n,) bool.   queries: how many.
+      partner: (n,) which labelled pair, itself or another, is one of the unlabelled for this one, -1 for none.
+
+    >>> values, unlabelled = np.array([1.0, 3.0, 5.0]), np.array([True, True, False])
+    >>> standardised(np.zeros(3, int), values, unlabelled, np.array([-1, -1, -1]), 1)[0].tolist()
+    [-1.0, 1.0, 3.0]
+    >>> standardised(np.zeros(3, int), values, unlabelled, np.array([2, -1, 2]), 1)[0].round(2).tolist()
+    [-1.22, 1.0, 1.22]
+    """
+    counted = unlabelled & np.isfinite(values)
+    group, value = query[counted], values[counted]
+    count = np.bincount(group, minlength=queries)
+    mean = np.bincount(group, value, minlength=queries) / np.maximum(count, 1)
+    squares = np.bincount(group, (value - mean[group]) ** 2, minlength=queries).astype(np.float64)  # of nothing: int
+    count, mean, squares = count[query], mean[query], squares[query]
+    some = np.flatnonzero(partner >= 0)
+    some = some[np.isfinite(values[partner[some]])]
+    distance = values[partner[some]] - mean[some]
+    squares[some] += distance**2 * count[some] / (count[some] + 1)
+    mean[some] += distance / (count[some] + 1)
+    count[some] += 1
+    deviation = np.sqrt(squares / np.maximum(count, 1))
+    deviation[deviation < 1e-9] = 1.0
+    return (values - mean) / deviation, deviation
+
+
+def gap(
+    query: np.ndarray,
+    scores: np.ndarray,
+    left_out: np.ndarray,
+    positive_query: np.ndarray,
+    positive_scores: np.ndarray,
+    queries: int,
+) -> np.ndarray:
+    """(n,) score minus the mean score of the query's positives but the one left out; NaN where none is left.
+
+    >>> gap(np.array([0, 0]), np.array([0.5, 0.25]), np.array([0, -1]), np.array([0]), np.array([0.75]), 1).tolist()
+    [nan, -0.5]
+    """
+    scored = np.isfinite(positive_scores)
+    value = np.where(scored, positive_scores, 0.0)
+    total = np.bincount(positive_query, value, minlength=queries).astype(np.float64)[query]  # of nothing: int
+    count = np.bincount(positive_query, scored, minlength=queries).astype(np.float64)[query]
+    some = np.flatnonzero(left_out >= 0)
+    total[some] -= value[left_out[some]]
+    count[some] -= scored[left_out[some]]
+    return scores - np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def neighbourhood(
+    query: np.ndarray,
+    document: np.ndarray,
+    left_out: np.ndarray,
+    itself: np.ndarray,
+    strength: np.ndarray,
+    positive_query: np.ndarray,
+    positive: np.ndarray,
+    query_vectors: np.ndarray,
+    vectors: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """How the documents of a query lie to each other and to its positives, under one encoder.
+
+    Args:
+      query: (n,) query number, ascending.   document: (n,) place of each pair's document in ``vectors``.
+      left_out: (n,) which positive nobody knows, -1 for none.   itself: (n,) which positive the pair is, -1 if none.
+      strength: (n,) orders a query's candidates, higher first.
+      positive_query: (p,) ascending.   positive: (p,) place in ``vectors``.
+      query_vectors: (q, d), vectors: (v, d) float32, of length one; zeros where there is none.
+
+    Returns:
+      ``nearest``, ``mean``: (n,) highest and mean cosine to the positives but the one left out, NaN without any.
+      ``mutual``: (n,) share of the query's candidates that the document is more alike to than to its nearest positive,
+      NaN without any.
+      ``crowd``: (n,) mean cosine to the best candidates of the query, the positive left out among them.
+      ``neighbours``: (n,) what the labels of the query's other pairs, and the query itself as one more positive,
+      say of this one: kernel ridge regression, each pair predicted without itself, and the positive left out
+      taken for an unlabelled one, so that a positive and a candidate are described alike.
+    """
+    n = len(query)
+    result = {name: np.full(n, np.nan) for name in ("nearest", "mean", "mutual", "crowd", "neighbours")}
+    pairs = arrays.offsets_of(query, len(query_vectors))
+    positives = arrays.offsets_of(positive_query, len(query_vectors))
+    for number in np.flatnonzero(np.diff(pairs)):  # one call of BLAS for each query
+        here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
+        given, free = vectors[document[here]], itself[here] < 0
+        if own.stop > own.start:
+            cosines = given @ vectors[positive[own]].T
+            known = np.ones(cosines.shape, bool)
+            some = np.flatnonzero(left_out[here] >= 0)
+            known[some, left_out[here][some] - own.start] = False
+            count = known.sum(axis=1)
+            highest = np.where(known, cosines, -np.inf).max(axis=1)
+            result["nearest"][here] = np.where(count > 0, highest, np.nan)
+            total = np.where(known, cosines, 0.0).sum(axis=1)
+            result["mean"][here] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        alike = given @ given.T
+        if own.stop > own.start:
+            above = alike > highest[:, None]
+            nearer = (
+                np.count_nonzero(above, axis=1) - np.count_nonzero(above[:, ~free], axis=1) - (free & np.diag(above))
+            )
+            result["mutual"][here] = np.where(count > 0, nearer / np.maximum(free.sum() - free, 1), np.nan)
+        best = np.flatnonzero(free)[np.argsort(-strength[here][free], kind="stable")[:_CROWD]]
+        pair_of = np.full(own.stop - own.start + 1, -1)  # the last one is for nothing left out
+        pair_of[itself[here][~free] - own.start] = np.flatnonzero(~free)
+        partner = pair_of[np.where(left_out[here] >= 0, left_out[here] - own.start, -1)]
+        result["crowd"][here] = _crowd(alike, best, partner)
+        result["neighbours"][here] = left_out_ridge(alike, given @ query_vectors[number], ~free, partner)
+    return result
+
+
+def _crowd(alike: np.ndarray, best: np.ndarray, partner: np.ndarray) -> np.ndarray:
+    """(n,) mean of each row of (n, n) cosines at the columns ``best`` and its partner's, if any, but not its own."""
+    counted = np.zeros(len(alike), bool)
+    counted[best] = True
+    total = alike[:, best].sum(axis=1) - np.where(counted, np.diag(alike), 0.0)
+    count = len(best) - counted.astype(np.int64)
+    joined = np.flatnonzero((partner >= 0) & ~counted[partner] & (partner != np.arange(len(alike))))
+    total[joined] += alike[joined, partner[joined]]
+    count[joined] += 1
+    return total / np.maximum(count, 1)
+
+
+def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, partner: np.ndarray) -> np.ndarray:
+    """(n,) kernel ridge predictions of the labels, each without its own, and with its partner's as 0.
+
+    Args:
+      alike: (n, n) cosines of the pairs' documents, of the float type to compute in.
+      asked: (n,) cosines to the query, one more example of label 1.
+      labels: (n,) bool.   partner: (n,) another pair to take for unlabelled, or itself or -1 for none.
+    """
+    n = len(labels)
+    kernel = np.empty((n + 1, n + 1), alike.dtype)
+    kernel[:n, :n], kernel[:n, n], kernel[n, :n], kernel[n, n] = alike, asked, asked, 1.0
+    np.exp(_WIDTH * (kernel - 1.0), out=kernel)
+    kernel[np.diag_indices(n + 1)] += _RIDGE
+    target = np.append(labels, True).astype(alike.dtype)
+    inverse = _upper_inverse(kernel)
+    times = scipy.linalg.get_blas_funcs("symv", (inverse,))
+    own, error = np.diag(inverse)[:n], times(1.0, inverse, target)[:n]
+    two = np.flatnonzero((partner >= 0) & (partner != np.arange(n)))
+    other = partner[two]
+    error[two] -= inverse[np.minimum(two, other), np.maximum(two, other)] * target[other]
+    return target[:n] - error / own
+
+
+def _upper_inverse(matrix: np.ndarray) -> np.ndarray:
+    """Upper half of the inverse of a symmetric positive definite matrix, by Cholesky: a third of any other's work."""
+    factor, invert = scipy.linalg.get_lapack_funcs(("potrf", "potri"), (matrix,))
+    upper, _ = factor(matrix)
+    inverse, _ = invert(upper)
+    return np.asarray(inverse)
+
+
+def shared_words(
+    query: np.ndarray,
+    document: np.ndarray,
+    left_out: np.ndarray,
+    positive_query: np.ndarray,
+    positive: np.ndarray,
+    query_tokens: scipy.sparse.csr_matrix,
+    tokens: scipy.sparse.csr_matrix,
+) -> dict[str, np.ndarray]:
+    """How many words a document shares with its query and with the query's positives, rare ones counting more.
+
+    Args:
+      query, document, left_out, positive_query, positive: as for ``neighbourhood``.
+      query_tokens: (q, v), tokens: (documents, v); an inner product of two rows is the weight of what they share.
+
+    Returns:
+      ``asked``: (n,) share of the query's words that the document holds.
+      ``answered``: (n,) share of the document's words that the query holds.
+      ``overlap``: (n,) highest share in common with a positive but the one left out (Jaccard), NaN without any.
+    """
+    mass, query_mass = (np.asarray(m.multiply(m).sum(axis=1)).ravel() for m in (tokens, query_tokens))
+    given, known = tokens[document], tokens[positive]
+    shared = np.asarray(given.multiply(query_tokens[query]).sum(axis=1)).ravel()
+    overlap = np.full(len(query), np.nan)
+    pairs = arrays.offsets_of(query, len(query_mass))
+    positives = arrays.offsets_of(positive_query, len(query_mass))
+    for number in np.flatnonzero((np.diff(pairs) > 0) & (np.diff(positives) > 0)):
+        here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
+        common = (given[here] @ known[own].T).toarray()
+        whole = mass[document[here]][:, None] + mass[positive[own]][None, :] - common
+        share = common / np.maximum(whole, 1e-12)
+        some = np.flatnonzero(left_out[here] >= 0)
+        share[some, left_out[here][some] - own.start] = -1.0
+        highest = share.max(axis=1)
+        overlap[here] = np.where(highest >= 0, highest, np.nan)
+    return {
+        "asked": shared / np.maximum(query_mass[query], 1e-12),
+        "answered": shared / np.maximum(mass[document], 1e-12),
+        "overlap": overlap,
+    }
+
+
+def shared_labels(
+    query: np.ndarray,
+    document: np.ndarray,
+    left_out: np.ndarray,
+    own: Labels,
+    labels: Labels,
+    query_vectors: np.ndarray,
+    queries: int,
+    documents: int,
+) -> dict[str, np.ndarray]:
+    """Of which other queries is the document a known positive, and how near are they?
+
+    Args:
+      query, document: (n,) rows of each pair.
+      own: positives of these queries that are known now.   labels: known positives of all queries, for the others.
+      left_out: (n,) row of the query's positive that nobody knows, -1 for none.
+      query_vectors: (queries, d) of length one, of any float type.   queries, documents: how many rows there are.
+
+    Returns:
+      ``asked``: (n,) highest cosine between the query and another of which the document is a positive, NaN without.
+      ``answers``: (n,) log(1 + such queries).
+      ``shared``: (n,) log(1 + those of them that share another positive with the query than the one left out).
+    """
+    n = len(query)
+    nearest, answers, shared = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
+    known, mine = (
+        scipy.sparse.csr_matrix((np.ones(len(of.query), np.float32), (of.query, of.document)), (queries, documents))
+        for of in (labels, own)
+    )
+    offsets = arrays.offsets_of(labels.document, documents)
+    sizes = np.diff(offsets)[document]
+    bounds = np.searchsorted(np.cumsum(sizes), np.arange(_EXPANDED, int(sizes.sum()) + _EXPANDED, _EXPANDED), "left")
+    start = 0
+    for stop in np.minimum(bounds + 1, n):
+        if stop == start:
+            continue
+        position, member = arrays.ragged(offsets, document[start:stop])
+        position += start
+        other = labels.query[member]
+        foreign = other != query[position]
+        position, other = position[foreign], other[foreign]
+        np.maximum.at(nearest, position, _cosines(query_vectors, query[position], other))
+        answers += np.bincount(position, minlength=n)
+        common = np.asarray(mine[query[position]].multiply(known[other]).sum(axis=1)).ravel()
+        some = np.flatnonzero(left_out[position] >= 0)
+        if some.size:
+            common[some] -= np.asarray(known[other[some], left_out[position[some]]]).ravel()
+        shared += np.bincount(position, common > 0, minlength=n)
+        start = stop
+    return {
+        "asked": np.where(np.isfinite(nearest), nearest, np.nan),
+        "answers": np.log1p(answers),
+        "shared": np.log1p(shared),
+    }
+
+
+def _cosines(vectors: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    result = np.empty(len(one))
+    for start in range(0, len(one), 1 << 13):  # what is gathered fits the processor's cache
+        here = slice(start, start + (1 << 13))
+        result[here] = np.einsum("nd,nd->n", vectors[one[here]], vectors[other[here]])
+    return result

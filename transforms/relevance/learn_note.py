@@ -1,0 +1,32 @@
+"""What the stage ``learn`` found, as its note says."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.relevance import classifier
+
+MODEL = "model.json"
+
+
+def read(data: Data, dataset: str = "relevance") -> dict[str, Any]:
+    """What the learn stage found (``learn.Note``).
+
+    Raises:
+      ValueError: another version of it wrote that.
+    """
+    found: dict[str, Any] = data.read_json(f"{dataset}/{MODEL}")
+    wanted = {field.name for field in dataclasses.fields(classifier.Model)}
+    if not {"usable", "weight", "findings"} <= set(found) or any(set(one) != wanted for one in found.get("models", [])):
+        raise stale(data)
+    return found
+
+
+def stale(data: Data) -> ValueError:
+    """What is raised where ``model.json`` is another version's, or follows other params."""
+    return ValueError(
+        f"{data.path('relevance')}/{MODEL}: must be of this version of learn and of these params, got another's."
+        " Rebuild it: dvc repro --force"
+    )

@@ -1,0 +1,122 @@
+"""A FAISS index of documents: trained once, built in parts that fit in memory, searched as one.
+
+Inverted lists may be cut: those of the parts stay in their files, mapped, and are stacked when the index is read. Other
+kinds of index cannot be joined again, so they are a single part, held in memory while it is built.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import pathlib
+from typing import Any
+
+import faiss
+import numpy as np
+
+from gangue.transforms.datasets import checksums, disk, lookup
+from gangue.transforms.datasets.storage import shard_names
+
+SUFFIX = ".faiss"
+_PART_ROWS = 1 << 16  # documents
+_ADDED_AT_ONCE = 4096
+_SAMPLE, _SAMPLE_OF_CODES = 1 << 18, 1 << 16  # vectors to train on; to train a code alone takes fewer
+_CUT = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)  # all they hold is in their lists
+
+
+def trained(factory: str, vectors: lookup.Vectors, centroids: np.ndarray) -> faiss.Index:
+    """An empty index that is ready for documents.
+
+    Where the factory asks for as many lists as there are centroids, these become its coarse quantiser.
+
+    Args:
+      factory: a FAISS factory string, such as ``IVF32,Flat``.
+      vectors: the documents; some of them train it.
+      centroids: (c, d) from the cluster stage.
+
+    Raises:
+      ValueError: FAISS does not know the factory string.
+    """
+    try:
+        index = faiss.index_factory(vectors.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ValueError(f"retrievers.*.index: must be a FAISS factory string, got {factory}: {error}") from error
+    ivf, sample = faiss.try_extract_index_ivf(index), _SAMPLE
+    if ivf is not None and ivf.nlist == len(centroids):
+        ivf.quantizer.add(np.ascontiguousarray(centroids))
+        sample = _SAMPLE_OF_CODES
+    if not index.is_trained:
+        step = max(1, -(-len(vectors) // sample))
+        index.train(np.nan_to_num(vectors.gather(np.arange(0, len(vectors), step)), copy=False))
+    return index
+
+
+def parts(index: faiss.Index, documents: int) -> dict[str, range]:
+    """File names of the parts of an index, and the row numbers of each."""
+    rows = _PART_ROWS if _lists(index) is not None else max(1, documents)
+    starts = range(0, max(1, documents), rows)
+    names = (name + SUFFIX for name in shard_names(len(starts)))
+    return {name: range(start, min(start + rows, documents)) for name, start in zip(names, starts, strict=True)}
+
+
+def write_part(index: faiss.Index, vectors: lookup.Vectors, rows: range, path: str) -> None:
+    """Put the documents of these rows into a trained index, instead of what is in it, and write it to a local file."""
+    index.reset()
+    numbers = np.arange(rows.start, rows.stop)
+    for first in range(0, len(numbers), _ADDED_AT_ONCE):
+        some = numbers[first : first + _ADDED_AT_ONCE]
+        block = np.nan_to_num(vectors.gather(some), copy=False)
+        if _lists(index) is None:
+            index.add(block)
+        else:
+            index.add_with_ids(block, some)
+    try:
+        faiss.write_index(index, path)
+    except RuntimeError as error:  # FAISS says nothing better of a full disk
+        raise OSError(f"{path}: must be writable: {error}. Free some space there, and run the stage again") from error
+    with open(path, "r+b") as file:  # FAISS does not mind what follows
+        file.seek(0, os.SEEK_END)
+        file.write(checksums.UNKNOWN)
+        checksums.seal(file)
+
+
+def read(folder: str) -> faiss.Index:
+    """The index whose parts are in a local folder; documents are mapped, not read.
+
+    Raises:
+      ValueError: a part is damaged or missing; names it, and the cure.
+    """
+    paths = sorted(glob.glob(f"{glob.escape(folder)}/*{SUFFIX}"))
+    names = [pathlib.Path(path).stem for path in paths]
+    if not paths or names != shard_names(len(paths)):
+        raise disk.damaged(folder, f"it must hold all parts of one index, found {', '.join(names) or 'none'}")
+    index = _opened(paths[0])
+    return index if len(paths) == 1 else _stacked(index, [_opened(path) for path in paths])
+
+
+def _opened(path: str) -> faiss.Index:
+    try:
+        disk.verify(path)
+        return faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
+    except (ValueError, RuntimeError) as error:
+        raise disk.damaged(path, error) from error
+
+
+def _stacked(index: Any, opened: list[Any]) -> Any:
+    """The index over the lists of all parts."""
+    pointers = faiss.InvertedListsPtrVector()  # type: ignore[attr-defined]
+    for part in opened:
+        pointers.push_back(_lists(part).invlists)
+    lists = faiss.HStackInvertedLists(pointers.size(), pointers.data())
+    ivf = _lists(index)
+    ivf.replace_invlists(lists, False)
+    index.ntotal = ivf.ntotal = sum(part.ntotal for part in opened)
+    for held in (lists, *opened):  # FAISS does not own them
+        faiss.add_to_referenced_objects(index, held)  # type: ignore[attr-defined]
+    return index
+
+
+def _lists(index: Any) -> Any:
+    """What holds the inverted lists of an index that can be cut, or None."""
+    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+    return inner if type(inner) in _CUT else None

@@ -1,0 +1,175 @@
+"""Run one stage: build its Beam pipeline, run it, hold its counts against its files, publish them."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from gangue.pipeline import params
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.running import heap, interruption, progress, shards, workers
+from gangue.transforms.running.counts import Counts
+
+Build = Callable[[beam.Pipeline], Any]
+
+_REFUSED = {
+    "multi_threading": "Beam's multi_threading mode loses rows and reports DONE",
+    "multi_processing": "Beam's multi_processing mode loses large elements and waits for ever when a process dies",
+    "DaskRunner": "Beam's Dask runner drops what finish_bundle emits and runs only the last leaf",
+    "BundleBasedDirectRunner": "Beam's BundleBasedDirectRunner loses the counters of every step that waits for another",
+}
+
+
+def options(settings: params.Beam, flags: Sequence[str] = ()) -> PipelineOptions:
+    """Beam options of the ``beam`` section; the runner is always named, never Beam's own default.
+
+    Raises:
+      ValueError: a runner or a mode that loses data.
+
+    >>> options(params.Beam(), ["--direct_running_mode=multi_threading"])
+    Traceback (most recent call last):
+    ...
+    ValueError: beam.options: Beam's multi_threading mode loses rows and reports DONE. Remove it, or set beam.workers
+    """
+    arguments = [*settings.options, *flags]
+    for argument in arguments:
+        for word, reason in _REFUSED.items():
+            if word in argument:
+                raise ValueError(f"beam.options: {reason}. Remove it, or set beam.workers")
+    if any(argument.startswith("--runner") for argument in arguments):
+        raise ValueError("beam.options: the runner is named by beam.runner, got --runner too. Remove it")
+    arguments.append(f"--runner={settings.runner}")
+    if settings.runner == "DataflowRunner":
+        arguments += ["--no_save_main_session", *_shipped(arguments)]
+    if settings.runner == "FnApiRunner" and not any("direct_running_mode" in a for a in arguments):
+        arguments += ["--direct_running_mode=in_memory"]
+    return PipelineOptions(arguments)
+
+
+def _shipped(arguments: Sequence[str]) -> list[str]:
+    """The flag that brings this very code to other machines: Beam packs the tree it runs from and installs it there."""
+    if any(argument.startswith(("--setup_file", "--extra_package")) for argument in arguments):
+        return []
+    project = pathlib.Path(__file__).resolve().parents[1] / "pyproject.toml"
+    if not project.is_file():
+        raise ValueError(
+            f"beam.options: Dataflow's workers need the code of Gangue, found no {project} to pack."
+            " Add --extra_package=gangue-VERSION.tar.gz"
+        )
+    return [f"--setup_file={project}"]
+
+
+def run(
+    stage: str,
+    build: Build,
+    data: Data,
+    settings: params.Beam,
+    *,
+    rows: int | None,
+    writes: Sequence[str] = (),
+    in_place: Mapping[str, Sequence[str]] = {},
+    flags: Sequence[str] = (),
+) -> Counts:
+    """Run a stage and publish what it wrote.
+
+    Args:
+      stage: name, for messages.
+      build: lays the stage's transforms on a pipeline.
+      data: where its datasets are.
+      settings: the ``beam`` section.
+      rows: how many rows there are to do, for the progress bar; None: nobody knows.
+      writes: datasets it stages, which are published when all is well and thrown away when not.
+      in_place: dataset -> its shards, for those it writes where they stay, since what an earlier or a killed run
+        left there is worth keeping; any other shard there is removed.
+      flags: further Beam flags.
+
+    Returns:
+      The stage's counts.
+
+    Raises:
+      ValueError: the data breaks a rule (the message says which), or the counts do not add up.
+    """
+    if settings.runner == "DataflowRunner" and data.local:
+        raise ValueError(
+            f"--data: must be where Dataflow's workers can reach it, got {data.root}. Name a bucket: --data gs://BUCKET/JOB"
+        )
+    for dataset in in_place:
+        data.check_ours(dataset)
+    with data.staging(*writes):
+        lookup.forget()
+        heap.keep(block=8, on_top=32)
+        started = time.monotonic()
+        counts = _execute(stage, build, settings, rows, flags)
+        for dataset, shards in in_place.items():
+            data.sweep(dataset, shards)
+        reconcile(stage, counts, data, [*map(staged, writes), *in_place])
+    for dataset in writes:
+        data.publish(dataset)
+    seconds = time.monotonic() - started
+    shown = {name.removeprefix("out:"): n for name, n in counts.items() if not name.startswith("rows:") and n}
+    shown.pop("in", None)  # records of all kinds: nobody's unit
+    detail = ", ".join(f"{name} {count}" for name, count in sorted(shown.items())) or "nothing to do"
+    print(f"{stage}: {detail} ({seconds:.1f} s)", file=sys.stderr, flush=True)  # noqa: T201
+    return counts
+
+
+def _execute(stage: str, build: Build, settings: params.Beam, rows: int | None, flags: Sequence[str]) -> Counts:
+    """Run the pipeline and return its counters."""
+    if settings.runner == "DataflowRunner":  # its log says where the job is to be seen
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    else:
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    pipeline = beam.Pipeline(options=options(settings, flags))
+    build(pipeline)
+    here = 1 if settings.runner == "DataflowRunner" else settings.workers
+    with progress.shown(stage, rows), workers.started(stage, here), shards.failures() as failures:
+        try:
+            result = pipeline.run()
+            result.wait_until_finish()
+        except Exception as error:
+            cause = failures[0] if failures else error
+            raise _plain(stage, cause) from cause
+    return shards.counts_of(result)
+
+
+def reconcile(stage: str, counts: Counts, data: Data, datasets: Sequence[str]) -> None:
+    """Check that no row was lost: rows in = rows out + rows dropped, and rows counted = rows on disk.
+
+    A runner's state DONE proves nothing: some lose elements and report it.
+
+    Raises:
+      ValueError: the counts disagree; names both.
+    """
+    gone = {name: count for name, count in counts.items() if name.startswith("out:")}
+    if counts["in"] != sum(gone.values()):
+        raise ValueError(
+            f"{stage}: every row must go somewhere, but {counts['in']} came in and {sum(gone.values())} went out"
+            f" ({', '.join(f'{name[4:]} {count}' for name, count in sorted(gone.items()))}). Run it again"
+        )
+    for dataset in datasets:
+        written = counts[f"rows:{dataset}"]
+        data.shards(dataset)
+        found = sum(data.rows(dataset))
+        if written != found:
+            raise ValueError(
+                f"{stage}: {data.path(dataset)} must hold the {written} rows that were written, found {found}."
+                " Run it again"
+            )
+
+
+def _plain(stage: str, error: BaseException) -> BaseException:
+    """The error of a stage's work under the name of the stage; of other machines, the last line of what Beam tells."""
+    if (interrupted := interruption.struck()) is not None:
+        return interrupted()
+    kind = ValueError if isinstance(error, ValueError | OSError) else RuntimeError
+    last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return kind(f"{stage}: {re.sub(r' *[[]while running .*?]', '', last)}")

@@ -1,0 +1,114 @@
+"""Worker processes of a stage on one machine: they do the work of Beam's elements, which are names of shards.
+
+Beam's own ``multi_processing`` mode is refused: it takes five seconds to start, loses large elements, and waits for
+ever when a process dies. Here Beam runs in this process and hands each element to a pool of Python's.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from gangue.transforms.running import progress
+
+Result = TypeVar("Result")
+
+_pool: concurrent.futures.Executor | None = None
+_forks = False
+
+
+def submit(work: Callable[[Any], Result], element: Any) -> concurrent.futures.Future[Result] | None:
+    """Have a worker process call ``work``; None where there are none, and the caller must do it."""
+    return None if _pool is None else _pool.submit(work, element)
+
+
+@contextlib.contextmanager
+def started(stage: str, count: int) -> Iterator[None]:
+    """Keep ``count`` worker processes for what runs inside; with 1, none: this process works itself.
+
+    Raises:
+      ChildProcessError: one died.
+    """
+    global _pool
+    if count == 1:
+        yield
+        return
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("fork" if _forks else "spawn")
+    ours: set[Any] = set()
+    done = context.Value("q", 0)
+    _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin, (done,))
+    try:
+        for started_up in [_pool.submit(os.getpid) for _ in range(count)]:  # all of them, here in the main thread
+            started_up.result()
+        ours = set(multiprocessing.active_children()) - others
+        with progress.followed(done):
+            yield
+        _pool.shutdown()
+    except BaseException as error:
+        codes = {process.exitcode for process in ours} - {None, 0}
+        for process in set(multiprocessing.active_children()) - others:  # they may be in the middle of a shard
+            process.kill()
+            process.join()
+        if _has_broken(error):
+            code = min(codes - {-signal.SIGTERM} or codes or {1})  # the pool terminates those that are left
+            raise ChildProcessError(
+                f"{stage}: a worker process must live until its work is done, one ended with code"
+                f" {code if code > 0 else 128 - code} (137: killed, most likely for want of memory). Lower"
+                " beam.workers, or the rows per shard under ingest, and run the same command again"
+            ) from None
+        raise
+    finally:
+        _pool = None
+
+
+def allow_forks() -> None:
+    """Say that this process is the ``gangue`` command's alone: no other threads run, so a fork is safe.
+
+    It saves each worker its imports. In somebody's own program, where others may hold locks, workers are spawned.
+    """
+    global _forks
+    _forks = sys.platform == "linux"
+
+
+def quieten_beam() -> None:
+    """Drop what Beam says at every import: that it lacks BigQuery's client, which nothing here uses."""
+    logging.getLogger().addFilter(_is_not_of_bigquery)  # once, however often it is called
+
+
+def _is_not_of_bigquery(record: logging.LogRecord) -> bool:
+    return "apitools" not in record.getMessage()
+
+
+def _begin(done: Any) -> None:
+    """What a worker does first: leave Ctrl-C to the main process, end when that does, and tell it of progress."""
+    progress.advance_parent(done)
+    quieten_beam()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _has_broken(error: BaseException | None) -> bool:
+    """Whether the pool broke: Beam wraps errors."""
+    while error is not None:
+        if isinstance(error, concurrent.futures.BrokenExecutor):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

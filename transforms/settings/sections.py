@@ -1,0 +1,236 @@
+"""The sections of ``params.yaml``: what each stage may be told, and what each value must be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from gangue.transforms.candidates import rules
+from gangue.transforms.candidates.rules import Rule
+from gangue.transforms.settings.section import Count, Name, Positive, Section
+from gangue.transforms.views import View
+
+
+class Ingest(Section):
+    """How the corpus is cut into shards, and what counts as a near-duplicate."""
+
+    documents_per_shard: Positive = 4096
+    queries_per_shard: Positive = 1024
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] | None = 0.85  # Jaccard of word trigrams; null: off
+
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+
+class Encoder(Section):
+    """A sentence-transformers model and how it is run."""
+
+    model: str  # package:MODULE/path, a folder, or a hub id
+    revision: str | None = None
+    max_length: Positive | None = None  # tokens; null: the model's own
+    query_prompt: str | None = None  # before each query; null: the model's own; "": none
+    document_prompt: str | None = None
+    normalise: bool = True
+    dtype: Dtype = "float32"
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    model_file: str | None = None  # onnx, openvino: which file of the model; null: its own choice, or a conversion
+    tokens_per_batch: Positive | None = None  # padding included; null: 2,048, on a GPU 65,536
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _of_backend(self) -> Encoder:
+        if self.backend != "torch" and self.dtype != "float32":
+            raise ValueError(f"dtype belongs to backend torch, got {self.dtype}; for {self.backend} name a model_file")
+        if self.backend == "torch" and self.model_file is not None:
+            raise ValueError(f"model_file belongs to backend onnx or openvino, got {self.model_file} and torch")
+        return self
+
+
+class Cluster(Section):
+    """Spherical k-means over the document vectors of each encoder."""
+
+    clusters: Positive = 32
+    iterations: Positive = 20
+    sample: Positive = 262144  # vectors to train on
+    seed: int = 13
+
+
+class NextCluster(Section):
+    """The documents nearest to a query in the cluster next to its own (ClusterNS)."""
+
+    encoder: Name
+    documents: Positive = 2
+
+
+class Pool(Section):
+    """What joins the retrieved candidates."""
+
+    next_cluster: NextCluster | None = None
+    random: Count = 0  # documents per query drawn uniformly from the whole corpus
+    seed: int = 13
+
+
+class Teach(Section):
+    """Fine-tune a small cross-encoder on the given pairs, each fold of queries by the other fold."""
+
+    encoder: Name  # whose weights it starts from
+    layers: Positive = 2
+    negatives: Positive = 1  # per positive, drawn from its query's pool
+    random: Count = 3  # per positive, drawn from the whole corpus
+    epochs: Positive = 1
+    batch_size: Positive = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    seed: int = 13
+
+
+class Scorer(Section):
+    """A cross-encoder: a model, or one taught here."""
+
+    model: str | None = None
+    revision: str | None = None
+    teach: Teach | None = None
+    label: int | str | None = None  # of a model with several: which means relevant, by name or number
+    depth: Positive = 20  # pairs to score: those that some retriever ranks this high, random ones, positives
+    max_length: Positive = 128
+    dtype: Dtype = "float32"
+    tokens_per_batch: Positive | None = None  # null: 4,096, on a GPU 65,536
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Scorer:
+        if (self.model is None) == (self.teach is None):
+            raise ValueError("must have either model or teach")
+        return self
+
+
+Whole = Annotated[Rule, AfterValidator(rules.whole)]
+
+
+class Filter(Section):
+    """The main rule, whose keys stand among those of the filter, and further ones that stack on it."""
+
+    unwritten: ClassVar = {"rule": "flat"}
+
+    rule: Rule
+    also: tuple[Whole, ...] = ()
+    fallback: Whole | None = None  # learned: judges where the budget cannot be kept; null: the nearest cut
+    max_false_negatives: Annotated[float, Field(gt=0, lt=1)] | None = None  # choose the main rule's cut by this budget
+    confidence: Annotated[float, Field(gt=0, lt=1)] | None = None  # that the budget holds; null: it holds on average
+
+    @model_validator(mode="before")
+    @classmethod
+    def _main_rule(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or isinstance(values.get("rule"), rules.RuleSection):
+            return values
+        own = {key: value for key, value in values.items() if key in cls.model_fields and key != "rule"}
+        return {**own, "rule": {key: value for key, value in values.items() if key not in own}}
+
+    @model_serializer(mode="wrap")
+    def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        return {**values.pop("rule"), **values}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        rule, budget = self.rule, self.max_false_negatives is not None
+        if self.fallback is not None and not rule.learns:
+            raise ValueError("fallback belongs to kind learned: it judges where that cannot keep its budget")
+        if any(other.learns for other in (*self.also, *([self.fallback] if self.fallback else []))):
+            raise ValueError("kind learned must be the main rule, not one under also or fallback")
+        if self.confidence is not None and not budget:
+            raise ValueError("confidence belongs to max_false_negatives, and there is none")
+        if budget and rule.cut_key is None:
+            cuts = ", ".join(kind.cut_key for kind in rules.KINDS if kind.cut_key)
+            raise ValueError(f"max_false_negatives chooses {cuts} only, got kind {rule.kind}, which has none of them")
+        if budget and rule.cut is not None:
+            raise ValueError(f"{rule.cut_key} is chosen by max_false_negatives, got {rule.cut}. Remove one of them")
+        if not budget and rule.cut_key is not None and rule.cut is None:
+            raise ValueError(f"kind {rule.kind} needs {rule.cut_key}, or max_false_negatives, which chooses it")
+        return self
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules in the order in which they fire."""
+        return (self.rule, *self.also)
+
+    @property
+    def asks_to_learn(self) -> bool:
+        """Whether pairs must be known by how likely they are false: by a learned rule, or to keep a budget."""
+        return self.rule.learns or self.fallback is not None or self.max_false_negatives is not None
+
+    def with_rule(self, rule: Rule) -> Self:
+        """The same with another main rule."""
+        return self.model_copy(update={"rule": rule})
+
+    def with_cut(self, cut: float) -> Self:
+        """The same with another cut of the main rule."""
+        return self.with_rule(self.rule.with_cut(cut))
+
+
+class Learn(Section):
+    """How it is known which unlabelled candidates are positives too."""
+
+    examples: Positive = 500_000  # about so many pairs serve as examples at most
+    candidates: Positive = 30  # per positive
+    labelled: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"  # share of all positives that is labelled
+    pretrained: str | None = None  # file of the pretrained filter; null: the one that comes with Gangue
+    seed: int = 13
+
+
+class Calibrate(Section):
+    """How a budget for false negatives is kept."""
+
+    hidden: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the positives hidden to see which come back
+    rounds: Positive = 2  # how often others are hidden
+    queries: Positive = 10_000  # about so many are tested at most: more would hardly change the bound
+    pool: Name | None = None  # the retriever whose results were labelled: estimates are corrected for it too
+    seed: int = 17
+
+
+class Export(Section):
+    """Which ready-made views are written beside the triplets."""
+
+    views: tuple[View, ...] = ()
+
+
+class Audit(Section):
+    """How the result is measured."""
+
+    hidden: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the positives that the leak test hides
+    rounds: Positive = 5  # leak: how often other positives are hidden
+    examples: Count = 12  # rows shown in the report
+    seed: int = 13
+
+
+class Beam(Section):
+    """Where the pipelines run."""
+
+    runner: Literal["FnApiRunner", "DataflowRunner"] = "FnApiRunner"
+    workers: Positive = 1
+    options: tuple[str, ...] = ()  # further Beam flags
+    accelerator: Annotated[str, Field(pattern=r"^type:[^;]+;count:\d+(;.+)?$")] | None = None  # for models
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[KMGTP]i?B$")] | None = None  # for models, at least
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """Beam's resource hints for steps that run a model; none on one machine, where each would only add workers."""
+        hints = {"accelerator": self.accelerator, "min_ram": self.memory}
+        return {name: value for name, value in hints.items() if value and self.runner == "DataflowRunner"}
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _keeps_counts(cls, value: Any) -> Any:
+        if value == "BundleBasedDirectRunner":
+            raise ValueError(
+                "must not be BundleBasedDirectRunner: Beam's loses the counters of every step that waits for another,"
+                " so no stage can tell that it lost no row. Use FnApiRunner"
+            )
+        return value
