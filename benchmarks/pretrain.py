@@ -1,4 +1,4 @@
-"""Fit the filter that already knows, ``transforms/pretrained.json``, on labelled corpora.
+"""Fit the filter that already knows, ``transforms/relevance/pretrained.json``, on labelled corpora.
 
 Usage: python -m benchmarks.pretrain --data FOLDER FOLDER ... --work DIR [--leave-out NAME] [--write FILE]
 

@@ -52,15 +52,11 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     rows = {name: sum(data.rows(name)) for name in COUNTED}
 
     def build(root: beam.Pipeline) -> beam.PCollection:
-        pool, work = p.calibrate.pool, functools.partial(audit_shard, data=data, p=p, rows=rows, view_rows=view_rows)
-        fitted = None if pool is None else propensity.fitting(root, data, p, "audit", pool)
-        return root | beam.Create(data.shards("triplets")) | ForEachShard(work, after=fitted)
+        work = functools.partial(audit_shard, data=data, p=p, rows=rows, view_rows=view_rows)
+        return root | beam.Create(data.shards("triplets")) | ForEachShard(work)
 
     triplets = sum(data.rows("triplets"))
-    try:
-        counts = runner.run("audit", build, data, p.beam, writes=["audit"], rows=triplets, flags=flags)
-    finally:
-        propensity.forget(data, "audit")
+    counts = runner.run("audit", build, data, p.beam, writes=["audit"], rows=triplets, flags=flags)
     evidence = Evidence(p.audit.examples)
     for shard in data.shards("audit"):
         evidence += _EVIDENCE.validate_json(data.read("audit", shard)["evidence"][0].as_py())
@@ -99,7 +95,7 @@ def audit_shard(
     loaded = query_shard.load(data, ruled, shard)
     invariants.check_verdicts(ruled, loaded, verdicts, triplets)
     invariants.check_views(p, shard, view_rows, triplets)
-    seen = None if p.calibrate.pool is None else propensity.read(data, p, "audit", p.calibrate.pool)
+    seen = None if p.calibrate.pool is None else propensity.read(data, p, p.calibrate.pool)
     evidence = collect(ruled, loaded, triplets, verdicts, shortfalls, leak.measure(data, ruled, loaded, seen))
     output = staged("audit")
     data.write(output, shard, pa.table({"evidence": [_EVIDENCE.dump_json(evidence).decode()]}))

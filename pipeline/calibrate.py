@@ -41,10 +41,14 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
       ValueError: the learn stage ran for a filter without a learned rule or a budget.
     """
     if p.filter.max_false_negatives is None:
+        counts = Counts()
         with data.staging("calibration"):
             data.write_text(f"{staged('calibration')}/{query_shard.CUT}", json.dumps({"cut": p.filter.rule.cut}) + "\n")
+            if propensity.pools(p):
+                fit = functools.partial(_fit_propensities, data=data, p=p)
+                counts = runner.run("calibrate", fit, data, p.beam, rows=None, flags=flags)
             data.publish("calibration")
-        return Counts()
+        return counts
     if "shift" not in learn_note.read(data):  # DVC runs learn again for another kind of filter, not for a first budget
         raise ValueError(
             f"{data.path('relevance')}: a budget needs to know how likely each candidate is a positive, and learn ran"
@@ -53,27 +57,32 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter.rule)]
 
     def build(root: beam.Pipeline) -> Any:
-        pool, work = p.calibrate.pool, functools.partial(measure_shard, data=data, p=p, filters=filters)
-        fitted = None if pool is None else propensity.fitting(root, data, p, "calibrate", pool)
+        work = functools.partial(measure_shard, data=data, p=p, filters=filters)
+        fitted = _fit_propensities(root, data, p)
         measured = root | beam.Create(data.shards("queries")) | ForEachShard(work, after=fitted)
         choose = functools.partial(choose_cut, data=data, p=p)
         return root | "One" >> beam.Create(["cut"]) | "Choose" >> ForEachShard(choose, after=measured)
 
     rows = sum(data.rows("queries"))
-    try:
-        counts = runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
-    finally:
-        propensity.forget(data, "calibrate")
+    counts = runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
     note = data.read_json(f"calibration/{query_shard.CUT}")
     if note["refused"] is not None:
         print(f"calibrate: {note['refused']}", file=sys.stderr)  # noqa: T201
     return counts
 
 
+def _fit_propensities(root: beam.Pipeline, data: Data, p: params.Params) -> Any:
+    """Lay the fits of ``relevance.propensity`` on a pipeline; returns what is done when they are, or None."""
+    if not propensity.pools(p):
+        return None
+    fit = functools.partial(propensity.fit, data=data, p=p)
+    return root | "Pools" >> beam.Create(propensity.pools(p)) | "Fit" >> ForEachShard(fit)
+
+
 def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[params.Filter]) -> Counts:
     """Write what each cut lets through in one shard of queries."""
     pool = p.calibrate.pool
-    seen = None if pool is None else propensity.read(data, p, "calibrate", pool)
+    seen = None if pool is None else propensity.read(data, p, pool, unpublished=True)
     measured = measure(data, p, frontier.load(data, p, shard), filters, seen)
     output = staged("calibration")
     data.write(output, shard, measured)

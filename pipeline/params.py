@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from gangue.transforms import retrieval
 from gangue.transforms.candidates import rules
+from gangue.transforms.candidates.rules.filter import Filter as Filter
 from gangue.transforms.negatives import Phi
 from gangue.transforms.negatives.section import Ensemble as Ensemble
 from gangue.transforms.negatives.section import Sample as Sample
@@ -20,8 +21,6 @@ from gangue.transforms.settings.sections import Beam as Beam
 from gangue.transforms.settings.sections import Calibrate as Calibrate
 from gangue.transforms.settings.sections import Cluster as Cluster
 from gangue.transforms.settings.sections import Encoder as Encoder
-from gangue.transforms.settings.sections import Export as Export
-from gangue.transforms.settings.sections import Filter as Filter
 from gangue.transforms.settings.sections import Ingest as Ingest
 from gangue.transforms.settings.sections import Learn as Learn
 from gangue.transforms.settings.sections import NextCluster as NextCluster
@@ -34,6 +33,7 @@ from gangue.transforms.sources import Pairs as Pairs
 from gangue.transforms.sources import PythonCode as PythonCode
 from gangue.transforms.sources import Source as Source
 from gangue.transforms.sources import Tables as Tables
+from gangue.transforms.views.section import Export as Export
 
 
 class Params(Section):

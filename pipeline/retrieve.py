@@ -13,13 +13,13 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from gangue.pipeline import params, quota
+from gangue.pipeline import params
 from gangue.transforms import arrays
-from gangue.transforms.candidates import relations
+from gangue.transforms.candidates import quota, relations
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data, shard_names, staged
 from gangue.transforms.retrieval import protocol
-from gangue.transforms.retrieval.searching import Hits, search, short_queries
+from gangue.transforms.retrieval.searching import Hits, search
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
@@ -121,7 +121,7 @@ def find(data: Data, p: params.Params, name: str, block: relations.QueryBlock, r
         hits = search(data, retriever, rows, pending, depth)
         short = pending if depth < deepest else pending[:0]
         if short.size:
-            short = short_queries(data, wanted, name, retriever, block, rows, hits, pending, depth)
+            short = quota.short_queries(data, wanted, name, retriever, block, rows, hits, pending, depth)
         found = found.extended(hits.without(short))
         pending, depth = short, min(2 * depth, deepest)
     order = np.argsort(found.query, kind="stable")

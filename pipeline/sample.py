@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Sequence
@@ -14,11 +15,11 @@ import pyarrow as pa
 from gangue.pipeline import params
 from gangue.transforms import arrays
 from gangue.transforms.candidates import pooling, query_shard, rules
+from gangue.transforms.candidates.query_shard import judged_before
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data, staged
 from gangue.transforms.negatives import reuse, reusing, selection, weighing
-from gangue.transforms.relevance import propensity
-from gangue.transforms.retrieval.dense import DenseRetriever
+from gangue.transforms.negatives.choosing import choose
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
@@ -31,20 +32,15 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     p = query_shard.in_force(data, p)
 
     def build(root: beam.Pipeline) -> Any:
-        fitted = None
-        if p.sample.weight is not None and p.sample.weight.fitted is not None:
-            fitted = propensity.fitting(root, data, p, "sample", p.sample.weight.fitted)
-        if p.sample.reuse is not None:
-            fitted = reusing.rounds(root, data, p, functools.partial(propose, data=data, p=p), fitted)
+        settled = None if p.sample.reuse is None else root | SettleReuse(data, p)
         work = functools.partial(sample_shard, data=data, p=p)
-        return root | beam.Create(data.shards("queries")) | "Sample" >> ForEachShard(work, after=fitted)
+        return root | beam.Create(data.shards("queries")) | "Sample" >> ForEachShard(work, after=settled)
 
     rows = sum(data.rows("verdicts"))
     writes = ["negatives", "shortfalls"]
     try:
         counts = runner.run("sample", build, data, p.beam, writes=writes, rows=rows, flags=flags)
     finally:
-        propensity.forget(data, "sample")
         for dataset in (reusing.PROPOSALS, reusing.DENIALS):
             data.begin(dataset)  # what they say is in the negatives now
     if counts["nearly_uniform"]:
@@ -56,29 +52,28 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     return counts
 
 
-def choose(
-    data: Data,
-    loaded: query_shard.Shard,
-    verdicts: rules.Verdicts,
-    settings: params.Sample,
-    denied: np.ndarray | None = None,
-) -> selection.Chosen:
-    """Choose negatives for one shard as judged, without the (n,) ``denied``."""
-    document = loaded.pairs["document_row"].to_numpy()
+@dataclasses.dataclass
+class SettleReuse(beam.PTransform):
+    """Have queries propose negatives and documents refuse those beyond ``sample.reuse``, in rounds.
 
-    def similarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        assert settings.diverse is not None
-        return DenseRetriever(data, settings.diverse.encoder).similarity(document[one], document[other])
+    A round is a barrier: every shard of queries writes what it would choose, then one task refuses.
+    In: the root.  Out: what is done when the last round is.
+    """
 
-    return selection.choose(
-        settings,
-        loaded.candidates,
-        verdicts,
-        loaded.queries,
-        loaded.words if settings.draws else None,
-        similarity,
-        denied,
-    )
+    data: Data
+    p: params.Params
+
+    def expand(self, root: Any) -> Any:
+        """Wire the rounds."""
+        refused = None
+        for number in range(reuse.ROUNDS):
+            propose_shard = functools.partial(propose, data=self.data, p=self.p, number=number)
+            refuse = functools.partial(reusing.refuse, data=self.data, p=self.p, number=number)
+            shards = root | f"Shards {number}" >> beam.Create(self.data.shards("queries"))
+            proposed = shards | f"Propose {number}" >> ForEachShard(propose_shard, after=refused)
+            one = root | f"Name {number}" >> beam.Create([reusing.DENIALS])
+            refused = one | f"Refuse {number}" >> ForEachShard(refuse, after=proposed)
+        return refused
 
 
 def propose(shard: str, data: Data, p: params.Params, number: int) -> Counts:
@@ -87,7 +82,7 @@ def propose(shard: str, data: Data, p: params.Params, number: int) -> Counts:
     rows = lookup.query_rows(data).of(shard)
     early, late = reusing.denied(data, loaded, rows, number)
     if number == 0 or late.any():  # or else the shard proposes what it did
-        chosen = choose(data, loaded, read_verdicts(data, shard, loaded, p), p.sample, early | late)
+        chosen = choose(data, loaded, judged_before(data, p, loaded), p.sample, early | late)
         reusing.write_proposals(data, p, shard, loaded, rows, chosen.pair)
     return Counts()
 
@@ -95,7 +90,7 @@ def propose(shard: str, data: Data, p: params.Params, number: int) -> Counts:
 def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
     """Choose the negatives of one shard."""
     loaded = query_shard.load(data, p, shard)
-    verdicts = read_verdicts(data, shard, loaded, p)
+    verdicts = judged_before(data, p, loaded)
     if p.sample.reuse is None:
         chosen = choose(data, loaded, verdicts, p.sample)
     else:
@@ -124,34 +119,6 @@ def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
         data.write(staged(dataset), shard, table)
         counts[f"rows:{staged(dataset)}"] = len(table)
     return counts
-
-
-def read_verdicts(data: Data, shard: str, loaded: query_shard.Shard, p: params.Params) -> rules.Verdicts:
-    """The verdicts of a shard as arrays again."""
-    table = data.read("verdicts", shard, ["query_id", "positive_id", "document_id", "fired"])
-    names = rules.rule_names(p.filter.rules)
-    pairs = loaded.pairs
-    fired = table["fired"].to_numpy()
-    verdict = rules.first_bit(fired)
-    for_all = table["positive_id"].null_count == len(table)
-    if for_all and all(pairs[name].equals(table[name]) for name in ("query_id", "document_id")):
-        every = np.arange(len(pairs))
-        return rules.Verdicts(names, every, np.full(len(pairs), -1), verdict, fired)
-    ids = ["query_id", "document_id"]
-    keys, wanted = arrays.pair_codes(pairs.select(ids).columns, table.select(ids).columns)
-    order = np.argsort(keys)
-    pair = order[np.searchsorted(keys[order], wanted)]
-    positives = loaded.block.positives
-    positive = np.full(len(table), -1)
-    own = table["positive_id"].is_valid().to_numpy()
-    if own.any():
-        one, other = arrays.codes(positives["document_id"], table["positive_id"].filter(pa.array(own)))
-        wide = np.int64(len(positives) + len(table) + 1)
-        known = loaded.block.positive_query * wide + one
-        sort = np.argsort(known)
-        wanted = loaded.candidates.query[pair[own]] * wide + other
-        positive[own] = sort[np.searchsorted(known[sort], wanted)]
-    return rules.Verdicts(names, pair, positive, verdict, fired)
 
 
 def _negatives(loaded: query_shard.Shard, chosen: selection.Chosen, weights: np.ndarray, p: params.Params) -> pa.Table:

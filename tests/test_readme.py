@@ -49,8 +49,6 @@ def test_the_first_example_mines_a_csv_of_pairs(tmp_path):
     rows = "".join(f"what is the colour of flower {i},flower {i} of the garden is red\n" for i in range(12))
     (tmp_path / "pairs.csv").write_text("question,answer\n" + rows)
     (tmp_path / "mine.yaml").write_text(EXAMPLE)
-    for name in ("pipeline", "transforms"):  # the code that is tested, whatever is installed
-        (tmp_path / name).symlink_to(ROOT / name)
     mined = shell(tmp_path, FIRST[0])
     assert "triplets from 12 queries" in mined
     assert "report: mined/reports/report.html" in mined
@@ -155,8 +153,6 @@ def test_two_jobs_in_one_repository_leave_each_other_alone(tmp_path):
         values = {"source": source, "retrievers": {"bm25": {"kind": "bm25"}}, "filter": {"kind": "naive"}}
         values["sample"] = {"kind": "top", "score": "bm25", "negatives": 2}
         (tmp_path / "jobs" / f"{name}.yaml").write_text(yaml.safe_dump(values))
-    for name in ("pipeline", "transforms"):  # the code that is tested, whatever is installed
-        (tmp_path / name).symlink_to(ROOT / name)
     log = shell(tmp_path, "git init -q . && dvc init -q && dvc repro")
     assert re.findall(r"Running stage '([^']+)'", log) == ["mine@wiki", "mine@faq"]
     assert "Data and pipelines are up to date." in shell(tmp_path, "dvc repro")

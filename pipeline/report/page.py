@@ -171,7 +171,7 @@ def page(
 ) -> str:
     """The report: one HTML page that loads nothing and runs nothing."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline", "."),
+        loader=jinja2.PackageLoader("gangue.pipeline.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -174,7 +174,8 @@ def test_labels_that_somebody_filled_in_are_not_drawn_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "modules", [["pipeline/__init__.py", "transforms/__init__.py", "transforms/text.py"], ["pipeline.py"]]
+    "modules",
+    [["pipeline/__init__.py", "transforms/__init__.py", "transforms/text.py", "tests/__init__.py"], ["pipeline.py"]],
 )
 def test_packages_of_the_users_with_the_same_names_are_not_taken_for_gangues(tmp_path, modules):
     write_job(tmp_path)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.negatives import Asl, Negatives, asl, cet, lambda_rank, phi, propensity
+from gangue.transforms.negatives import Asl, Negatives, asl, cet, lambda_rank, phi
+from gangue.transforms.relevance import propensity
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=20).map(np.array)
 P = np.array([0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95])

@@ -46,9 +46,9 @@ import sys, setuptools.build_meta
 print(setuptools.build_meta.build_sdist(sys.argv[1]))
 """
 MINED = """
-import sys, pipeline.mine, transforms.sources
-assert all(module.__file__.startswith(sys.argv[1]) for module in (pipeline.mine, transforms.sources))
-pipeline.mine.run(*sys.argv[2:])
+import sys, gangue.pipeline.mine, gangue.transforms.sources
+assert all(module.__file__.startswith(sys.argv[1]) for module in (gangue.pipeline.mine, gangue.transforms.sources))
+gangue.pipeline.mine.run(*sys.argv[2:])
 """
 
 # What every stage does on workers: each of these is a function that is called once per name.
@@ -90,8 +90,8 @@ def values_of(folder):
 def sdist(tmp_path_factory):
     """The packed code, built as Beam builds it: by the project's backend, without a network."""
     folder, tree = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("tree")  # it writes beside what it packs
-    for name in ("pipeline", "transforms"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("gangue", "pipeline", "transforms"):
+        shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
     command = [sys.executable, "-c", PACKED, str(folder)]
@@ -233,7 +233,7 @@ def test_a_worker_finds_what_it_calls_by_its_name(remote):
         for transform in steps(job).values():
             work = work_of(transform)
             assert getattr(sys.modules[work.__module__], work.__name__) is work
-            assert work.__module__.partition(".")[0] in ("pipeline", "transforms")
+            assert work.__module__.startswith(("gangue.pipeline.", "gangue.transforms."))
 
 
 def test_a_stage_run_by_its_command_sends_no_main_module(remote, monkeypatch):
@@ -299,15 +299,13 @@ def packed(path):
 def modules():
     folders = [ROOT / "pipeline", ROOT / "transforms"]
     found = [path for folder in folders for suffix in ("py", "j2", "json") for path in folder.rglob(f"*.{suffix}")]
-    return {str(path.relative_to(ROOT)) for path in found}
+    return {"gangue/__init__.py", *(f"gangue/{path.relative_to(ROOT)}" for path in found)}
 
 
 def test_the_package_carries_all_of_the_code(sdist):
-    assert "transforms/sources/beir.py" in modules()
-    assert "pipeline/report.html.j2" in modules()
-    assert {name for name in packed(sdist) if name.startswith(("pipeline/", "transforms/"))} == modules() | {
-        "transforms/sources"
-    }
+    assert "gangue/transforms/sources/beir.py" in modules()
+    assert "gangue/pipeline/report/report.html.j2" in modules()
+    assert {name for name in packed(sdist) if name.startswith("gangue/") and "." in name} == modules()
 
 
 def test_every_environment_gets_the_package(remote, sdist):
@@ -325,7 +323,7 @@ def test_without_a_package_beam_packs_the_tree_that_runs():
 
 
 def test_code_that_cannot_be_packed_must_be_given(monkeypatch, tmp_path):
-    monkeypatch.setattr(runner, "__file__", str(tmp_path / "pipeline" / "runner.py"))
+    monkeypatch.setattr(runner, "__file__", str(tmp_path / "transforms" / "running" / "runner.py"))
     with pytest.raises(ValueError, match=r"^beam.options: .*found no .*pyproject.toml to pack. Add --extra_package="):
         runner.options(params.Beam(**dataflow()))
     assert runner.options(params.Beam(**dataflow("--extra_package=x.tar.gz")))

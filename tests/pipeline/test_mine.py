@@ -286,8 +286,8 @@ def test_help_comes_without_importing_what_takes_long(command):
     heavy = ("apache_beam", "torch", "transformers", "pyarrow", "pandas", "numpy", "faiss", "matplotlib", "scipy")
     code = (
         f"import sys; sys.argv[1:] = {[*command.split(), '--help']}\n"
-        "import gangue.pipeline.command.cli\n"
-        "try: pipeline.cli.main()\n"
+        "from gangue.pipeline.command import cli\n"
+        "try: cli.main()\n"
         f"finally: print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

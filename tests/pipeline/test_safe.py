@@ -164,10 +164,10 @@ def test_a_whole_job_connects_to_nothing(job):
 @pytest.mark.parametrize("call", ["create_connection(('192.0.2.1', 80), 1)", "getaddrinfo('example.org', 80)"])
 def test_the_watch_sees_a_connection(call, tmp_path):
     code = (
-        "import sys, contextlib, socket, watched, pipeline.cli\n"
+        "import sys, contextlib, socket, watched, gangue.pipeline.command.cli as cli\n"
         "def main():\n"
         f"    with contextlib.suppress(OSError): socket.{call}\n"
-        "pipeline.cli.main = main\n"
+        "cli.main = main\n"
         f"sys.argv = ['watched', {str(tmp_path / 'found.json')!r}]\n"
         "watched.main()"
     )

@@ -109,7 +109,7 @@ def test_the_file_is_small_and_names_its_corpora():
     text = pretrained.FILE
     from importlib.resources import files
 
-    content = files("transforms").joinpath(text).read_text("utf-8")
+    content = files("gangue.transforms.relevance").joinpath(text).read_text("utf-8")
     assert len(content) < 300_000
     assert {"clinc150", "squad_sent"} <= set(json.loads(content)["corpora"])
 
@@ -126,7 +126,7 @@ def test_the_file_is_small_and_names_its_corpora():
 def test_a_file_of_another_version_is_refused_and_says_how_to_make_one(tmp_path, change):
     from importlib.resources import files
 
-    found = json.loads(files("transforms").joinpath(pretrained.FILE).read_text("utf-8"))
+    found = json.loads(files("gangue.transforms.relevance").joinpath(pretrained.FILE).read_text("utf-8"))
     change(found)
     path = tmp_path / "other.json"
     path.write_text(json.dumps(found))

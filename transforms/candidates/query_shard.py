@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import threadpoolctl
 
-from gangue.pipeline import params
 from gangue.transforms import arrays, randomness, text
 from gangue.transforms.candidates import answers, pooling, relations, rules
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import protocol
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 CUT = "cut.json"
 _PAIR = ["query_id", "document_id"]
@@ -262,3 +266,21 @@ def verdicts_of(loaded: Shard, p: params.Params) -> int:
         return len(query)
     per_query = np.diff(arrays.offsets_of(loaded.candidates.positive_query, loaded.queries))
     return int(np.where(positive, 1, per_query[query]).sum())
+
+
+def judged_before(data: Data, p: params.Params, loaded: Shard) -> rules.Verdicts:
+    """The verdicts of a shard as the stage ``filter`` wrote them: ``rules.judge`` without judging.
+
+    Raises:
+      ValueError: they are of other pairs or rules.
+    """
+    table = data.read("verdicts", loaded.name, ["fired"])
+    pair, positive = rules.places(loaded.candidates, p.filter.rules, loaded.queries)
+    names, noted = rules.rule_names(p.filter.rules), (table.schema.metadata or {}).get(schema.RULES, b"null")
+    if len(table) != len(pair) or json.loads(noted) != list(names):
+        raise ValueError(
+            f"{data.path('verdicts', loaded.name)}: must hold {len(pair)} verdicts of these pairs by"
+            f" {', '.join(names)}, got {len(table)} by {noted.decode()}. Filter again: dvc repro --force filter"
+        )
+    fired = table["fired"].to_numpy()
+    return rules.Verdicts(names, pair, positive, rules.first_bit(fired), fired)

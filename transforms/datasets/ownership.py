@@ -11,7 +11,7 @@ from gangue.transforms.datasets import checksums
 
 # In a dataset's folder.
 _SHARD = re.compile(r"(.*/)?part-\d{5,}-of-\d{5,}\.(parquet|arrow|faiss)")
-_NOTE = re.compile(r"(.*/)?(cut\.json|model\.json|origin\.json|factory\.txt)|fold-\d+/.*")
+_NOTE = re.compile(r"(.*/)?(cut\.json|propensity-[A-Za-z]\w*\.json|model\.json|origin\.json|factory\.txt)|fold-\d+/.*")
 _HIDDEN = re.compile(  # unfinished, or put there by Git and file systems
     r"(.*/)?\.([^/]+\.(tmp|unfinished\.arrow|staged(\.old)?)(/.*)?|gitkeep|gitignore|DS_Store|nfs[^/]*)"
 )

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import scipy.special
 
-from gangue.pipeline import params
-from gangue.pipeline.sample import choose
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import intervals, leak
 from gangue.transforms.evidence.distribution import Distribution, distribution_of
+from gangue.transforms.negatives.choosing import choose
 from gangue.transforms.relevance import learn_note, propensity
 from gangue.transforms.running import progress
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 _STEEPER = 0.5  # share by which log odds may be too small beyond what labels reach
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gangue.pipeline import params
 from gangue.transforms import text
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import checks
 from gangue.transforms.negatives import selection
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 KEY = ("query_id", "positive_id", "negative_id")
 REBUILD = "Rebuild it: dvc repro --force"

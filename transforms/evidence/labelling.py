@@ -2,7 +2,7 @@
 
 ``draw`` writes some of the mined negatives for a person or a language model to label, each drawn with a known
 probability. ``measure`` reads the labels back and gives the share of false negatives with a 95 % interval, by
-prediction-powered inference (``transforms/prediction_powered.py``).
+prediction-powered inference (``prediction_powered.py``).
 """
 
 from __future__ import annotations

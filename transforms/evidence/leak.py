@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from gangue.pipeline import params
-from gangue.pipeline.sample import choose
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import pooling, query_shard, relations, rules
 from gangue.transforms.candidates.relations import QueryBlock
@@ -23,7 +21,11 @@ from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import checks, intervals
 from gangue.transforms.evidence.distribution import Distribution, distribution_of
 from gangue.transforms.negatives import joint, selection
+from gangue.transforms.negatives.choosing import choose
 from gangue.transforms.relevance import describing, learn_note, propensity
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 
 @dataclasses.dataclass(frozen=True)

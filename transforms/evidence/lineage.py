@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gangue.pipeline import params
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import vector_store
 from gangue.transforms.views.recipe import COUNTED, RECIPE, of_params
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 NUMBERS = "audit.json"  # the file of all numbers, among the reports
 CO_SHARDED = ("positives", "judged", "pairs", "verdicts", "negatives", "shortfalls", "triplets")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from gangue.pipeline import params
 from gangue.transforms import arrays
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.evidence import checks, statistics
 from gangue.transforms.evidence.distribution import Distribution, distribution_of
 from gangue.transforms.evidence.leak import Leak
 from gangue.transforms.negatives import selection
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 NEAR = 10  # ranks at which retrievers are compared, besides their depth
 SIDES = ("positive", "negative", "difference")

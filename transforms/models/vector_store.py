@@ -47,7 +47,7 @@ def complete(
 ) -> tuple[Counts, np.ndarray]:
     """Write the vectors of a shard's texts, encoding only those that no earlier file has.
 
-    What is encoded is on disk within seconds (``transforms/unfinished.py``): a killed run goes on from there.
+    What is encoded is on disk within seconds (``datasets/unfinished.py``): a killed run goes on from there.
 
     Args:
       data, dataset, shard: where to write.

@@ -2,7 +2,7 @@
 
 One module for each sampler, weight, and way to make negatives differ: its settings beside its formula. A new one is one
 module here and its class in ``Sampler``, ``Weight`` or ``Diverse``. The weights are those that papers compute in their
-losses, computed once beforehand.
+losses, computed once beforehand. Acts on candidates and verdicts of one shard; may import ``relevance`` and below.
 """
 
 from __future__ import annotations

@@ -7,46 +7,23 @@ their order matter.
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from typing import TYPE_CHECKING
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from gangue.pipeline import params
 from gangue.transforms import randomness
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets.storage import Data, shard_names, staged
 from gangue.transforms.negatives import reuse
-from gangue.transforms.running.shards import Counts, ForEachShard
+from gangue.transforms.running.counts import Counts
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 PROPOSALS, DENIALS = "proposals", "denials"  # there while the stage runs
 _PROPOSALS = pa.schema([("query_row", pa.int64()), ("document_row", pa.int64()), ("noise", pa.uint64())])
 _DENIALS = pa.schema([("query_row", pa.int64()), ("document_row", pa.int64()), ("round", pa.int32())])
-
-
-def rounds(root: beam.Pipeline, data: Data, p: params.Params, propose: Any, after: Any) -> Any:
-    """Wire the rounds.
-
-    Args:
-      root: the pipeline.   data, p: as everywhere.
-      propose: (shard, round) -> counts; writes the proposals of a shard.
-      after: what must be done before, or None.
-
-    Returns:
-      What is done when the last round is.
-    """
-    for number in range(reuse.ROUNDS):
-        shards = root | f"Shards {number}" >> beam.Create(data.shards("queries"))
-        proposed = shards | f"Propose {number}" >> ForEachShard(functools.partial(propose, number=number), after=after)
-        decide = functools.partial(refuse, data=data, p=p, number=number)
-        after = (
-            root
-            | f"Name {number}" >> beam.Create([DENIALS])
-            | f"Refuse {number}" >> ForEachShard(decide, after=proposed)
-        )
-    return after
 
 
 def write_proposals(

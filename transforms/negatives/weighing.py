@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from gangue.pipeline import params
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.negatives import Negatives, selection
 from gangue.transforms.relevance import propensity
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 
 def weigh(data: Data, p: params.Params, loaded: query_shard.Shard, chosen: selection.Chosen) -> np.ndarray:
@@ -22,7 +26,7 @@ def weigh(data: Data, p: params.Params, loaded: query_shard.Shard, chosen: selec
 
     def seen(pool: str) -> np.ndarray:
         ranks, scores = (of[pool][chosen.pair] for of in (loaded.candidates.ranks, loaded.candidates.scores))
-        return propensity.read(data, p, "sample", pool).logits(ranks, scores)
+        return propensity.read(data, p, pool).logits(ranks, scores)
 
     rows = Negatives(loaded.candidates, chosen.pair, loaded.pair_of_positive[chosen.positive], seen)
     return chosen.times * p.sample.weight.weigh(rows)

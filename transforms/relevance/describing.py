@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
 import scipy.special
 import threadpoolctl
 
-from gangue.pipeline import params
 from gangue.transforms import arrays
 from gangue.transforms.candidates import query_shard, relations
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.relevance import classifier, features, learn_note, portable, pretrained
 from gangue.transforms.retrieval import protocol
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from typing import Any
+import json
+from typing import TYPE_CHECKING
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from gangue.pipeline import params
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import rules
 from gangue.transforms.datasets import schema
-from gangue.transforms.datasets.storage import Data, shard_names, staged
-from gangue.transforms.negatives import propensity
-from gangue.transforms.running.shards import Counts, ForEachShard
+from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.running.counts import Counts
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
 
 UNITS = 1024  # parts of one that a positive stands for: whole numbers add up the same over any shards
 _FITTED = 1 << 16  # candidates that it is fitted on, and as many positives
 _MOST = 10.0  # positives that one may stand for: few were hardly seen, and they would decide everything
-_SCHEMA = pa.schema([("coefficient", pa.float64()), ("mean", pa.float64())])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Propensity:
 
     Attributes:
       pool: the retriever whose results were labelled.   depth: how deep it looked.
-      coefficients: (f + 1,) as ``propensity.fit_propensity`` gives them.
+      coefficients: (f + 1,) as ``fit_propensity`` gives them.
       mean: of exp(-logit) over the labelled positives.
     """
 
@@ -41,7 +40,7 @@ class Propensity:
 
     def logits(self, ranks: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """(n,) logits of having been judged, by rank and score of the pool's retriever."""
-        return propensity.logits(propensity.pool_features(ranks, scores, self.depth), self.coefficients)
+        return logits(pool_features(ranks, scores, self.depth), self.coefficients)
 
     def stands_for(self, candidates: rules.Candidates) -> np.ndarray:
         """(n,) how many unlabelled positives each one stands for if it is one, in 1 / 1024 of the average."""
@@ -50,14 +49,15 @@ class Propensity:
         return np.rint(weights * UNITS).astype(np.int64)
 
 
-def fitting(root: beam.Pipeline, data: Data, p: params.Params, stage: str, pool: str) -> Any:
-    """The step that fits it for a stage; other steps wait for what it returns."""
-    fit_for = functools.partial(fit, data=data, p=p, pool=pool)
-    return root | "Name" >> beam.Create([_area(stage)]) | "Fit" >> ForEachShard(fit_for)
+def pools(p: params.Params) -> list[str]:
+    """Retrievers of whose results it must be known how likely they were judged."""
+    weight = p.sample.weight
+    named = {p.calibrate.pool, None if weight is None else weight.fitted}
+    return sorted(name for name in named if name is not None)
 
 
-def fit(area: str, data: Data, p: params.Params, pool: str) -> Counts:
-    """Fit it on positives and candidates of all shards, which a hash picks where there are too many."""
+def fit(pool: str, data: Data, p: params.Params) -> Counts:
+    """Fit it on positives and candidates of all shards, which a hash picks where there are too many, and write it."""
     columns = ["query_id", "document_id", *schema.RELATIONS, f"rank_{pool}", f"score_{pool}"]
     kept: dict[bool, pa.Table] = {}
     for shard in data.shards("pairs"):
@@ -77,33 +77,71 @@ def fit(area: str, data: Data, p: params.Params, pool: str) -> Counts:
             kept[selected] = joined.sort_by("word").slice(0, _FITTED)
     table = pa.concat_tables([kept[True], kept[False]])
     ranks, scores = (table[name].to_numpy().astype(np.float64) for name in ("rank", "score"))
-    features = propensity.pool_features(ranks, scores, _depth(p, pool))
+    features = pool_features(ranks, scores, _depth(p, pool))
     labelled = np.arange(len(table)) < len(kept[True])
     # With positives or candidates only, nothing tells who was judged: each stands for itself.
     known = labelled.any() and not labelled.all()
-    coefficients = propensity.fit_propensity(features, labelled) if known else np.zeros(features.shape[1] + 1)
-    seen = propensity.logits(features[labelled], coefficients)
+    coefficients = fit_propensity(features, labelled) if known else np.zeros(features.shape[1] + 1)
+    seen = logits(features[labelled], coefficients)
     mean = float(f"{np.exp(-np.clip(seen, -50, 50)).mean():.6g}") if labelled.any() else 1.0
-    rows = pa.table([coefficients, np.full(len(coefficients), mean)], schema=_SCHEMA)
-    data.write(area, shard_names(1)[0], rows, suffix=".arrow")
+    fitted = {"coefficients": coefficients.tolist(), "mean": mean}
+    data.write_text(f"{staged('calibration')}/{_file(pool)}", json.dumps(fitted) + "\n")
     return Counts({"fitted_on": len(table)})
 
 
-def read(data: Data, p: params.Params, stage: str, pool: str) -> Propensity:
-    """What the step of this stage fitted."""
-    table = data.read(_area(stage), shard_names(1)[0])
-    return Propensity(pool, _depth(p, pool), table["coefficient"].to_numpy(), table["mean"][0].as_py())
+def read(data: Data, p: params.Params, pool: str, *, unpublished: bool = False) -> Propensity:
+    """What was fitted for a pool; ``unpublished``: in the run of ``calibrate`` that goes on."""
+    place = staged if unpublished else str
+    fitted = data.read_json(f"{place('calibration')}/{_file(pool)}")
+    return Propensity(pool, _depth(p, pool), np.array(fitted["coefficients"]), fitted["mean"])
 
 
-def forget(data: Data, stage: str) -> None:
-    """Throw away what was fitted for a stage."""
-    data.begin(f"propensity_{stage}")
-
-
-def _area(stage: str) -> str:
-    return staged(f"propensity_{stage}")
+def _file(pool: str) -> str:
+    return f"propensity-{pool}.json"
 
 
 def _depth(p: params.Params, pool: str) -> int:
     retriever = p.retrievers[pool]
     return max(retriever.depth, retriever.max_depth or 0)
+
+
+def pool_features(ranks: np.ndarray, scores: np.ndarray, depth: int) -> np.ndarray:
+    """(n, 3) what the pool's retriever says of a document: log rank (just beyond ``depth`` if absent), there, score.
+
+    >>> pool_features(np.array([1, np.nan]), np.array([2.0, 0.5]), 9).round(4).tolist()
+    [[0.0, 1.0, 2.0], [2.3026, 0.0, 0.5]]
+    """
+    there = ~np.isnan(ranks)
+    return np.stack([np.log(np.where(there, ranks, depth + 1)), there, np.nan_to_num(scores)], axis=1)
+
+
+def fit_propensity(features: np.ndarray, selected: np.ndarray) -> np.ndarray:
+    """Logistic regression of whether a document was selected (labelled) on what its pool says of it.
+
+    Args:
+      features: (n, f).   selected: (n,) bool; both values must occur, and weigh the same.
+
+    Returns:
+      (f + 1,) coefficients of the features, then the constant, rounded: beyond six digits they are the solver's.
+
+    >>> fit = fit_propensity(np.array([[0.0], [1], [2], [3]]), np.array([False, False, True, True]))
+    >>> bool(fit[0] > 0), fit.shape
+    (True, (2,))
+    """
+    from sklearn.linear_model import LogisticRegression  # seconds to import, and few stages fit anything
+
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    deviation = np.where(deviation < 1e-9, 1.0, deviation)
+    model = LogisticRegression(class_weight="balanced", max_iter=1000).fit((features - mean) / deviation, selected)
+    slopes = model.coef_[0] / deviation
+    result = np.append(slopes, model.intercept_[0] - slopes @ mean)
+    return np.array([float(f"{value:.6g}") for value in result])
+
+
+def logits(features: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """(n,) logits of (n, f) features under (f + 1,) coefficients.
+
+    >>> logits(np.array([[2.0]]), np.array([0.5, -3.0])).tolist()
+    [-2.0]
+    """
+    return features @ coefficients[:-1] + coefficients[-1]

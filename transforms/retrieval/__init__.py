@@ -1,7 +1,7 @@
 """How documents are found: one module a kind, with its section of ``params.yaml``, its index and its search.
 
-What may be touched: ``indexes/NAME`` of a retriever, to build it; documents, queries and vectors, to read them. It may
-import ``settings``, datasets and pure functions, not Beam. A further kind is a module, and its name here.
+Acts on ``indexes/NAME`` of a retriever, to build it; reads documents, queries and vectors. A further kind is a module,
+and its name here. May import ``models`` and what lies below it.
 """
 
 from typing import Annotated

@@ -1,13 +1,10 @@
-"""Search a retriever: the best documents in the one order that ids decide, and who must search deeper."""
+"""Search a retriever: the best documents, in the one order that ids decide."""
 
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 
-from gangue.pipeline.quota import Quota
 from gangue.transforms import arrays
-from gangue.transforms.candidates import relations, rules
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import topk
@@ -83,52 +80,3 @@ def best_first(data: Data, query: np.ndarray, document: np.ndarray, score: np.nd
         ids = lookup.rows(data, "documents", ("document_id",)).take(rows)["document_id"]
         order[tied] = hits[topk.order(query[hits], score[hits], arrays.ascending(ids)[place])]
     return order
-
-
-def short_queries(
-    data: Data,
-    quota: Quota,
-    name: str,
-    retriever: Opened,
-    block: relations.QueryBlock,
-    rows: np.ndarray,
-    hits: Hits,
-    pending: np.ndarray,
-    depth: int,
-) -> np.ndarray:
-    """Queries that reached the depth but not the quota, by the rules that this retriever can judge."""
-    place = np.arange(len(hits.query))
-    kinds = relations.annotate(block, relations.involved(data, block, hits.document), hits.query, place, place)
-    positive_score = retriever.score(rows[block.positive_query], block.positive_row)
-    finite = np.isfinite(positive_score)
-    if not finite.all():  # those without a vector take no part, so nothing is wanted for them
-        block = relations.QueryBlock(block.queries, block.positives.filter(pa.array(finite)))
-        positive_score = positive_score[finite]
-    rank = arrays.rank_within(hits.query, [place]) + 1.0
-    verdicts = rules.judge(
-        rules.Candidates(
-            query=hits.query,
-            tie=place,
-            relations=kinds,
-            scores={name: hits.score.astype(np.float32)},
-            ranks={name: rank},
-            random=np.zeros(len(place), bool),
-            next_cluster=np.zeros(len(place), bool),
-            judged=np.zeros(len(place), bool),
-            positive_query=block.positive_query,
-            positive_scores={name: positive_score.astype(np.float32)},
-        ),
-        quota.rules,
-        len(rows),
-    )
-    kept = verdicts.verdict == -1
-    query, positive = hits.query[verdicts.pair[kept]], verdicts.positive[kept]
-    if (positive >= 0).any():  # a verdict per positive: the scarcest decides
-        enough = np.bincount(positive, minlength=len(block.positives)) >= quota.candidates
-        satisfied = np.ones(len(rows), bool)
-        np.logical_and.at(satisfied, block.positive_query, enough)
-    else:
-        satisfied = np.bincount(query, minlength=len(rows)) >= quota.candidates
-    satisfied |= np.bincount(block.positive_query, minlength=len(rows)) == 0
-    full = np.bincount(hits.query, minlength=len(rows)) >= depth
-    return pending[~satisfied[pending] & full[pending]]

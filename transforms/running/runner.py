@@ -13,11 +13,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from gangue.pipeline import params
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data, staged
 from gangue.transforms.running import heap, interruption, progress, shards, workers
 from gangue.transforms.running.counts import Counts
+from gangue.transforms.settings import sections
 
 Build = Callable[[beam.Pipeline], Any]
 
@@ -29,13 +29,13 @@ _REFUSED = {
 }
 
 
-def options(settings: params.Beam, flags: Sequence[str] = ()) -> PipelineOptions:
+def options(settings: sections.Beam, flags: Sequence[str] = ()) -> PipelineOptions:
     """Beam options of the ``beam`` section; the runner is always named, never Beam's own default.
 
     Raises:
       ValueError: a runner or a mode that loses data.
 
-    >>> options(params.Beam(), ["--direct_running_mode=multi_threading"])
+    >>> options(sections.Beam(), ["--direct_running_mode=multi_threading"])
     Traceback (most recent call last):
     ...
     ValueError: beam.options: Beam's multi_threading mode loses rows and reports DONE. Remove it, or set beam.workers
@@ -59,7 +59,7 @@ def _shipped(arguments: Sequence[str]) -> list[str]:
     """The flag that brings this very code to other machines: Beam packs the tree it runs from and installs it there."""
     if any(argument.startswith(("--setup_file", "--extra_package")) for argument in arguments):
         return []
-    project = pathlib.Path(__file__).resolve().parents[1] / "pyproject.toml"
+    project = pathlib.Path(__file__).resolve().parents[2] / "pyproject.toml"
     if not project.is_file():
         raise ValueError(
             f"beam.options: Dataflow's workers need the code of Gangue, found no {project} to pack."
@@ -72,7 +72,7 @@ def run(
     stage: str,
     build: Build,
     data: Data,
-    settings: params.Beam,
+    settings: sections.Beam,
     *,
     rows: int | None,
     writes: Sequence[str] = (),
@@ -122,7 +122,7 @@ def run(
     return counts
 
 
-def _execute(stage: str, build: Build, settings: params.Beam, rows: int | None, flags: Sequence[str]) -> Counts:
+def _execute(stage: str, build: Build, settings: sections.Beam, rows: int | None, flags: Sequence[str]) -> Counts:
     """Run the pipeline and return its counters."""
     if settings.runner == "DataflowRunner":  # its log says where the job is to be seen
         logging.basicConfig(level=logging.INFO, format="%(message)s")

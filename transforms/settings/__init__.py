@@ -1,5 +1,5 @@
 """What the sections of the params are made of: their base, plain types, and the words for what is wrong in them.
 
-Each section lies beside the code that it is for; a section and its messages may be changed there. Every module may
-read these, and these import nothing else of the project.
+A section that belongs to one kind (a rule, a retriever, …) lies beside the code of that kind. Acts on plain values of a
+params file. Imports nothing of the other rooms.
 """

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
-from gangue.transforms.candidates import rules
-from gangue.transforms.candidates.rules import Rule
 from gangue.transforms.settings.section import Count, Name, Positive, Section
-from gangue.transforms.views import View
 
 
 class Ingest(Section):
@@ -111,70 +105,6 @@ class Scorer(Section):
         return self
 
 
-Whole = Annotated[Rule, AfterValidator(rules.whole)]
-
-
-class Filter(Section):
-    """The main rule, whose keys stand among those of the filter, and further ones that stack on it."""
-
-    unwritten: ClassVar = {"rule": "flat"}
-
-    rule: Rule
-    also: tuple[Whole, ...] = ()
-    fallback: Whole | None = None  # learned: judges where the budget cannot be kept; null: the nearest cut
-    max_false_negatives: Annotated[float, Field(gt=0, lt=1)] | None = None  # choose the main rule's cut by this budget
-    confidence: Annotated[float, Field(gt=0, lt=1)] | None = None  # that the budget holds; null: it holds on average
-
-    @model_validator(mode="before")
-    @classmethod
-    def _main_rule(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or isinstance(values.get("rule"), rules.RuleSection):
-            return values
-        own = {key: value for key, value in values.items() if key in cls.model_fields and key != "rule"}
-        return {**own, "rule": {key: value for key, value in values.items() if key not in own}}
-
-    @model_serializer(mode="wrap")
-    def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values = handler(self)
-        return {**values.pop("rule"), **values}
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        rule, budget = self.rule, self.max_false_negatives is not None
-        if self.fallback is not None and not rule.learns:
-            raise ValueError("fallback belongs to kind learned: it judges where that cannot keep its budget")
-        if any(other.learns for other in (*self.also, *([self.fallback] if self.fallback else []))):
-            raise ValueError("kind learned must be the main rule, not one under also or fallback")
-        if self.confidence is not None and not budget:
-            raise ValueError("confidence belongs to max_false_negatives, and there is none")
-        if budget and rule.cut_key is None:
-            cuts = ", ".join(kind.cut_key for kind in rules.KINDS if kind.cut_key)
-            raise ValueError(f"max_false_negatives chooses {cuts} only, got kind {rule.kind}, which has none of them")
-        if budget and rule.cut is not None:
-            raise ValueError(f"{rule.cut_key} is chosen by max_false_negatives, got {rule.cut}. Remove one of them")
-        if not budget and rule.cut_key is not None and rule.cut is None:
-            raise ValueError(f"kind {rule.kind} needs {rule.cut_key}, or max_false_negatives, which chooses it")
-        return self
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """All rules in the order in which they fire."""
-        return (self.rule, *self.also)
-
-    @property
-    def asks_to_learn(self) -> bool:
-        """Whether pairs must be known by how likely they are false: by a learned rule, or to keep a budget."""
-        return self.rule.learns or self.fallback is not None or self.max_false_negatives is not None
-
-    def with_rule(self, rule: Rule) -> Self:
-        """The same with another main rule."""
-        return self.model_copy(update={"rule": rule})
-
-    def with_cut(self, cut: float) -> Self:
-        """The same with another cut of the main rule."""
-        return self.with_rule(self.rule.with_cut(cut))
-
-
 class Learn(Section):
     """How it is known which unlabelled candidates are positives too."""
 
@@ -193,12 +123,6 @@ class Calibrate(Section):
     queries: Positive = 10_000  # about so many are tested at most: more would hardly change the bound
     pool: Name | None = None  # the retriever whose results were labelled: estimates are corrected for it too
     seed: int = 17
-
-
-class Export(Section):
-    """Which ready-made views are written beside the triplets."""
-
-    views: tuple[View, ...] = ()
 
 
 class Audit(Section):

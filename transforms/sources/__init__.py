@@ -1,6 +1,7 @@
 """Where records come from: one module for each kind of source, its settings beside its reader.
 
-No Beam: a source is read once, in order. A new one is one module here and its class in ``Source``.
+Acts on the user's files, and only reads them, once and in order. A new source is one module here and its class in
+``Source``. May import ``running`` and what lies below it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Text as this project compares it: full texts, their normal form, their hashes."""
+"""Text as this project compares it: full texts, their normal form, their hashes; words and stop words.
+
+Acts on columns of strings. Imports nothing of the other rooms.
+"""
 
 from __future__ import annotations
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gangue.pipeline import params
+if TYPE_CHECKING:
+    from gangue.pipeline import params
+
 
 COUNTED = ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
 RECIPE = b"gangue.recipe"

@@ -34,6 +34,7 @@ from gangue.transforms.candidates.rules.shifted import Shifted as Shifted
 from gangue.transforms.candidates.rules.verdicts import Verdicts as Verdicts
 from gangue.transforms.candidates.rules.verdicts import first_bit as first_bit
 from gangue.transforms.candidates.rules.verdicts import judge as judge
+from gangue.transforms.candidates.rules.verdicts import places as places
 from gangue.transforms.candidates.rules.verdicts import rule_names as rule_names
 
 Rule = Annotated[

@@ -53,6 +53,18 @@ def first_bit(fired: np.ndarray) -> np.ndarray:
     return np.where(fired == 0, np.int8(-1), np.bitwise_count(lower).view(np.int8))
 
 
+def places(candidates: Candidates, rules: Sequence[RuleSection], queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) which candidate and (m,) which positive, -1 for all, each verdict of ``judge`` is for, in its order."""
+    pair = np.arange(len(candidates.query))
+    if not any(rule.own for rule in rules):
+        return pair, np.full(len(pair), -1)
+    offsets = arrays.offsets_of(candidates.positive_query, queries)
+    position, member = arrays.ragged(offsets, candidates.query)
+    once = candidates.relations["positive"][position] & (member != offsets[candidates.query][position])
+    pair = position[~once]
+    return pair, np.where(candidates.relations["positive"][pair], -1, member[~once])
+
+
 def judge(candidates: Candidates, rules: Sequence[RuleSection], queries: int) -> Verdicts:
     """Judge every candidate by every rule: the first that fires is the verdict, all that fire are kept.
 
@@ -64,14 +76,7 @@ def judge(candidates: Candidates, rules: Sequence[RuleSection], queries: int) ->
       per positive of its query (a positive itself has a single one).
     """
     names = rule_names(rules)
-    pairs = np.arange(len(candidates.query))
-    positive = np.full(len(pairs), -1)
-    if any(rule.own for rule in rules):
-        offsets = arrays.offsets_of(candidates.positive_query, queries)
-        position, member = arrays.ragged(offsets, candidates.query)
-        once = candidates.relations["positive"][position] & (member != offsets[candidates.query][position])
-        pairs, positive = position[~once], member[~once]
-        positive = np.where(candidates.relations["positive"][pairs], -1, positive)
+    pairs, positive = places(candidates, rules, queries)
     bits = {name: 1 << i for i, name in enumerate(names)}
     identity = np.zeros(len(candidates.query), np.int64)
     for relation in IDENTITY:
