@@ -1,7 +1,8 @@
 """Triplets in the shapes that trainers read without code of ours: one module for each, or for those of one form.
 
 Each view is sharded and sorted as the triplets are. Column order matters to sentence-transformers: inputs first,
-the label last. A new view is one module here and its function in ``VIEWS``. May import ``negatives`` and what lies below.
+the label last. A new view is one module here and its function in
+``VIEWS``. May import ``negatives`` and what lies below it.
 """
 
 from __future__ import annotations
