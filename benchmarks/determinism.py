@@ -13,7 +13,8 @@ Exits with 1 where they differ though they must not.
   1 file, 16 files  the rows that ``plain`` ingested, as a source of kind tables, shuffled into so many files: the
                     bytes must be equal between the two, the rows also to those of ``plain``
 
-Without --params it takes the project's, of which a source of kind python_code is cut to a few packages.
+Without --params it takes the project's, of which a source of kind python_code is cut to a few packages, and gets
+functions in Chinese, Japanese, Thai, German and Arabic; --packages leaves those out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,9 +35,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from benchmarks import languages
 from gangue.transforms.datasets.storage import Data
 
-PACKAGES = ("heapq.py", "statistics.py", "textwrap.py", "random.py")
+PACKAGES = ("heapq.py", "statistics.py", "textwrap.py")
 VARIANTS = ("plain", "workers 4", "hash seed 12345", "shards", "1 file", "16 files")
 BYTES_AS = {"workers 4": "plain", "hash seed 12345": "plain", "16 files": "1 file"}
 TABLES = {
@@ -153,6 +156,28 @@ def job(path: pathlib.Path, packages: Sequence[str] | None) -> dict[str, Any]:
     return values
 
 
+def with_languages(source: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+    """Write a few packages of a source of kind python_code, and functions in other languages; its params."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        shutil.copy(os.path.join(source["path"], package), folder)
+    (folder / "languages.py").write_text(in_other_languages(), encoding="utf-8")
+    return {**source, "path": str(folder), "packages": [*PACKAGES, "languages.py"]}
+
+
+def in_other_languages(places: int = 6) -> str:
+    """A Python file with functions in five languages: each asks for two things of a place, and returns three."""
+    functions = []
+    for language in languages.MADE_UP:
+        corpus, several = languages.made_up(language), len(languages.MADE_UP[language][1])
+        asked, said = list(corpus.queries.values()), list(corpus.documents.values())
+        for place in range(places):
+            facts = [place * several + (place + turn) % several for turn in range(3)]
+            question, known = " ".join(asked[i] for i in facts[:2]), ". ".join(said[i] for i in facts)
+            functions.append(f'def {language.lower()}_{place}():\n    """{question}"""\n    return {known!r}\n')
+    return "\n\n".join(functions)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the variants and print the table; 1 where they differ."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.determinism", description=__doc__)
@@ -161,10 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=pathlib.Path, help="folder for the jobs, kept; none: a temporary one")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     own = parser.parse_args(arguments)
-    packages = own.packages or (None if own.params else PACKAGES)
-    values = job(own.params or pathlib.Path(__file__).parents[1] / "params.yaml", packages)
+    values = job(own.params or pathlib.Path(__file__).parents[1] / "params.yaml", own.packages)
     with tempfile.TemporaryDirectory() as temporary:
         work = own.work or pathlib.Path(temporary)
+        if not (own.params or own.packages) and values["source"]["kind"] == "python_code":
+            values["source"] = with_languages(values["source"], work / "source")
         found: dict[str, Outcome] = {}
         print(f"{'variant':<18}{'triplets':>9}  {'bytes':<18}{'rows':<18}{'seconds':>8}", flush=True)
         for name in dict.fromkeys(("plain", *own.variants)):

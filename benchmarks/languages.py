@@ -2,8 +2,8 @@
 
 Usage: python -m benchmarks.languages [--data FOLDER] [--splits train test] [--output NAME]
 
-With a BEIR folder, its texts and the queries of all these splits; without, made-up Chinese, Japanese and Thai texts:
-what is known of places whose names share their characters. The ways, all under the same BM25:
+With a BEIR folder, its texts and the queries of all these splits; without, made-up Chinese, Japanese, Thai, German and
+Arabic texts: what is known of places whose names share their characters. The ways, all under the same BM25:
 
   before      bm25s's words and English stop words, as the product did at first
   words       bm25s's words, stop words of the language that is recognised
@@ -39,7 +39,7 @@ _DEPTH = 10
 _CHARACTER = re.compile(r"[一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ가-힣฀-๿ក-៿က-႟]|[^一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ가-힣฀-๿ក-៿က-႟\W]+")
 
 # places; (what a document says, what a query asks) of each
-_MADE_UP = {
+MADE_UP = {
     "Chinese": (
         "河南 河北 湖南 湖北 海南 云南 南海 山东 山西 广东 广西 江西 江苏 东山 北海 北河 西山 南山 东海 西江",
         (
@@ -74,12 +74,36 @@ _MADE_UP = {
             ("ตลาดน้ำใน{}เปิดทุกวันเสาร์", "ตลาดน้ำ{}เปิดวันไหน"),
         ),
     ),
+    "German": (
+        "Bamberg Bayreuth Bremen Bremerhaven Freiburg Freising Hamburg Homburg Hannover Heidelberg Heilbronn Lüneburg"
+        " Lübeck Magdeburg Marburg Merseburg Nürnberg Oldenburg Regensburg Würzburg",
+        (
+            ("In {} wohnen mehr als hunderttausend Menschen", "Wie viele Einwohner hat {}?"),
+            ("{} ist für sein Bier und für Lebkuchen bekannt", "Was isst und trinkt man in {}?"),
+            ("Von der Brücke über den Fluss sieht man die Türme von {}", "Wo sind die Türme von {} zu sehen?"),
+            ("Mit der Eisenbahn ist man in drei Stunden in {}", "Wie fährt man mit der Eisenbahn nach {}?"),
+            ("In {} liegt im Winter viel Schnee, und es ist kalt", "Wie kalt wird der Winter in {}?"),
+            ("Der Markt von {} ist jeden Samstag geöffnet", "An welchem Tag hat der Markt in {} geöffnet?"),
+        ),
+    ),
+    "Arabic": (
+        "القاهرة الإسكندرية الجيزة أسوان الأقصر بغداد البصرة الموصل دمشق حلب حمص بيروت طرابلس صيدا الرياض جدة تونس"
+        " صفاقس فاس مراكش",
+        (
+            ("يسكن في {} أكثر من مليون نسمة", "كم عدد سكان {}؟"),
+            ("تشتهر {} بالتمور والقهوة والخبز", "ما هي أشهر المأكولات في {}؟"),
+            ("تغطي الغابات أعلى جبل قرب {}", "هل توجد جبال عالية قرب {}؟"),
+            ("تستغرق الرحلة بالقطار إلى {} ثلاث ساعات", "كيف أسافر بالقطار إلى {}؟"),
+            ("الشتاء في {} بارد والصيف حار جدا", "هل الشتاء بارد في {}؟"),
+            ("يفتح السوق في {} أبوابه كل يوم سبت", "متى يفتح السوق في {}؟"),
+        ),
+    ),
 }
 
 
 def made_up(language: str) -> beir.Corpus:
     """A document and a query of every place and every thing that is known of it."""
-    places, known = _MADE_UP[language]
+    places, known = MADE_UP[language]
     facts = list(enumerate(itertools.product(places.split(), known)))
     return beir.Corpus(
         {f"d{number}": said.format(place) for number, (place, (said, _)) in facts},
@@ -151,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         pairs = [pair for part in parts for pair in part.pairs]
         report = {asked.data.name: compare(beir.Corpus(parts[0].documents, queries, pairs))}
     else:
-        report = {language: compare(made_up(language)) for language in _MADE_UP}
+        report = {language: compare(made_up(language)) for language in MADE_UP}
     print(json.dumps(report, indent=1))
     if asked.output:
         RESULTS.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from gangue.pipeline import params
 from gangue.transforms import arrays, randomness, text
-from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets import lookup, schema, unfinished
 from gangue.transforms.datasets.storage import Data, staged
 from gangue.transforms.models import cross_encoder, encoder, trust
 from gangue.transforms.retrieval import drawing
@@ -52,7 +52,11 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
 
 def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
-    """Teach the model that will score this fold, on the queries of all others."""
+    """Teach the model that will score this fold, on the queries of all others.
+
+    Killed, it goes on from seconds before: its checkpoint lies hidden in the dataset until all folds are published.
+    Where the datasets are remote it lies on the worker's disk and goes with it: a fold may be lost.
+    """
     settings = p.scorers[name]
     assert settings.teach is not None
     query_texts, document_rows, labels = _examples(data, settings.teach, fold)
@@ -67,6 +71,7 @@ def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
     with contextlib.ExitStack() as stack:
         # In place where that can be: the next run throws away what a killed one left there.
         folder = target if data.local else stack.enter_context(tempfile.TemporaryDirectory())
+        hidden = data.path(f"models/{name}", unfinished.name_of(f"fold-{fold}"))
         cross_encoder.teach(
             encoder.locate(start.model, start.revision),
             query_texts,
@@ -79,6 +84,7 @@ def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
             learning_rate=settings.teach.learning_rate,
             seed=settings.teach.seed,
             output=folder,
+            checkpoint=hidden if data.local else stack.enter_context(tempfile.TemporaryDirectory()),
             trust_remote_code=start.trust_remote_code,
         )
         if not data.local:

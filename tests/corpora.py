@@ -102,3 +102,14 @@ def corpus(seed, documents=36, queries=9, language=None):
     names = [f"q{number}" for number in rng.sample(range(100), queries)]
     positives = [(name, document) for name in names for document in rng.sample(ids, rng.randint(1, 4))]
     return Corpus(rows, list(zip(names, asked, strict=True)), positives)
+
+
+def mixed(seed, documents=8, queries=4):
+    """A corpus in English and in all those languages."""
+    parts = {language or "English": corpus(seed, documents, queries, language) for language in (None, *LANGUAGES)}
+    rows = [[], [], []]
+    for language, part in parts.items():
+        rows[0] += [(f"{language} {name}", *texts) for name, *texts in part.documents]
+        rows[1] += [(f"{language} {name}", text) for name, text in part.queries]
+        rows[2] += [tuple(f"{language} {name}" for name in pair) for pair in part.positives]
+    return Corpus(*rows)

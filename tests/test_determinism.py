@@ -1,7 +1,9 @@
 """The benchmark that proves equal triplets: its variants are what they say, and a difference is found."""
 
+import collections
 import json
 import shutil
+import sysconfig
 
 import corpora
 import pytest
@@ -11,13 +13,14 @@ from benchmarks import determinism
 from gangue.pipeline import export, params, sample, teach
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.sources import python_code
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """A folder as the benchmark leaves it after its first variant, of a job without models."""
     folder = tmp_path_factory.mktemp("work")
-    corpora.corpus(5).write(folder / "corpus")
+    corpora.mixed(5).write(folder / "corpus")
     values = {
         "source": corpora.source(folder / "corpus"),
         "retrievers": {"bm25": {"kind": "bm25", "depth": 12}},
@@ -86,6 +89,22 @@ def test_the_program_says_what_differs_and_fails(work, monkeypatch, capsys):
     results["workers 4"] = plain._replace(bytes="other")
     assert determinism.main(arguments) == 1
     assert "workers 4: the bytes of the triplets must be those of plain" in capsys.readouterr().out
+
+
+def test_the_texts_are_of_many_languages(work, tmp_path):
+    folder, _, _ = work
+    queries = Data(str(folder / "plain" / "data")).read_all("triplets", ["query_id"])["query_id"].to_pylist()
+    assert {name.split()[0] for name in queries} == {"English", *corpora.LANGUAGES}
+    source = {"kind": "python_code", "path": sysconfig.get_path("stdlib")}
+    values = determinism.with_languages(source, tmp_path)
+    records = list(python_code.records(params.PythonCode(**values)))
+    found = collections.Counter(record[1][0].split("::")[1].split("_")[0] for record in records if is_in(record))
+    assert found == dict.fromkeys(("chinese", "japanese", "thai", "german", "arabic"), 6)
+    assert sum(record[0] == "queries" for record in records if record[1][-2] == "languages.py") == 30
+
+
+def is_in(record):
+    return record[0] == "documents" and record[1][-2] == "languages.py"
 
 
 def test_workers_and_hash_seeds_change_what_they_say(work):

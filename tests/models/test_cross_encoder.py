@@ -16,7 +16,7 @@ def start(tmp_path):
 def taught(start, output):
     cross_encoder.teach(
         start, ["ab", "ba"] * 4, ["cab", "dab"] * 4, np.array([1, 0] * 4), layers=1, max_length=16, epochs=1,
-        batch_size=4, learning_rate=1e-3, seed=1, output=str(output),
+        batch_size=4, learning_rate=1e-3, seed=1, output=str(output), checkpoint=f"{output}.unfinished",
     )  # fmt: skip
     return encoder.fingerprint(str(output))
 

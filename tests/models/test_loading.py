@@ -213,7 +213,7 @@ def test_positions_that_are_never_used_are_not_counted(tmp_path):
 def teach(folder, output, max_length=16):
     cross_encoders.teach(
         str(folder), ["ab", "ba"] * 4, ["cab", "dab"] * 4, np.array([1, 0] * 4), layers=1, max_length=max_length,
-        epochs=1, batch_size=4, learning_rate=1e-3, seed=1, output=str(output),
+        epochs=1, batch_size=4, learning_rate=1e-3, seed=1, output=str(output), checkpoint=f"{output}.unfinished",
     )  # fmt: skip
 
 

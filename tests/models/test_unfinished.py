@@ -1,5 +1,7 @@
 """A killed run goes on from what it had done of a shard, seconds ago, and ends with the bytes of one that was not."""
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -12,11 +14,13 @@ import time
 import jobs
 import numpy as np
 import pytest
+import whole_path
 
-from gangue.pipeline import embed, ingest, mine, params, score
-from gangue.transforms.datasets import unfinished
+from gangue.pipeline import embed, ingest, mine, params, score, teach
+from gangue.transforms.datasets import disk, unfinished
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import cross_encoder, encoder
+from gangue.transforms.running import progress
 
 ENCODE, SCORE = encoder.Encoder.encode, cross_encoder.CrossEncoder.score
 
@@ -97,6 +101,90 @@ def test_score_goes_on_in_the_middle_of_a_shard(job, tmp_path, monkeypatch, seco
     assert score.run(data, p, "taught")["reused"] == sum(first) > 0
     assert then
     assert files(tmp_path / "killed" / "scores") == files(tmp_path / "whole" / "scores")
+
+
+@pytest.fixture(scope="module")
+def taught(job, tmp_path_factory):
+    """Datasets to teach on, params with two epochs, the models of a run that was not killed, and its steps."""
+    folder = tmp_path_factory.mktemp("taught") / "data"
+    values = json.loads((job / "params.yaml").read_text())
+    data, settings = Data(str(folder)), values["scorers"]["taught"]["teach"] | {"epochs": 2, "batch_size": 8}
+    untaught = {"scorers": {}, "filter": {"kind": "naive"}, "retrievers": {"bm25": values["retrievers"]["bm25"]}}
+    whole_path.run(data, params.parse(values | untaught | {"sample": values["sample"] | {"score": "bm25"}}))
+    p = params.load(str(job / "params.yaml"))
+    teaching = params.Teach(**settings)
+    p = p.model_copy(update={"scorers": {"taught": p.scorers["taught"].model_copy(update={"teach": teaching})}})
+    steps = taught_in(data, p)
+    models = files(folder / "models")
+    shutil.rmtree(folder / "models")
+    return folder, p, models, steps
+
+
+def taught_in(data, p, killed_after=None):
+    """The steps that teach takes, or took until it was killed."""
+    done = []
+
+    def step(rows):
+        if len(done) == killed_after:
+            raise Killed
+        done.append(rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "advance", step)
+        with pytest.raises(RuntimeError, match="Killed") if killed_after else contextlib.nullcontext():
+            teach.run(data, p, "taught")
+    return len(done)
+
+
+@pytest.mark.parametrize("share", [0.35, 0.9])  # in the second epoch of each fold
+def test_teach_goes_on_in_the_middle_of_a_fold(share, taught, tmp_path, seconds):
+    folder, p, models, steps = taught
+    shutil.copytree(folder, tmp_path / "data")
+    data, killed_after = Data(str(tmp_path / "data")), int(share * steps)
+    taught_in(data, p, killed_after)
+    left = tmp_path / "data" / "models" / "taught"
+    assert {path.name for path in left.iterdir()} <= {".fold-0.unfinished", ".fold-1.unfinished"}
+    assert all(len(os.listdir(path)) == 1 for path in left.iterdir()), "one checkpoint at a time"
+    assert taught_in(data, p) == steps - killed_after
+    assert files(tmp_path / "data" / "models") == models
+
+
+@pytest.mark.parametrize("what", ["damaged", "of another training", "not whole"])
+def test_a_checkpoint_that_is_not_to_be_gone_on_from_is_made_anew(what, taught, tmp_path, seconds):
+    folder, p, models, steps = taught
+    shutil.copytree(folder, tmp_path / "data")
+    data, begun = Data(str(tmp_path / "data")), p
+    if what == "of another training":
+        scorer = p.scorers["taught"]
+        faster = scorer.teach.model_copy(update={"learning_rate": 1e-5})
+        begun = p.model_copy(update={"scorers": {"taught": scorer.model_copy(update={"teach": faster})}})
+    taught_in(data, begun, 3)
+    (left,) = (tmp_path / "data" / "models" / "taught").glob(".fold-*.unfinished/*")
+    if what == "damaged":
+        content = bytearray((left / "optimizer.pt").read_bytes())
+        content[len(content) // 2] ^= 1
+        (left / "optimizer.pt").write_bytes(content)
+    if what == "not whole":
+        (left / ".whole").unlink()
+    assert taught_in(data, p) == steps
+    assert files(tmp_path / "data" / "models") == models
+
+
+def test_where_a_checkpoint_finds_no_room_the_model_still_may(taught, tmp_path, monkeypatch, seconds):
+    folder, p, models, _ = taught
+    shutil.copytree(folder, tmp_path / "data")
+    whole, full = disk.whole, []
+
+    def without_room(path):
+        if path.endswith(".whole"):
+            full.append(path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(path)
+
+    monkeypatch.setattr(disk, "whole", without_room)
+    taught_in(Data(str(tmp_path / "data")), p)
+    assert full
+    assert files(tmp_path / "data" / "models") == models
 
 
 def test_another_model_does_not_go_on_from_there(job, tmp_path, monkeypatch, seconds):

@@ -13,7 +13,7 @@ from gangue.transforms.datasets import checksums
 _SHARD = re.compile(r"(.*/)?part-\d{5,}-of-\d{5,}\.(parquet|arrow|faiss)")
 _NOTE = re.compile(r"(.*/)?(cut\.json|propensity-[A-Za-z]\w*\.json|model\.json|origin\.json|factory\.txt)|fold-\d+/.*")
 _HIDDEN = re.compile(  # unfinished, or put there by Git and file systems
-    r"(.*/)?\.([^/]+\.(tmp|unfinished\.arrow|staged(\.old)?)(/.*)?|gitkeep|gitignore|DS_Store|nfs[^/]*)"
+    r"(.*/)?\.([^/]+\.(tmp|unfinished(\.arrow)?|staged(\.old)?)(/.*)?|gitkeep|gitignore|DS_Store|nfs[^/]*)"
 )
 _QUOTA = re.compile(r"[A-Za-z][A-Za-z0-9_]*\.json")
 _FORMATS = (b"PAR1", b"ARROW1")  # what whole Parquet and Arrow files end with

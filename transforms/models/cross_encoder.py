@@ -6,7 +6,6 @@ import functools
 import itertools
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gangue.transforms.datasets import disk, unfinished
-from gangue.transforms.models import batching, encoder, loading, trust
+from gangue.transforms.models import batching, checkpoints, encoder, loading, trust
 from gangue.transforms.running import progress
 
 _LOCK = threading.Lock()
@@ -168,9 +167,12 @@ def teach(
     learning_rate: float,
     seed: int,
     output: str,
+    checkpoint: str,
     trust_remote_code: bool = False,
 ) -> None:
     """Fine-tune the first layers of an encoder as a cross-encoder, and save it.
+
+    A training that was killed goes on from its last checkpoint, seconds before, and ends with the same bytes.
 
     Args:
       folder: any encoder that transformers can load.
@@ -178,14 +180,14 @@ def teach(
       layers: how many of the encoder's layers to keep.
       max_length: tokens of a pair.
       epochs, batch_size, learning_rate, seed: of the training.
-      output: folder to write.
+      output: folder to write.   checkpoint: folder for checkpoints, on this machine's disk; stays when all is done.
       trust_remote_code: whether the encoder may bring code of its own.
     """
     encoder.load_libraries()
     import datasets
     import transformers
     from safetensors import SafetensorError
-    from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments, losses
+    from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments, losses
 
     transformers.set_seed(seed)
     with loading.opening(folder) as heard:
@@ -196,28 +198,39 @@ def teach(
     data = datasets.Dataset.from_dict(
         {"query": list(queries), "document": list(documents), "label": labels.astype(float).tolist()}
     )
-    os.makedirs(output, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output) as scratch:
-        arguments = CrossEncoderTrainingArguments(
-            output_dir=scratch,
-            num_train_epochs=epochs,
-            per_device_train_batch_size=batch_size,
-            learning_rate=learning_rate,
-            warmup_steps=0.1,
-            seed=seed,
-            data_seed=seed,
-            report_to=[],
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        )
-        trainer = CrossEncoderTrainer(
-            model=model, args=arguments, train_dataset=data, loss=losses.BinaryCrossEntropyLoss(model)
-        )
-        trainer.remove_callback(transformers.PrinterCallback)
-        trainer.add_callback(_Progress(batch_size))
-        trainer.train()
+    training = checkpoints.fingerprint(
+        folder,
+        [list(queries), list(documents), labels.tolist()],
+        layers=layers,
+        max_length=max_length,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=model.device.type,
+        **trust.settings(trust_remote_code),
+    )
+    begun = checkpoints.last(checkpoint, training)
+    arguments = CrossEncoderTrainingArguments(
+        output_dir=checkpoint,
+        num_train_epochs=epochs,
+        per_device_train_batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_steps=0.1,
+        seed=seed,
+        data_seed=seed,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    trainer = checkpoints.trainer(
+        training, model=model, args=arguments, train_dataset=data, loss=losses.BinaryCrossEntropyLoss(model)
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(_Progress(batch_size))
+    trainer.train(resume_from_checkpoint=begun)
     model.eval()
     model.tokenizer.init_kwargs.pop("local_files_only", None)  # whether a hub was in reach is none of the model's
     with disk.writing(output):
