@@ -8,8 +8,9 @@ Arabic texts: what is known of places whose names share their characters. The wa
   before      bm25s's words and English stop words, as the product did at first
   words       bm25s's words, stop words of the language that is recognised
   characters  NFKC, single characters of scripts without blanks, those stop words: as mteb's BM25 for Japanese or Thai
-              (for Chinese it cuts by jieba if that is installed, and it stems words, which none of these does)
+              (for Chinese it cuts by jieba if that is installed, and it stems words, as only the last of these does)
   product     ``gangue.transforms.text.words.terms``, those stop words
+  stemmed     the same, and its terms' stems (``retrievers.*.stem: auto``); null without a stemmer of the language
 
 Also the share of queries that find anything.
 """
@@ -25,14 +26,16 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import bm25s
 import numpy as np
 
 from benchmarks import beir
 from benchmarks.frontier import RESULTS
-from gangue.transforms.retrieval import lexical
+from gangue.transforms.retrieval import bm25, lexical
 from gangue.transforms.text import stopwords
+from gangue.transforms.text import words as product_words
 
 Tokens = list[list[str]]
 _DEPTH = 10
@@ -123,11 +126,15 @@ def characters(texts: Sequence[str]) -> Tokens:
     return [_CHARACTER.findall(unicodedata.normalize("NFKC", text).lower()) for text in texts]
 
 
-def ndcg(corpus: beir.Corpus, cut: Callable[[Sequence[str]], Tokens], language: str | None) -> dict[str, float]:
+def ndcg(
+    corpus: beir.Corpus, cut: Callable[[Sequence[str]], Tokens], language: str | None, stem: str | None = None
+) -> dict[str, float]:
     """Mean nDCG@10 over the queries, and the share of queries that find anything at all; every positive counts 1."""
     left_out = stopwords.of(language)
     documents, queries = (
         [[term for term in terms if term not in left_out] for terms in cut(list(texts.values()))]
+        if stem is None
+        else product_words.stems(cut(list(texts.values())), stem, left_out)
         for texts in (corpus.documents, corpus.queries)
     )
     model = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
@@ -151,6 +158,7 @@ def compare(corpus: beir.Corpus) -> dict[str, object]:
     """nDCG@10 of every way."""
     terms = lexical.tokenise(list(corpus.documents.values()))
     language = stopwords.detect(collections.Counter(itertools.chain.from_iterable(terms)))
+    stem = language if language in get_args(bm25.Stem) else None
     return {
         "documents": len(corpus.documents),
         "queries": len(corpus.queries),
@@ -159,6 +167,7 @@ def compare(corpus: beir.Corpus) -> dict[str, object]:
         "words": ndcg(corpus, words, language),
         "characters": ndcg(corpus, characters, language),
         "product": ndcg(corpus, lexical.tokenise, language),
+        "stemmed": stem and ndcg(corpus, lexical.tokenise, language, stem),
     }
 
 

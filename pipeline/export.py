@@ -24,6 +24,7 @@ from gangue.transforms.running.shards import Counts, ForEachShard
 from gangue.transforms.views.recipe import COUNTED, RECIPE, of_params
 
 _LIBRARIES = ("apache-beam", "bm25s", "faiss-cpu", "gangue", "numpy", "pyarrow", "sentence-transformers", "torch")
+_STEMMER = ("PyStemmer",)
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
@@ -56,17 +57,18 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
         for name, sides in vectors.items()
     }
     ruled = query_shard.in_force(data, p).filter.rule
+    lexical = protocol.lexical(p.retrievers)
+    stems = {name: language for name, retriever in lexical.items() if (language := retriever.stems(data, name))}
     return {
         "params": of_params(p),
         "judged_by": {"kind": ruled.kind, "cut": ruled.cut},
         "fingerprints": models,
-        "stopwords": {
-            name: retriever.language(data, name) for name, retriever in protocol.lexical(p.retrievers).items()
-        },
+        "stopwords": {name: retriever.language(data, name) for name, retriever in lexical.items()},
+        **({"stems": stems} if stems else {}),
         "prompts": prompts,
         "without_vector": {name: sum(data.rows(vector_store.rejected(name))) for name in p.encoders},
         "versions": {"python": platform.python_version()}
-        | {library: importlib.metadata.version(library) for library in _LIBRARIES},
+        | {library: importlib.metadata.version(library) for library in (*_LIBRARIES, *(_STEMMER if stems else ()))},
         "rows": {name: sum(data.rows(name)) for name in COUNTED},
     }
 

@@ -16,6 +16,7 @@ import numpy as np
 import oracle
 import pyarrow as pa
 import pytest
+import Stemmer
 import whole_path
 from bm25s.stopwords import STOPWORDS_GERMAN
 
@@ -256,7 +257,7 @@ def judged(data):
     return verdicts
 
 
-def world_of(corpus, data, p, left_out=()):
+def world_of(corpus, data, p, left_out=(), stem=str):
     """What the oracle starts from: the texts as written, and the vectors, groups and draws of the run."""
     documents = {name: f"{title} {text}".strip() for name, title, text in corpus.documents}
     queries = dict(corpus.queries)
@@ -269,7 +270,7 @@ def world_of(corpus, data, p, left_out=()):
         scores["dense"] = lambda q, d: float(of_query[q] @ of_document[d])
         returns["dense"] = lambda q, d: True
     if "bm25" in p.retrievers:
-        scores["bm25"] = bm25(documents, queries, left_out)
+        scores["bm25"] = bm25(documents, queries, left_out, stem)
         returns["bm25"] = lambda q, d: scores["bm25"](q, d) > 0
     drawn = collections.defaultdict(list)
     for row in data.read_all("pairs", ["query_id", "document_id", "random"]).to_pylist():
@@ -329,11 +330,11 @@ def vectors(data, kind):
     return dict(zip(data.read_all(kind, [key])[key].to_pylist(), matrix.astype(np.float64), strict=True))
 
 
-def bm25(documents, queries, left_out=(), k1=1.5, b=0.75):
+def bm25(documents, queries, left_out=(), stem=str, k1=1.5, b=0.75):
     """Lucene's BM25; copies of a text count once in its statistics."""
 
     def words(text):
-        return [term for term in oracle.terms(text) if term not in left_out]
+        return [stem(term) for term in oracle.terms(text) if term not in left_out]
 
     texts = {oracle.normal(text): words(text) for text in documents.values()}
     mean = sum(map(len, texts.values())) / len(texts)
@@ -351,8 +352,8 @@ def bm25(documents, queries, left_out=(), k1=1.5, b=0.75):
     return score
 
 
-def check_against_the_oracle(corpus, data, p, left_out=()):
-    world = world_of(corpus, data, p, left_out)
+def check_against_the_oracle(corpus, data, p, left_out=(), stem=str):
+    world = world_of(corpus, data, p, left_out, stem)
     triplets, verdicts = oracle.mine(world, p)
     assert judged(data) == verdicts
     assert mined(data) == triplets
@@ -407,6 +408,19 @@ def test_other_languages_are_mined_as_the_oracle_mines_them(language, number, tm
         assert min(verdicts[name] for name in ("answer", "perc", "kept")) > 0, "each rule judges something"
     groups = data.read_all("documents")["near_group"].to_pylist()
     assert len(set(groups)) < len(groups)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_stemmed_german_is_mined_as_the_oracle_mines_it(number, tmp_path, monkeypatch):
+    inflected = "der die und in den von zu das mit nicht Zug Züge Zügen Haus Häuser Wille will Brücke Brücken"
+    monkeypatch.setitem(corpora.LANGUAGES, "inflected", (inflected, " "))
+    corpus = corpora.corpus(number, language="inflected")
+    corpus.write(tmp_path)
+    retrievers = {"bm25": {"kind": "bm25", "depth": 8, "max_depth": 32, "stem": "auto"}}
+    shards = {"documents_per_shard": 9, "queries_per_shard": 3} if number else {}
+    data, p = Data(str(tmp_path / "data")), of_language(tmp_path, retrievers=retrievers, ingest=shards)
+    whole_path.run(data, p)
+    check_against_the_oracle(corpus, data, p, STOPWORDS_GERMAN, Stemmer.Stemmer("de").stemWord)
 
 
 @pytest.mark.parametrize("language", corpora.LANGUAGES)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from gangue.pipeline import params
 from gangue.transforms.datasets import disk, ownership
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.retrieval import protocol
 
 _CARD = {"README.md": "mined by Gangue"}  # file -> what is in it where Gangue wrote it
 _REPORTS = {"report.html": "<title>Gangue", "metrics.json": '"leak"', "audit.json": '"leak"'}
@@ -24,6 +25,7 @@ def check(data: Data, p: params.Params, reports: str) -> None:
       ValueError: says which path, the rule and the cure.
     """
     check_source(data, p)
+    check_retrievers(p)
     check_folder(reports, "--reports")
     for dataset in datasets(p):
         data.check_ours(dataset)
@@ -45,6 +47,16 @@ def check_source(data: Data, p: params.Params) -> None:
                 f"{key}: {path} must not be in the folder of the datasets, {data.root}, which Gangue fills and empties."
                 " Move it, or name another folder for the datasets: --data"
             )
+
+
+def check_retrievers(p: params.Params) -> None:
+    """Check that what the retrievers need is installed.
+
+    Raises:
+      ValueError: it is not.
+    """
+    for name, retriever in p.retrievers.items():
+        protocol.check(retriever, name)
 
 
 def check_folder(path: str, option: str) -> None:

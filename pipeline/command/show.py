@@ -20,6 +20,7 @@ from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import vector_store
 from gangue.transforms.running import progress
 
+_RELATED = {"siblings": "positives of queries that ask the same", "near_copies": "near copies of positives"}
 _AT_ONCE = 64  # triplets made ready to print
 FULL = 0.99  # share of the quota from which on a setting counts as full
 
@@ -74,12 +75,10 @@ def summary(params_path: str, root: str, reports: str) -> None:
                 " report calls suspicious, and label some: gangue sample-for-labels."
             )
     elif leak:
-        siblings = leak.get("siblings") or {"retrieved": 0}
-        known = (
-            f" Of {siblings['retrieved']} positives of queries that ask the same {siblings['leaked']} would be"
-            " negatives if nobody saw that."
-            if siblings["retrieved"]
-            else ""
+        known = "".join(
+            f" Of {leak[name]['retrieved']} {what} {leak[name]['leaked']} would be negatives if nobody saw that."
+            for name, what in _RELATED.items()
+            if leak.get(name, {}).get("retrieved")
         )
         console.print(
             f"Leak test: not measured, since no query has two labelled positives that could be hidden.{known}"

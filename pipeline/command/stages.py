@@ -34,6 +34,7 @@ def run_alone(
     if name is not None and name not in names:
         raise ValueError(f"{params_path}: {title} knows {', '.join(names)}, got {name}")
     preflight.check_source(data, p)
+    preflight.check_retrievers(p)
     with occupancy.occupied(data, title):
         stage(data, p, *([] if name is None else [name]), **given)
         check_unchanged(params_path, p)

@@ -113,7 +113,10 @@ def figures(
         "leak": {
             "queries": evidence.leak.queries,
             "hidden": evidence.leak.hidden,
-            "siblings": {"retrieved": evidence.leak.siblings, "leaked": evidence.leak.siblings_leaked},
+            **{
+                name: {"retrieved": evidence.leak.related[kind], "leaked": evidence.leak.related_leaked[kind]}
+                for name, kind in leak.RELATED.items()
+            },
             **{
                 name: leak.figures(stack, evidence.leak.queries, p.audit.rounds)
                 | ({} if p.calibrate.pool is None else {"corrected": leak.corrected(stack)})

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import (
     against_sentence_transformers,
     approximate,
+    beir,
     budget,
     candidates,
     growth,
@@ -86,6 +87,9 @@ def test_languages_without_blanks_are_found_and_others_as_before(printed, folder
             assert found["product"] == found["words"]
         else:
             assert found["product"]["ndcg@10"] > found["characters"]["ndcg@10"] > found["before"]["ndcg@10"]
+        assert (found["stemmed"] is None) == (language != "German")
+    german = "Die Katzen sehen zu, und das ist in der Nacht von dem Haus nicht mit den Hunden zu sagen."
+    assert languages.compare(beir.Corpus({"d": german}, {"q": "eine Katze"}, [("q", "d")]))["stemmed"]["found"] == 1
     (found,) = printed(languages, "--data", folder, "--splits", "test").values()
     assert found["product"] == found["words"]
 

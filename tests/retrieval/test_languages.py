@@ -1,13 +1,20 @@
 """Jobs in languages without blanks, in other languages, and with characters that nobody sees."""
 
 import json
+import re
+import sys
+from typing import get_args
 
+import numpy as np
 import pytest
 import whole_path
 
-from gangue.pipeline import params
+from gangue.pipeline import mine, params
+from gangue.pipeline.command import cli
+from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.retrieval import Bm25
+from gangue.transforms.retrieval import Bm25, bm25
+from gangue.transforms.text import stopwords, words
 
 LONG = {
     "Chinese": "长江发源于青藏高原的唐古拉山脉各拉丹冬峰西南侧，干流流经青海、西藏、四川、云南、重庆、湖北、湖南、"
@@ -207,6 +214,98 @@ def test_stop_words_may_be_named(given, left, tmp_path, capsys):
     assert Bm25(kind="bm25").language(data, "bm25") == given
     assert {"der"} & set(data.read_all("indexes/bm25/vocabulary")["token"].to_pylist()) == left
     assert "as retrievers.bm25.stopwords says" in capsys.readouterr().err
+
+
+STEMMED = [*GERMAN, "Der Wille von dem Mann will nicht, was die Züge und das Haus in den Bergen zu sagen hat."]
+
+
+def stemming(tmp_path, corpus=STEMMED, **changes):
+    retrievers = {"bm25": {"kind": "bm25", "depth": 20, **changes}}
+    pairs = [{"anchor": "Welche Katzen sehen den Hunden zu?", "positive": corpus[0]}]
+    verdicts, _, data = mined(tmp_path, pairs, corpus[1:], retrievers=retrievers)
+    vocabulary = data.read_all("indexes/bm25/vocabulary").to_pylist()
+    return {document for _, document in verdicts}, {row["token"]: row["documents"] for row in vocabulary}, data
+
+
+@pytest.mark.parametrize("given", [{"stem": "auto"}, {"stem": "de"}, {"stem": "de", "stopwords": "german"}])
+def test_german_is_stemmed_queries_as_documents(given, tmp_path, capsys):
+    found, vocabulary, data = stemming(tmp_path, **given)
+    assert GERMAN[3] in found, "of a cat and a dog, and the query asks of cats and dogs"
+    assert {"katz", "hund", "hauptstadt"} <= vocabulary.keys()
+    assert not {"katze", "reisenden", "die", "und"} & vocabulary.keys()
+    assert vocabulary["zug"] == 2, "a train and trains"
+    assert vocabulary["will"] == 1, "the will, whose stem looks like a stop word"
+    assert lookup.languages(data, "indexes/bm25/vocabulary")[1] == "de"
+    assert "; words are stemmed as de" in capsys.readouterr().err
+    recipe = json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[b"gangue.recipe"])
+    assert recipe["stems"] == {"bm25": "de"}
+    assert "PyStemmer" in recipe["versions"]
+
+
+def test_words_that_the_learned_filter_compares_are_stemmed_too(tmp_path):
+    _, vocabulary, data = stemming(tmp_path, stem="auto")
+    retriever = bm25.Bm25Retriever(data, "indexes/bm25/weights", "indexes/bm25/vocabulary")
+    asked = retriever.query_tokens(np.arange(1)).toarray()[0]
+    assert {token for token, weight in zip(vocabulary, asked, strict=True) if weight} == {"katz", "hund"}
+
+
+def test_without_a_stemmer_asked_for_or_a_known_language_nothing_is_stemmed(tmp_path, capsys):
+    telling = stopwords.of("de")
+    unknown = [" ".join(word for word in text.split() if word.lower() not in telling) for text in STEMMED]
+    for name, corpus, changes in (("null", STEMMED, {}), ("unknown", unknown, {"stem": "auto"})):
+        (tmp_path / name).mkdir()
+        _, vocabulary, data = stemming(tmp_path / name, corpus, **changes)
+        assert {"hauptstadt", "reisenden"} <= vocabulary.keys()
+        assert lookup.languages(data, "indexes/bm25/vocabulary")[1] is None
+        assert b"gangue.stem" not in data.metadata("indexes/bm25/vocabulary", "token")
+        recipe = json.loads(data.read("triplets", data.shards("triplets")[0]).schema.metadata[b"gangue.recipe"])
+        assert "stems" not in recipe
+        said = "no stemming, for no language with a stemmer was recognised; retrievers.bm25.stem names one"
+        assert (said in capsys.readouterr().err) == ("stem" in changes)
+
+
+@pytest.mark.parametrize("stem", ["auto", None])
+def test_the_report_says_whose_stemmer_it_was(stem, tmp_path):
+    pairs = [{"anchor": "Welche Katzen sehen den Hunden zu?", "positive": text} for text in STEMMED]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    values = {
+        "source": {"kind": "pairs", "path": str(tmp_path), "pairs": "pairs.jsonl"},
+        "retrievers": {"bm25": {"kind": "bm25", "stem": stem}},
+        "filter": {"kind": "naive"},
+        "sample": {"kind": "top", "score": "bm25", "negatives": 1},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(values))
+    mine.run(*(str(tmp_path / name) for name in ("params.yaml", "data", "reports")))
+    page = (tmp_path / "reports" / "report.html").read_text()
+    assert ("<th>stems of</th>" in page) == ("<tr><th>bm25</th><td>de</td><td>de</td></tr>" in page) == (stem == "auto")
+
+
+@pytest.mark.parametrize("stage", [None, "ingest"])
+def test_a_stemmer_that_is_not_installed_is_said_before_ingest(stage, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "Stemmer", None)
+    values = {
+        "source": {"kind": "beir", "path": str(tmp_path / "nothing")},
+        "retrievers": {"bm25": {"kind": "bm25", "stem": "de"}},
+        "filter": {"kind": "naive"},
+        "sample": {"kind": "top", "score": "bm25", "negatives": 1},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(values))
+    monkeypatch.chdir(tmp_path)
+    wanted = r"retrievers\.bm25\.stem: package PyStemmer must be installed .* got de .*pip install 'gangue\[stemming\]'"
+    if stage is None:
+        with pytest.raises(ValueError, match=wanted):
+            mine.run("params.yaml", "data", "reports")
+        return
+    monkeypatch.setattr(sys, "argv", ["gangue", stage])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert re.search(wanted, capsys.readouterr().err)
+
+
+def test_every_language_that_may_be_named_has_a_stemmer_and_stop_words_name_theirs():
+    for language in set(get_args(bm25.Stem)) - {"auto"}:
+        assert words.stems([["a"]], language, ()), language
+    assert set(stopwords._COMMON) - set(get_args(bm25.Stem)) == {"zh"}
 
 
 def test_stop_words_of_an_unknown_language_are_refused_before_anything_runs():

@@ -203,6 +203,14 @@ def vocabulary(data: Data, dataset: str) -> dict[str, int]:
 
 
 @functools.lru_cache(maxsize=4)
+def languages(data: Data, vocabulary: str) -> tuple[str | None, str | None]:
+    """Of which language a vocabulary lacks the stop words, and by which it is stemmed; None: of none."""
+    metadata = data.metadata(vocabulary, "token")
+    of_stopwords, of_stems = (metadata.get(key, b"").decode() or None for key in (schema.STOPWORDS, schema.STEM))
+    return of_stopwords, of_stems
+
+
+@functools.lru_cache(maxsize=4)
 def local_copy(data: Data, path: str) -> str:
     """A file of the datasets on this machine's disk, copied at most once."""
     return data.local_copy(path)
@@ -222,6 +230,7 @@ def forget() -> None:
     """Drop what is at hand: the datasets may have changed."""
     local_copy.cache_clear()
     vocabulary.cache_clear()
+    languages.cache_clear()
     clusters.cache_clear()
     labels.cache_clear()
     unit_vectors.cache_clear()

@@ -18,6 +18,7 @@ PROMPT = b"gangue.prompt"  # metadata of vectors: what went before each text
 FINGERPRINT = b"gangue.fingerprint"  # metadata of vectors and scores: what they depend on beside the texts
 RULES = b"gangue.rules"  # metadata of verdicts: names of the bits of ``fired``
 STOPWORDS = b"gangue.stopwords"  # metadata of a vocabulary: of which language it lacks the stop words, empty for none
+STEM = b"gangue.stem"  # metadata of a vocabulary: by which language its tokens are stemmed; without it: by none
 
 DOCUMENTS = pa.schema(
     [

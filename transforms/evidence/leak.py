@@ -2,6 +2,9 @@
 
 A hidden positive is a true answer that nobody labelled, which is just what a false negative is. The same is
 done without any rule on scores (``naive``), so that there is something to compare with.
+
+Where no query has two positives, what is known to answer a query without being labelled is judged as though nobody
+knew it: positives of queries that ask the same, near copies of its positive.
 """
 
 from __future__ import annotations
@@ -68,18 +71,22 @@ class Stack:
         )
 
 
+RELATED = {"siblings": "sibling_positive", "near_copies": "near_duplicate"}
+"""What answers a query and is no label of it, by its name in ``audit.json``: the relation that says so."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Leak:
     """Outcome of the test; queries and hidden positives are counted once per round.
 
-    ``siblings``: retrieved positives of queries that ask the same, ``siblings_leaked``: those of them that would be
-    negatives if nobody saw that these queries do.
+    ``related``: relation -> documents with it that were tested, ``related_leaked``: those of them that would be
+    negatives if nobody knew (``of_relation``).
     """
 
     queries: int = 0
     hidden: int = 0
-    siblings: int = 0
-    siblings_leaked: int = 0
+    related: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    related_leaked: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     rules: Stack = dataclasses.field(default_factory=Stack)
     naive: Stack = dataclasses.field(default_factory=Stack)
 
@@ -88,8 +95,8 @@ class Leak:
         return Leak(
             self.queries + other.queries,
             self.hidden + other.hidden,
-            self.siblings + other.siblings,
-            self.siblings_leaked + other.siblings_leaked,
+            self.related + other.related,
+            self.related_leaked + other.related_leaked,
             self.rules + other.rules,
             self.naive + other.naive,
         )
@@ -179,7 +186,7 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
       data, p, shard: a shard as judged.
       seen: how likely documents were judged, for the estimate that is corrected for it.
     """
-    siblings, leaked_siblings = of_siblings(data, p, shard)
+    related = {relation: of_relation(data, p, shard, relation) for relation in RELATED.values()}
     several = np.bincount(shard.block.positive_query, minlength=shard.queries) > 1
     shard = query_shard.limited(
         data, p, shard, query_shard.asking_the_same(shard, several)
@@ -221,26 +228,39 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
         drawn = resampled.astype(np.int64).tolist()
         return Stack(chosen, leaked, hard, hard_leaked, corrected, hardness[name], of_each[0], of_each[1], drawn)
 
-    return Leak(queries, hidden_count, siblings, leaked_siblings, summed("rules"), summed("naive"))
+    known, leaking = (collections.Counter({kind: count[i] for kind, count in related.items()}) for i in (0, 1))
+    return Leak(queries, hidden_count, known, leaking, summed("rules"), summed("naive"))
 
 
-def of_siblings(data: Data, p: params.Params, shard: query_shard.Shard) -> tuple[int, int]:
-    """How many positives of queries that ask the same were retrieved, and how many of them would be negatives.
+def of_relation(data: Data, p: params.Params, shard: query_shard.Shard, relation: str) -> tuple[int, int]:
+    """How many documents were retrieved that only this relation drops, and how many would else be negatives.
 
-    They answer the query, and no label of it says so: what is otherwise dropped for that relation is judged without it.
+    They answer the query, and no label of it says so: what is dropped as such is judged as any candidate. Of those
+    that are near copies of each other the best one is tested, for the others are duplicates of a candidate then. What
+    a cross-encoder would have read of a candidate, and did not, is not tested.
     """
-    kinds = dict(shard.candidates.relations)
-    siblings = kinds["sibling_positive"]
-    others = np.any([values for name, values in kinds.items() if name != "sibling_positive"], axis=0)
-    tested = siblings & ~others & shard.candidates.retrieved
-    if not tested.any():
+    asking = np.zeros(shard.queries, bool)
+    asking[shard.candidates.query[shard.candidates.relations[relation] & shard.candidates.retrieved]] = True
+    if not asking.any():
         return 0, 0
-    kinds["sibling_positive"] = np.zeros_like(siblings)
-    candidates = shard.candidates
+    shard = query_shard.limited(data, p, shard, asking)
+    candidates, kinds = shard.candidates, dict(shard.candidates.relations)
+    best = pooling.best_rank(candidates.ranks)
+    other = np.any([values for name, values in kinds.items() if name not in (relation, "duplicate")], axis=0)
+    for name, scorer in p.scorers.items():
+        other |= np.isnan(candidates.scores[name]) & (best <= scorer.depth)
+    tested = np.flatnonzero(kinds[relation] & candidates.retrieved & ~other)
+    documents = lookup.rows(data, "documents", ("near_group",)).take(shard.pairs["document_row"].to_numpy()[tested])
+    (groups,) = arrays.codes(documents["near_group"])
+    again = relations.duplicates(candidates.query[tested], groups, best[tested], candidates.tie[tested])
+    unknown = np.zeros(len(best), bool)
+    unknown[tested[~again]] = True
+    for name in (relation, "duplicate"):
+        kinds[name] = kinds[name] & ~unknown
     given = (shard.name, shard.block, shard.pairs, candidates.query, kinds, dict(candidates.scores))
     unaware = _judged_anew(data, p, *given)
     chosen = choose(data, unaware, rules.judge(unaware.candidates, p.filter.rules, unaware.queries), p.sample)
-    return int(tested.sum()), int(np.count_nonzero(tested[np.unique(chosen.pair)]))
+    return int(unknown.sum()), int(np.count_nonzero(unknown[np.unique(chosen.pair)]))
 
 
 def answers(data: Data, block: QueryBlock, unaware: query_shard.Shard, hidden: np.ndarray) -> np.ndarray:

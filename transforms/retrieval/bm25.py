@@ -5,9 +5,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import importlib.util
 import itertools
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,11 @@ StopWords = Literal[
     "danish", "german", "english", "english_plus", "spanish", "french", "italian", "korean", "dutch", "norwegian",
     "portuguese", "russian", "swedish", "turkish", "chinese",
 ]  # fmt: skip
+Stem = Literal[
+    "auto", "ar", "ca", "da", "de", "el", "en", "es", "eu", "fi", "fr", "ga", "hi", "hu", "hy", "id", "it", "lt", "ne",
+    "nl", "no", "pt", "ro", "ru", "sr", "sv", "ta", "tr", "yi",
+]  # fmt: skip
+_TOKENS = _TERMS, _STEMS = "terms", "stems"
 
 
 class Bm25(Section):
@@ -44,6 +50,19 @@ class Bm25(Section):
     k1: float = 1.5
     b: Annotated[float, Field(ge=0, le=1)] = 0.75
     stopwords: StopWords | None = "auto"  # of the language that the corpus is written in; null: none
+    stem: Stem | None = None  # words by Snowball's stemmer of a language; auto: of the corpus's; null: not
+
+    def check(self, name: str) -> None:
+        """Check that words can be stemmed where that is asked for.
+
+        Raises:
+          ValueError: PyStemmer, which does it, is not installed.
+        """
+        if self.stem and importlib.util.find_spec("Stemmer") is None:
+            raise ValueError(
+                f"retrievers.{name}.stem: package PyStemmer must be installed to stem words, got {self.stem} without"
+                " it. pip install 'gangue[stemming]', or set stem: null"
+            )
 
     def open(self, data: Data, name: str, *, unpublished: bool = False) -> Bm25Retriever:
         """The retriever over the weights of its index."""
@@ -52,26 +71,40 @@ class Bm25(Section):
 
     def language(self, data: Data, name: str) -> str | None:
         """Of which language the index lacks the stop words; None: of none."""
-        metadata = data.metadata(_dataset(name, "vocabulary"), "token")
-        return metadata.get(schema.STOPWORDS, b"").decode() or None
+        return lookup.languages(data, _dataset(name, "vocabulary"))[0]
+
+    def stems(self, data: Data, name: str) -> str | None:
+        """By which language the words of the index are stemmed; None: by none."""
+        return lookup.languages(data, _dataset(name, "vocabulary"))[1]
 
     def indexing(self, data: Data, name: str) -> Indexing:
         """Count the terms of every shard, number them, and weigh those of every shard."""
         _statistics.cache_clear()  # an earlier run in this process may have counted other documents
         documents = data.shards("documents")
-        gather = functools.partial(gather_vocabulary, data=data, name=name, language=self.stopwords)
+        steps = []
+        for tokens in _TOKENS[: 1 if self.stem is None else 2]:  # terms tell the language by which they are stemmed
+            count = functools.partial(count_tokens, data=data, name=name, tokens=tokens)
+            gather = functools.partial(gather_vocabulary, data=data, name=name, settings=self)
+            steps += [Step(f"Count {tokens}", documents, count), Step(f"Gather {tokens}", [tokens], gather)]
+        weigh = functools.partial(weigh_tokens, data=data, name=name, k1=self.k1, b=self.b)
         return Indexing(
-            [
-                Step("Count", documents, functools.partial(count_tokens, data=data, name=name)),
-                Step("Gather", ["vocabulary"], gather),
-                Step("Weigh", documents, functools.partial(weigh_tokens, data=data, name=name, k1=self.k1, b=self.b)),
-            ],
+            [*steps, Step("Weigh", documents, weigh)],
             datasets=[_dataset(name, part) for part in ("vocabulary", "weights")],
             scratch=[_dataset(name, "frequencies")],  # they are in the vocabulary then
             said=functools.partial(self._said, data, name),
         )
 
     def _said(self, data: Data, name: str) -> str:
+        said, language = self._said_of_stopwords(data, name), self.stems(data, name)
+        if self.stem is None:
+            return said
+        if language is None:
+            return (
+                f"{said}; no stemming, for no language with a stemmer was recognised; retrievers.{name}.stem names one"
+            )
+        return f"{said}; words are stemmed as {language}"
+
+    def _said_of_stopwords(self, data: Data, name: str) -> str:
         language = self.language(data, name)
         if self.stopwords != "auto":
             return f"stop words of {language or 'no language'}, as retrievers.{name}.stopwords says"
@@ -84,21 +117,26 @@ def _dataset(name: str, part: str) -> str:
     return f"indexes/{name}/{part}"
 
 
-def _tokens(data: Data, shard: str) -> list[list[str]]:
+def _texts(data: Data, shard: str) -> list[str]:
     block = data.read("documents", shard, ["title", "text"])
-    return lexical.tokenise(text.full_text(block["title"], block["text"]).to_pylist())
+    return text.full_text(block["title"], block["text"]).to_pylist()
 
 
-def count_tokens(shard: str, data: Data, name: str) -> collections.Counter[str]:
-    """Frequencies of the terms of one shard; copies of a text count once."""
+def _vocabulary(name: str) -> str:
+    return staged(_dataset(name, "vocabulary"))
+
+
+def count_tokens(shard: str, data: Data, name: str, tokens: str) -> collections.Counter[str]:
+    """Frequencies of the ``tokens`` of one shard, terms or stems; copies of a text count once."""
     first = lookup.representatives(data)[lookup.rows(data, "documents", ("document_id",)).of(shard)]
-    tokens = [terms for terms, counts in zip(_tokens(data, shard), first, strict=True) if counts]
-    frequencies = lexical.document_frequencies(tokens)
-    occurrences = collections.Counter(itertools.chain.from_iterable(tokens))
+    cut = lexical.tokenise if tokens == _TERMS else lexical.tokeniser(data, _vocabulary(name))
+    found = [terms for terms, counts in zip(cut(_texts(data, shard)), first, strict=True) if counts]
+    frequencies = lexical.document_frequencies(found)
+    occurrences = collections.Counter(itertools.chain.from_iterable(found))
     terms = sorted(frequencies)
     columns = [terms, *([counts[term] for term in terms] for counts in (frequencies, occurrences))]
     table = pa.table(columns, schema=lexical.FREQUENCIES)
-    data.write(_frequencies(name), shard, table.replace_schema_metadata({lexical.DOCUMENTS: str(len(tokens))}))
+    data.write(_frequencies(name), shard, table.replace_schema_metadata({lexical.DOCUMENTS: str(len(found))}))
     return collections.Counter()
 
 
@@ -106,8 +144,12 @@ def _frequencies(name: str) -> str:
     return staged(_dataset(name, "frequencies"))
 
 
-def gather_vocabulary(_: str, data: Data, name: str, language: str | None) -> collections.Counter[str]:
-    """Sum the shards' frequencies and leave out stop words: a token's number is its place in the sorted vocabulary."""
+def gather_vocabulary(tokens: str, data: Data, name: str, settings: Bm25) -> collections.Counter[str]:
+    """Sum the shards' frequencies and leave out stop words: a token's number is its place in the sorted vocabulary.
+
+    Args:
+      tokens: terms or stems.   data, name, settings: of which retriever.
+    """
     total: collections.Counter[str] = collections.Counter()
     occurrences: collections.Counter[str] = collections.Counter()
     documents = 0
@@ -117,29 +159,38 @@ def gather_vocabulary(_: str, data: Data, name: str, language: str | None) -> co
         for sums, count in zip((total, occurrences), counts, strict=True):
             sums.update(dict(zip(terms, count, strict=True)))
         documents += int(table.schema.metadata[lexical.DOCUMENTS])
-    language = stopwords.detect(occurrences) if language == "auto" else language
-    kept = sorted(total.keys() - stopwords.of(language))
+    languages = _languages(settings, occurrences) if tokens == _TERMS else lookup.languages(data, _vocabulary(name))
+    language, stem = languages
+    kept = sorted(total.keys() - stopwords.of(language if stem is None else None))  # a stem may look like a stop word
     table = pa.table([kept, [total[term] for term in kept]], schema=lexical.VOCABULARY)
-    output = staged(_dataset(name, "vocabulary"))
-    tokens = sum(occurrences[term] for term in kept)
-    metadata = {lexical.DOCUMENTS: str(documents), lexical.TOKENS: str(tokens), schema.STOPWORDS: language or ""}
-    data.write(output, shard_names(1)[0], table.replace_schema_metadata(metadata))
-    return collections.Counter({f"rows:{output}": len(kept)})
+    sizes = {lexical.DOCUMENTS: str(documents), lexical.TOKENS: str(sum(occurrences[term] for term in kept))}
+    metadata = sizes | {schema.STOPWORDS: language or ""} | ({} if stem is None else {schema.STEM: stem})
+    data.write(_vocabulary(name), shard_names(1)[0], table.replace_schema_metadata(metadata))
+    final = tokens == _STEMS or settings.stem is None
+    return collections.Counter({f"rows:{_vocabulary(name)}": len(kept)} if final else {})
+
+
+def _languages(settings: Bm25, occurrences: Mapping[str, int]) -> tuple[str | None, str | None]:
+    """Whose stop words are left out and whose stemmer is used, of how often each term occurs."""
+    detected = stopwords.detect(occurrences)
+    stem = settings.stem if settings.stem != "auto" else detected if detected in get_args(Stem) else None
+    return detected if settings.stopwords == "auto" else settings.stopwords, stem
 
 
 @functools.lru_cache(maxsize=1)
 def _statistics(data: Data, name: str) -> tuple[np.ndarray, int, float]:
     """(v,) documents that hold each token, how many there are, and their mean length in tokens."""
-    table = data.read(staged(_dataset(name, "vocabulary")), shard_names(1)[0], ["documents"])
+    table = data.read(_vocabulary(name), shard_names(1)[0], ["documents"])
     documents, tokens = (int(table.schema.metadata[key]) for key in (lexical.DOCUMENTS, lexical.TOKENS))
     return table["documents"].to_numpy(), documents, tokens / max(1, documents)
 
 
 def weigh_tokens(shard: str, data: Data, name: str, k1: float, b: float) -> collections.Counter[str]:
     """BM25 weights of one shard's documents."""
-    vocabulary = lookup.vocabulary(data, staged(_dataset(name, "vocabulary")))
+    vocabulary = lookup.vocabulary(data, _vocabulary(name))
     frequencies, documents, mean_length = _statistics(data, name)
-    known = [[term for term in terms if term in vocabulary] for terms in _tokens(data, shard)]
+    cut = lexical.tokeniser(data, _vocabulary(name))
+    known = [[term for term in terms if term in vocabulary] for terms in cut(_texts(data, shard))]
     table = lexical.weigh(known, vocabulary, frequencies, documents, mean_length, k1, b)
     output = staged(_dataset(name, "weights"))
     data.write(output, shard, table, suffix=".arrow")
@@ -215,13 +266,17 @@ class Bm25Retriever:
 
         texts = lookup.rows(self.data, "queries", ("text",)).take(queries)["text"].to_pylist()
         vocabulary = self._vocabulary
-        tokens = [[vocabulary[term] for term in terms if term in vocabulary] for terms in lexical.tokenise(texts)]
+        tokens = [[vocabulary[term] for term in terms if term in vocabulary] for terms in self._tokenise(texts)]
         offsets = np.cumsum([0, *map(len, tokens)])
         columns = np.fromiter((n for row in tokens for n in row), np.int64, offsets[-1])
         ones = np.ones(len(columns), np.float64)
         matrix = scipy.sparse.csr_matrix((ones, columns, offsets), (len(queries), len(vocabulary)))
         matrix.sum_duplicates()
         return matrix
+
+    @functools.cached_property
+    def _tokenise(self) -> Callable[[Sequence[str]], list[list[str]]]:
+        return lexical.tokeniser(self.data, self.vocabulary)
 
     @property
     def _vocabulary(self) -> dict[str, int]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from gangue.transforms import text
-from gangue.transforms.text import words
+from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.text import stopwords, words
 
 WEIGHTS = pa.schema([("token", pa.list_(pa.int32())), ("weight", pa.list_(pa.float32()))])
 VOCABULARY = pa.schema([("token", pa.string()), ("documents", pa.int64())])
@@ -20,6 +22,15 @@ DOCUMENTS, TOKENS = b"gangue.documents", b"gangue.tokens"  # metadata of a vocab
 def tokenise(texts: Sequence[str]) -> list[list[str]]:
     """Terms of each text, stop words among them."""
     return words.terms(text.normalise(pa.chunked_array([list(texts)], pa.string())))
+
+
+def tokeniser(data: Data, vocabulary: str) -> Callable[[Sequence[str]], list[list[str]]]:
+    """What cuts texts into tokens of a vocabulary: terms, stop words among them, or stems of the others."""
+    left_out, language = lookup.languages(data, vocabulary)
+    if language is None:
+        return tokenise
+    known = stopwords.of(left_out)
+    return lambda texts: words.stems(tokenise(texts), language, known)
 
 
 def document_frequencies(tokens: Sequence[Sequence[str]]) -> collections.Counter[str]:

@@ -104,6 +104,12 @@ class _Indexed(Protocol):
 
 
 @runtime_checkable
+class _Checked(Protocol):
+    def check(self, name: str) -> None:
+        """Raise ValueError where something that the kind needs is not installed."""
+
+
+@runtime_checkable
 class _Approximate(Protocol):
     def exact(self) -> Retriever | None:
         """The retriever that misses nothing, which this one is measured against; None: this one misses nothing."""
@@ -125,6 +131,19 @@ class Lexical(Retriever, Protocol):
 
     def language(self, data: Data, name: str) -> str | None:
         """Of which language the index lacks the stop words; None: of none."""
+
+    def stems(self, data: Data, name: str) -> str | None:
+        """By which language the words of the index are stemmed; None: by none."""
+
+
+def check(retriever: Retriever, name: str) -> None:
+    """Check, before anything runs, that what the retriever called ``name`` needs is installed.
+
+    Raises:
+      ValueError: it is not; says what, and the cure.
+    """
+    if isinstance(retriever, _Checked):
+        retriever.check(name)
 
 
 def indexing(retriever: Retriever, data: Data, name: str) -> Indexing:

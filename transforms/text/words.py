@@ -8,6 +8,7 @@ pairs of neighbours, as from Lucene's ``CJKBigramFilter`` with ``outputUnigrams`
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -61,6 +62,23 @@ def terms(texts: pa.ChunkedArray[Any]) -> list[list[str]]:
     words = pc.replace_substring_regex(texts, _NO_TERM, " ")
     words = pc.replace_substring_regex(words, _CHARACTER, rf"{_MARK}\1{_MARK}")
     return [_terms(line) for line in words.to_pylist()]
+
+
+def stems(texts: Sequence[Sequence[str]], language: str, left_out: Collection[str]) -> list[list[str]]:
+    """The stem of each term by Snowball's stemmer, without stop words: these are known by the whole word.
+
+    Characters that are words are their own stems.
+
+    Args:
+      texts: (n,) terms of each text.   language: two letters.   left_out: stop words.
+
+    >>> stems([["die", "züge", "是手"], ["zug"]], "de", {"die"})
+    [['zug', '是手'], ['zug']]
+    """
+    import Stemmer  # here, for it is an extra
+
+    stemmer = Stemmer.Stemmer(language)
+    return [stemmer.stemWords([term for term in terms if term not in left_out]) for terms in texts]
 
 
 def _terms(line: str) -> list[str]:
