@@ -89,7 +89,8 @@ def export_shard(shard: str, data: Data, p: params.Params, recipe: str) -> Count
     )
     counts = Counts({"in": len(negatives), "out:triplets": len(triplets), "triplets": len(triplets)})
     outputs = {"triplets": triplets} | {
-        f"views/{view}": views.VIEWS[view](triplets, p.sample.negatives, p.sample.score) for view in p.export.views
+        f"views/{view}": views.VIEWS[view].table(triplets, p.sample.negatives, p.sample.score)
+        for view in p.export.views
     }
     for dataset, table in outputs.items():
         data.write(staged(dataset), shard, table.replace_schema_metadata({RECIPE: recipe}))

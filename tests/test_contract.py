@@ -182,6 +182,12 @@ def test_no_stage_asks_which_kind_a_retriever_is():
         assert not known & (names | attributes), path
 
 
+def test_faiss_is_set_up_alike_wherever_it_is_used():
+    files = [path for package in ("pipeline", "transforms") for path in (ROOT / package).rglob("*.py")]
+    users = [path.name for path in files if re.search(r"^\s*import faiss\b", path.read_text(), re.M)]
+    assert users == ["faiss_setup.py"]
+
+
 def test_params_are_read_without_the_libraries_that_only_some_stages_use():
     heavy = ("apache_beam", "bm25s", "faiss", "scipy", "sklearn", "torch")
     code = f"import sys, gangue.pipeline.params; print([name for name in {heavy} if name in sys.modules])"

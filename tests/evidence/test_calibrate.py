@@ -226,6 +226,13 @@ def test_a_budget_that_no_cut_can_keep_is_refused_by_name_and_the_job_goes_on(jo
     filtering.run(job.data, p)
 
 
+def test_a_fallback_may_have_no_cut(job):
+    fallback = {"kind": "rank_window", "score": "dense", "first": 2, "last": 9}
+    p, note = calibrated(job, {"kind": "learned", "max_false_negatives": 0.0001, "fallback": fallback})
+    assert (note["kind"], note["cut"]) == ("rank_window", None)
+    assert query_shard.in_force(job.data, p).filter.rule == p.filter.fallback
+
+
 def test_with_one_positive_a_query_nothing_is_hidden_and_the_promise_stands_on_what_is_expected(tmp_path):
     job = mined(tmp_path, {}, {"topics": 20, "single": 20})
     _, note = calibrated(job, budgeted("perc", 0.5))

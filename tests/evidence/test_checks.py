@@ -117,8 +117,9 @@ def test_view_rows_are_those_that_the_views_have(rows, wanted):
     triplets = pa.table({name: pa.array([row[min(i, 1)] for row in rows], pa.string()) for i, name in enumerate(names)})
     for name in ("score_bm25", "positive_score_bm25"):
         triplets = triplets.append_column(name, pa.array(np.ones(len(rows)), pa.float32()))
-    for view, make in views.VIEWS.items():
-        assert checks.view_rows(view, triplets, wanted) == len(make(triplets, wanted, "bm25"))
+    sizes = checks.group_sizes(triplets)
+    for view in views.VIEWS.values():
+        assert view.rows(sizes, wanted) == len(view.table(triplets, wanted, "bm25"))
 
 
 def test_an_error_names_three_rows_and_how_many_more_there_are():

@@ -45,7 +45,7 @@ def load(tmp_path, monkeypatch):
     def loaded(view):
         data = Data(str(tmp_path / "data"))
         for shard, queries in zip(shard_names(2), (range(4), range(4, 8)), strict=True):
-            data.write(f"views/{view}", shard, views.VIEWS[view](triplets(queries), NEGATIVES, "r"))
+            data.write(f"views/{view}", shard, views.VIEWS[view].table(triplets(queries), NEGATIVES, "r"))
         files = f"{data.path(f'views/{view}')}/*.parquet"
         cache = str(tmp_path / "cache")
         return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)
@@ -76,7 +76,7 @@ def arguments(kind, folder: pathlib.Path):
 
 @pytest.mark.parametrize("view", views.VIEWS)
 def test_datasets_loads_every_view(view, load):
-    expected = views.VIEWS[view](triplets(), NEGATIVES, "r")
+    expected = views.VIEWS[view].table(triplets(), NEGATIVES, "r")
     loaded = load(view)
     assert loaded.column_names == expected.column_names
     assert loaded.to_dict() == expected.to_pydict()

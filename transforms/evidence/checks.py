@@ -173,21 +173,14 @@ def quota_missed(positives: pa.Table, triplets: pa.Table, shortfalls: pa.Table, 
     return ~(full | short_of)
 
 
-def view_rows(view: str, triplets: pa.Table, wanted: int) -> int:
-    """How many rows a view of these triplets must have.
+def group_sizes(triplets: pa.Table) -> np.ndarray:
+    """(g,) how many negatives each (query, positive) has, in no order.
 
-    >>> block = pa.table({"query_id": ["a", "a", "b"], "positive_id": ["x", "x", "x"]})
-    >>> [view_rows(view, block, 2) for view in ("triplet", "ntuple", "labeled_pair", "scored_list")]
-    [3, 1, 5, 2]
+    >>> group_sizes(pa.table({"query_id": ["a", "a", "b"], "positive_id": ["x", "x", "x"]})).tolist()
+    [2, 1]
     """
     (key,) = _keys([(triplets["query_id"], triplets["positive_id"])])
-    sizes = np.unique(key, return_counts=True)[1]
-    return {
-        "triplet": len(key),
-        "ntuple": int((sizes == wanted).sum()),
-        "pair": len(key) + len(sizes),
-        "list": len(sizes),
-    }[view.rpartition("_")[2]]
+    return np.unique(key, return_counts=True)[1]
 
 
 def _keys(groups: Sequence[Sequence[Column]]) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gangue.transforms import text
+from gangue.transforms import text, views
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data
@@ -176,8 +176,9 @@ def check_views(p: params.Params, shard: str, rows: Mapping[str, Mapping[str, in
     Raises:
       ValueError: names the view and both numbers.
     """
+    sizes = checks.group_sizes(triplets)
     for view in p.export.views:
-        expected = checks.view_rows(view, triplets, p.sample.negatives)
+        expected = views.VIEWS[view].rows(sizes, p.sample.negatives)
         if (found := rows[view][shard]) != expected:
             raise ValueError(
                 f"views/{view}: must have the {expected} rows that triplets imply in {shard}, got {found}. {REBUILD}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
+
+from gangue.transforms.retrieval.faiss_setup import faiss
 
 
 def train(vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> np.ndarray:

@@ -54,7 +54,6 @@ def build_faiss(factory: str, data: Data, encoder: str, name: str) -> collection
     """Build the FAISS index of a dense retriever."""
     from gangue.transforms.retrieval import faiss_index
 
-    _faiss()
     output = staged(_folder(name))
     data.begin(_folder(name))
     data.write_text(f"{output}/factory.txt", factory + "\n")
@@ -71,16 +70,10 @@ def _folder(name: str) -> str:
     return f"indexes/{name}/faiss"
 
 
-@functools.cache
 def _faiss() -> Any:
-    """FAISS, set up; loaded by who searches, for every stage reads the settings above."""
-    import faiss
+    """FAISS, loaded by who searches: every stage reads the settings above."""
+    from gangue.transforms.retrieval.faiss_setup import faiss
 
-    # FAISS picks its slow kernel for small batches: a larger block of documents halves the time of exact search.
-    faiss.cvar.distance_compute_blas_database_bs = 8192
-    faiss.cvar.distance_compute_blas_query_bs = 2048  # their product is held in memory: 64 MiB
-    # And where queries x dimensions are fewer than this; by its own 128,000, 300 queries take 7 times as long as 350.
-    faiss.cvar.distance_compute_blas_threshold = 1 << 13
     return faiss
 
 

@@ -11,11 +11,11 @@ import os
 import pathlib
 from typing import Any
 
-import faiss
 import numpy as np
 
 from gangue.transforms.datasets import checksums, disk, lookup
 from gangue.transforms.datasets.storage import shard_names
+from gangue.transforms.retrieval.faiss_setup import faiss
 
 SUFFIX = ".faiss"
 _PART_ROWS = 1 << 16  # documents

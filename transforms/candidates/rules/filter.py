@@ -47,8 +47,8 @@ class Filter(Section):
         if self.confidence is not None and not budget:
             raise ValueError("confidence belongs to max_false_negatives, and there is none")
         if budget and rule.cut_key is None:
-            cuts = ", ".join(kind.cut_key for kind in rules.KINDS if kind.cut_key)
-            raise ValueError(f"max_false_negatives chooses {cuts} only, got kind {rule.kind}, which has none of them")
+            kinds = ", ".join(each.model_fields["kind"].default for each in rules.KINDS if each.cut_key)
+            raise ValueError(f"max_false_negatives chooses cuts of {kinds} only, got kind {rule.kind}")
         if budget and rule.cut is not None:
             raise ValueError(f"{rule.cut_key} is chosen by max_false_negatives, got {rule.cut}. Remove one of them")
         if not budget and rule.cut_key is not None and rule.cut is None:
