@@ -18,6 +18,7 @@ from gangue.transforms.datasets.storage import Data
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CHARACTERS = 2
+ALONE = "from gangue.pipeline.command import cli; cli.main()"
 
 
 def block(page, after):
@@ -27,8 +28,8 @@ def block(page, after):
 
 def extended(folder):
     """A copy of the code with the kinds of the page."""
-    for package in ("pipeline", "transforms"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("gangue", "pipeline", "transforms"):
+        shutil.copytree(ROOT / package, folder / package, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     page = (ROOT / "docs" / "extending.md").read_text()
     retrieval = folder / "transforms" / "retrieval"
     (retrieval / "spelling.py").write_text(block(page, "`transforms/retrieval/spelling.py`"))
@@ -75,7 +76,7 @@ def job(tmp_path_factory):
     call = "mine.run('../params.yaml', '../data', '../reports')"
     done = python(code, "-c", f"from gangue.pipeline import mine; print(mine.__file__); {call}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(code / "pipeline" / "mine.py")
+    assert done.stdout.strip() == str(code / "gangue" / "pipeline" / "mine.py")
     return folder
 
 
@@ -164,7 +165,7 @@ def test_its_stage_alone_writes_the_same(job):
     data = Data(str(job / "data"))
     before = {name: data.checksum(name) for name in ("candidates/spelling", "indexes/spelling/counts")}
     done = python(
-        job / "code", "-m", "gangue.pipeline.retrieve", "spelling", "--data", "../data", "--params", "../params.yaml"
+        job / "code", "-c", ALONE, "retrieve", "spelling", "--data", "../data", "--params", "../params.yaml"
     )
     assert done.returncode == 0, done.stderr
     assert {name: data.checksum(name) for name in before} == before

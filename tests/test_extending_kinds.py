@@ -48,10 +48,9 @@ def changed(text, change):
 def tree(tmp_path_factory):
     """The code with all toys."""
     folder = tmp_path_factory.mktemp("tree")
-    for name in ("pipeline", "transforms"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("gangue.py", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder)
+    for name in ("gangue", "pipeline", "transforms"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
     for kind in KINDS:
         (new, content), (old, change) = section(kind)
         assert not (folder / new).exists()
@@ -83,14 +82,14 @@ def mined(tree, tmp_path_factory):
         "export": {"views": ["triplet", "text_only"]},
     }
     (folder / "params.yaml").write_text(json.dumps(values))  # JSON is YAML
-    run(tree, folder, "import sys; sys.argv[1:] = ['mine']; gangue.main()")
+    run(tree, folder, "import sys; sys.argv[1:] = ['mine']; cli.main()")
     return folder
 
 
 def run(tree, folder, code):
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     result = subprocess.run(
-        [sys.executable, "-c", f"import gangue; {code}"], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", f"from gangue.pipeline.command import cli; {code}"], cwd=folder, env=environment, capture_output=True, text=True
     )
     assert not result.returncode, result.stderr
     return result.stdout
@@ -108,7 +107,7 @@ def test_a_toy_is_one_file_and_one_line_beside_its_import(kind):
     imports = [line for line in added if line.startswith("from ")]
     assert (len(added), len(imports)) == (2, 1)
     assert len(removed) <= 1
-    assert imports[0].startswith(f"from {new.removesuffix('.py').replace('/', '.')} import ")
+    assert imports[0].startswith(f"from gangue.{new.removesuffix('.py').replace('/', '.')} import ")
     assert len(content.splitlines()) < 40
 
 
