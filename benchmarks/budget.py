@@ -39,7 +39,7 @@ import pyarrow as pa
 from benchmarks import frontier as lines
 from gangue.pipeline import calibrate, cluster, embed, ingest, learn, params, pool, quota, retrieve
 from gangue.transforms import arrays, randomness
-from gangue.transforms.candidates import query_shard, relations, rules
+from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import frontier, leak, prediction_powered
@@ -145,9 +145,9 @@ def told(
         return whole, hidden
     query, document = unaware.candidates.query[pair], asked["document_row"].to_numpy()
     every = (whole.candidates.query, whole.pairs["document_row"].to_numpy())
-    column = pa.array(relations.pair_among(*every, query[~said], document[~said]))
+    column = pa.array(arrays.pair_among(*every, query[~said], document[~said]))
     pairs = whole.pairs.set_column(whole.pairs.column_names.index("judged"), "judged", column)
-    known = relations.pair_among(whole.block.positive_query, whole.block.positive_row, query[said], document[said])
+    known = arrays.pair_among(whole.block.positive_query, whole.block.positive_row, query[said], document[said])
     return dataclasses.replace(whole, pairs=pairs), hidden & ~known
 
 

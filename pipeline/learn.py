@@ -119,7 +119,7 @@ def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: flo
     several = np.bincount(candidates.positive_query, minlength=loaded.queries)[candidates.query[chosen]] > 1
     of_query = np.bincount(candidates.query[free], minlength=loaded.queries)
     weight = np.where(positive, 1.0, (of_query / np.maximum(np.minimum(of_query, wanted), 1))[candidates.query])
-    fold = classifier.fold_of(loaded.block.queries["near_group"].to_pylist())
+    fold = randomness.fold_of(loaded.block.queries["near_group"].to_pylist(), classifier.FOLDS)
     return pa.table(
         {
             "features": pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1]),

@@ -143,9 +143,8 @@ def measure_recall(_: str, data: Data, p: params.Params, name: str) -> Counts:
         best = search(data, exact.open(data, name), rows, some, exact.depth)
         columns = ["query_id", "document_row"]
         found = pa.concat_tables(data.read(staged(f"candidates/{name}"), shard, columns) for shard in shards)
-        width = np.int64(len(lookup.representatives(data)))
-        keys = block.numbers(found["query_id"]) * width + found["document_row"].to_numpy()
-        hit = np.isin(best.query * width + best.document, keys)
+        query, document = block.numbers(found["query_id"]), found["document_row"].to_numpy()
+        hit = arrays.pair_among(best.query, best.document, query, document)
         wanted, got = (np.bincount(query, minlength=len(rows))[some] for query in (best.query, best.query[hit]))
         measured = pa.table([block.query_ids.take(pa.array(some)), wanted, got], schema=RECALL)
     recall = staged(f"indexes/{name}/recall")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays, text
+from gangue.transforms import arrays, randomness, text
 from gangue.transforms.candidates import pooling
 from gangue.transforms.datasets import lookup, schema, unfinished
 from gangue.transforms.datasets.storage import Data
@@ -98,7 +98,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
         values = pa.array(scores[rows], pa.float32(), mask=~np.isfinite(scores[rows]))
         return pa.table([*ids, values], schema=schema.SCORES).replace_schema_metadata({schema.FINGERPRINT: model_print})
 
-    fold = cross_encoder.fold_of(queries["near_group"].to_pylist())[query] if len(folders) > 1 else query * 0
+    fold = randomness.fold_of(queries["near_group"].to_pylist(), len(folders))[query]
     for number, folder in enumerate(folders):
         todo = np.flatnonzero(missing & (fold == number))
         if todo.size:

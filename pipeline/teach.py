@@ -103,7 +103,7 @@ def _examples(data: Data, settings: params.Teach, fold: int) -> tuple[list[str],
         queries = data.read("queries", shard, ["query_id", "text", "near_group"])
         pairs = data.read("pairs", shard, ["query_id", "document_id", "document_row", *schema.RELATIONS])
         of_pair = arrays.place_among(pairs["query_id"], queries["query_id"])
-        others = cross_encoder.fold_of(queries["near_group"].to_pylist()) != fold
+        others = randomness.fold_of(queries["near_group"].to_pylist(), cross_encoder.FOLDS) != fold
         kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
         positive = kinds["positive"]
         eligible = ~np.any(list(kinds.values()), axis=0)
@@ -140,7 +140,5 @@ def _easy(
     drawn = drawing.draw(words, most, drawing.cells_of(data), settings.seed)
     query, turn = np.nonzero((drawn >= 0) & (np.arange(most) < settings.random * positives[:, None]) & others[:, None])
     row = drawn[query, turn]
-    width = np.int64(len(lookup.representatives(data)))
-    known = of_pair[kinds] * width + pairs["document_row"].to_numpy()[kinds]
-    keep = ~np.isin(query * width + row, known)
+    keep = ~arrays.pair_among(query, row, of_pair[kinds], pairs["document_row"].to_numpy()[kinds])
     return query[keep], row[keep]

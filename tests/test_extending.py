@@ -164,9 +164,7 @@ def test_filter_leak_test_recipe_and_report_know_it(job):
 def test_its_stage_alone_writes_the_same(job):
     data = Data(str(job / "data"))
     before = {name: data.checksum(name) for name in ("candidates/spelling", "indexes/spelling/counts")}
-    done = python(
-        job / "code", "-c", ALONE, "retrieve", "spelling", "--data", "../data", "--params", "../params.yaml"
-    )
+    done = python(job / "code", "-c", ALONE, "retrieve", "spelling", "--data", "../data", "--params", "../params.yaml")
     assert done.returncode == 0, done.stderr
     assert {name: data.checksum(name) for name in before} == before
 

@@ -89,7 +89,11 @@ def mined(tree, tmp_path_factory):
 def run(tree, folder, code):
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     result = subprocess.run(
-        [sys.executable, "-c", f"from gangue.pipeline.command import cli; {code}"], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", f"from gangue.pipeline.command import cli; {code}"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert not result.returncode, result.stderr
     return result.stdout

@@ -94,11 +94,24 @@ def pair_codes(
     """(n,) and (m,) int64 codes of the pairs of values that two columns of two tables hold: equal pairs, equal codes.
 
     >>> [c.tolist() for c in pair_codes([pa.array(["a", "b"]), pa.array([1, 1])], [pa.array(["b"]), pa.array([1])])]
-    [[0, 4], [4]]
+    [[0, 1], [1]]
     """
     first, second = (codes(mine, theirs) for mine, theirs in zip(one, other, strict=True))
-    width = np.int64(len(first[0]) + len(first[1]) + 1)
-    return first[0] * width + second[0], first[1] * width + second[1]
+    mine, theirs = pair_numbers((first[0], second[0]), (first[1], second[1]))
+    return mine, theirs
+
+
+def pair_numbers(*pairs: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """One int64 number for each pair (a, b) of whole numbers from 0: equal where both are, ordered by a, then b.
+
+    Args:
+      pairs: several sets of pairs, (n,) and (n,) each, whose numbers are to be compared.
+
+    >>> pair_numbers((np.array([0, 1]), np.array([2, 0])), (np.array([1]), np.array([0])))
+    [array([2, 3]), array([3])]
+    """
+    width = np.int64(1 + max(int(second.max(initial=0)) for _, second in pairs))
+    return [first * width + second for first, second in pairs]
 
 
 def inverse(order: np.ndarray) -> np.ndarray:
@@ -203,6 +216,12 @@ def among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
         return np.zeros(len(values), bool)
     ordered = np.sort(known)
     return ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
+
+
+def pair_among(first: np.ndarray, second: np.ndarray, known_first: np.ndarray, known_second: np.ndarray) -> np.ndarray:
+    """(n,) whether each pair (first, second) of whole numbers from 0 is one of those that are known."""
+    pairs, known = pair_numbers((first, second), (known_first, known_second))
+    return among(pairs, known)
 
 
 def tally(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

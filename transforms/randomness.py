@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,18 @@ def id_words(ids: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return words.astype(np.uint64)[encoded.indices.to_numpy()]
 
 
+def finalised(words: np.ndarray) -> np.ndarray:
+    """Well-mixed uint64, one to one: the finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014).
+
+    >>> finalised(np.array([1], np.uint64)).tolist()
+    [6238072747940578789]
+    """
+    with np.errstate(over="ignore"):
+        mixed = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)
+
+
 def mix(*words: np.ndarray | int) -> np.ndarray:
     """Combine words into one well-mixed uint64 each (splitmix64's finaliser after every word).
 
@@ -42,10 +55,7 @@ def mix(*words: np.ndarray | int) -> np.ndarray:
     with np.errstate(over="ignore"):
         result = np.asarray(state)
         for word in words:
-            result = result ^ np.asarray(word, np.uint64)
-            result = (result ^ (result >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            result = (result ^ (result >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            result = (result ^ (result >> np.uint64(31))) + state
+            result = finalised(result ^ np.asarray(word, np.uint64)) + state
     return np.atleast_1d(result)
 
 
@@ -61,3 +71,13 @@ def uniforms(words: np.ndarray) -> np.ndarray:
 def gumbels(words: np.ndarray) -> np.ndarray:
     """Standard Gumbel noise: the top k of ``log p + gumbel`` is a draw of k without replacement by p."""
     return -np.log(-np.log(uniforms(words)))
+
+
+def fold_of(groups: Sequence[str], folds: int) -> np.ndarray:
+    """(n,) int64 fold of each row, by a hash of its group: a group shares a fold.
+
+    >>> fold_of(["c", "d", "c"], 2).tolist(), fold_of(["c", "d", "c"], 5).tolist()
+    ([1, 0, 1], [1, 2, 1])
+    """
+    hashes = pd.util.hash_array(np.asarray(groups, dtype=object), categorize=False)
+    return ((hashes >> np.uint64(32)) % np.uint64(folds)).astype(np.int64)

@@ -5,10 +5,10 @@ import json
 import sys
 import xml.etree.ElementTree
 
+import learned
 import numpy as np
 import planted
 import pytest
-import test_learned
 from typer.testing import CliRunner
 
 from benchmarks import frontier as benchmark
@@ -24,7 +24,7 @@ KEYS = {"filter", "setting", "fn_rate", "fn_low", "fn_high", "hardness", "per_qu
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("frontier")
-    found = test_learned.Job(folder)
+    found = learned.Job(folder)
     (folder / "params.yaml").write_text(json.dumps(planted.sections(folder)))
     return found
 
@@ -36,7 +36,7 @@ def job(tmp_path_factory):
 def test_the_points_are_those_of_a_plain_count(job, kind):
     rule = {
         "naive": rules.Naive(),
-        "perc": test_learned.rule(kind="perc", perc=0.9),
+        "perc": learned.rule(kind="perc", perc=0.9),
         "learned": job.p.filter.rule.with_cut(0.9),
     }
     stack = job.p.filter.with_rule(rule[kind])
@@ -52,10 +52,10 @@ def test_the_points_are_those_of_a_plain_count(job, kind):
         )
         for number in range(hiding.rounds):
             hidden = leak.hidden_positives(block.positive_query, words, 0.5, randomness.mix(4, number))
-            gone = set(test_learned.pairs_of_positives(shard, hidden))
+            gone = set(learned.pairs_of_positives(shard, hidden))
             unaware = leak.hide(job.data, job.p, shard, hidden)
             rows = frontier.chosen_by(job.data, job.p, unaware, stack)
-            found = test_learned.pairs_of(unaware, rows)
+            found = learned.pairs_of(unaware, rows)
             chosen += found
             leaked += sum(pair in gone for pair in found)
             scores += unaware.candidates.scores["dense"][rows].tolist()
@@ -79,10 +79,10 @@ def test_cuts_go_from_strict_to_loose_for_every_rule(job):
     line = {
         "learned": job.p.filter.rule,
         **{
-            kind: test_learned.rule(kind=kind, **{key: 0})
+            kind: learned.rule(kind=kind, **{key: 0})
             for kind, key in (("shifted", "shift"), ("abs", "abs"), ("margin", "margin"))
         },
-        "perc": test_learned.rule(kind="perc", perc=1.0),
+        "perc": learned.rule(kind="perc", perc=1.0),
     }
     for kind, rule in line.items():
         stack = job.p.filter.with_rule(rule)

@@ -9,62 +9,26 @@ import shutil
 
 import numpy as np
 import planted
-import pyarrow as pa
-import pydantic
 import pytest
 import whole_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learned import Job, pairs_of, pairs_of_positives, rule
 
 from gangue.pipeline import filter as filtering
 from gangue.pipeline import learn, params
 from gangue.transforms import randomness
-from gangue.transforms.candidates import query_shard, rules
+from gangue.transforms.candidates import rules
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.evidence import frontier, leak
+from gangue.transforms.evidence import leak
 from gangue.transforms.relevance import classifier, describing, features, learn_note
 from gangue.transforms.views.recipe import RECIPE
-
-
-class Job:
-    """A finished job on a planted corpus."""
-
-    def __init__(self, folder, data="data", corpus=None, **changes):
-        self.folder, self.planted = folder, planted.write(folder, **(corpus or {}))
-        self.p, self.data = params.parse(planted.sections(folder, **changes)), Data(str(folder / data))
-        whole_path.run(self.data, self.p)
-
-    def shards(self):
-        return [query_shard.load(self.data, self.p, name) for name in self.data.shards("queries")]
-
-    def leaked_and_hardness(self, stack):
-        """Share of planted false negatives among what these rules choose, and its mean score."""
-        leaked, scores = [], []
-        for shard in self.shards():
-            chosen = frontier.chosen_by(self.data, self.p, shard, stack)
-            leaked += [pair in self.planted for pair in pairs_of(shard, chosen)]
-            scores += shard.candidates.scores["dense"][chosen].tolist()
-        return np.mean(leaked), np.mean(scores)
-
-    def p_false(self):
-        """(query, document) -> its bits."""
-        rows = self.data.read_all("relevance").to_pylist()
-        return {(row["query_id"], row["document_id"]): np.float32(row["p_false"]).tobytes() for row in rows}
-
-
-def pairs_of(shard, rows):
-    table = shard.pairs.take(pa.array(rows, pa.int64()))
-    return list(zip(table["query_id"].to_pylist(), table["document_id"].to_pylist(), strict=True))
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     return Job(tmp_path_factory.mktemp("planted"))
-
-
-def rule(**values):
-    return pydantic.TypeAdapter(rules.Rule).validate_python({"score": "dense", **values})
 
 
 def test_at_equal_hardness_it_lets_a_quarter_of_the_false_negatives_through_that_other_rules_do(job):
@@ -104,7 +68,7 @@ def examples(seed, queries=60, each=12):
     labels = generator.random(len(query)) < 0.3
     values = generator.normal(size=(len(query), 3)) + labels[:, None] * [1.0, 0.5, 0.0]
     values[generator.random(values.shape) < 0.1] = np.nan
-    fold = classifier.fold_of([f"q{number}" for number in range(queries)])[query]
+    fold = randomness.fold_of([f"q{number}" for number in range(queries)], classifier.FOLDS)[query]
     return values, labels, np.where(labels, 1.0, 2.0), fold, query
 
 
@@ -120,7 +84,7 @@ def test_the_model_that_judges_a_query_does_not_depend_on_its_labels(number):
 
 
 def test_queries_that_ask_the_same_share_a_fold_and_the_folds_are_about_alike():
-    folds = classifier.fold_of([f"q{i // 2}" for i in range(2000)])
+    folds = randomness.fold_of([f"q{i // 2}" for i in range(2000)], classifier.FOLDS)
     assert (folds[::2] == folds[1::2]).all()
     assert np.bincount(folds, minlength=classifier.FOLDS).min() > 300
 
@@ -198,11 +162,6 @@ def described(job, shard, left_out):
     assert values.shape == (len(shard.pairs), len(names))
     pairs = pairs_of(shard, np.arange(len(shard.pairs)))
     return {pair: dict(zip(names, row.tolist(), strict=True)) for pair, row in zip(pairs, values, strict=True)}
-
-
-def pairs_of_positives(shard, which):
-    table = shard.block.positives.filter(pa.array(which))
-    return list(zip(table["query_id"].to_pylist(), table["document_id"].to_pylist(), strict=True))
 
 
 def test_an_unlabelled_positive_is_described_as_a_labelled_one_is(job):

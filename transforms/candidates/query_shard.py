@@ -112,7 +112,7 @@ def load(data: Data, p: params.Params, shard: str, *, judged: bool = True, compa
     pairs = pairs.filter(pa.array(~refused)) if refused.any() else pairs
     query = block.numbers(pairs["query_id"])
     labelled = np.flatnonzero(pairs["positive"].to_numpy())
-    known = relations.pair_among(
+    known = arrays.pair_among(
         block.positive_query, block.positive_row, query[labelled], pairs["document_row"].to_numpy()[labelled]
     )
     withdrawn = block.positives.filter(pa.array(~known))
@@ -210,11 +210,11 @@ def _pair_of_positive(
     block: relations.QueryBlock, query: np.ndarray, document: np.ndarray, positive: np.ndarray
 ) -> np.ndarray:
     """(p,) which of the pairs, (n,) queries and documents, each positive is; ``positive``: (n,) bool, which are any."""
-    width = np.int64(document.max(initial=0) + 1)
     labelled = np.flatnonzero(positive)
-    keys = query[labelled] * width + document[labelled]
+    there = (query[labelled], document[labelled])
+    keys, wanted = arrays.pair_numbers(there, (block.positive_query, block.positive_row))
     order = np.argsort(keys)
-    return labelled[order[np.searchsorted(keys[order], block.positive_query * width + block.positive_row)]]
+    return labelled[order[np.searchsorted(keys[order], wanted)]]
 
 
 def _similarity(

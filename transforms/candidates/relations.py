@@ -44,7 +44,7 @@ class QueryBlock:
 
     def unlabelled(self, query: np.ndarray, document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The pairs, (n,) query number and (n,) document row, that are no positives."""
-        known = pair_among(query, document, self.positive_query, self.positive_row)
+        known = arrays.pair_among(query, document, self.positive_query, self.positive_row)
         return query[~known], document[~known]
 
     def siblings(self) -> tuple[np.ndarray, np.ndarray]:
@@ -176,11 +176,5 @@ def _among(
     known[of_code] = True
     some = np.flatnonzero(known[code][pair])
     result = np.zeros(len(pair), bool)
-    result[some] = pair_among(query[some], code[pair[some]], of_query, of_code)
+    result[some] = arrays.pair_among(query[some], code[pair[some]], of_query, of_code)
     return result
-
-
-def pair_among(query: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray) -> np.ndarray:
-    """(n,) whether (query, code) is one of the pairs (of_query, of_code)."""
-    width = np.int64(max(code.max(initial=0), of_code.max(initial=0)) + 1)
-    return arrays.among(query * width + code, of_query * width + of_code)

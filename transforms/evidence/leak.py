@@ -136,11 +136,12 @@ def hide(data: Data, p: params.Params, shard: query_shard.Shard, hidden: np.ndar
     block = relations.QueryBlock(shard.block.queries, shard.block.positives.filter(pa.array(~hidden)))
     found = pooling.best_rank(shard.candidates.ranks) < pooling.NO_RANK
     was_positive = shard.candidates.relations["positive"]
-    width = np.int64(
-        1 + max(shard.pairs["document_row"].to_numpy().max(initial=0), shard.block.positive_row.max(initial=0))
+    unknown = arrays.pair_among(
+        shard.candidates.query,
+        shard.pairs["document_row"].to_numpy(),
+        shard.block.positive_query[hidden],
+        shard.block.positive_row[hidden],
     )
-    key = shard.candidates.query * width + shard.pairs["document_row"].to_numpy()
-    unknown = np.isin(key, shard.block.positive_query[hidden] * width + shard.block.positive_row[hidden])
     keep = ~was_positive | ~unknown | found
     pairs = shard.pairs.filter(pa.array(keep))
     query = shard.candidates.query[keep]

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from gangue.transforms.datasets import disk, unfinished
 from gangue.transforms.models import batching, checkpoints, encoder, loading, trust
@@ -20,16 +19,6 @@ from gangue.transforms.running import progress
 _LOCK = threading.Lock()
 FOLDS = 2
 TOKENS = 4096  # of a batch on a processor
-
-
-def fold_of(groups: Sequence[str]) -> np.ndarray:
-    """(q,) fold of each query, by its group of near-duplicates: queries that ask the same share a fold.
-
-    >>> fold_of(["c", "d", "c"]).tolist()
-    [1, 0, 1]
-    """
-    words = pd.util.hash_array(np.asarray(groups, dtype=object), categorize=False)
-    return (words >> np.uint64(32)).astype(np.int64) % FOLDS
 
 
 def label_of(folder: str, count: int, names: Mapping[int, str], told: int | str | None) -> int | None:

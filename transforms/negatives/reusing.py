@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from gangue.transforms import randomness
+from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets.storage import Data, shard_names, staged
 from gangue.transforms.negatives import reuse
@@ -61,10 +61,10 @@ def denied(data: Data, loaded: query_shard.Shard, rows: np.ndarray, number: int)
         nothing = np.zeros(len(loaded.pairs), bool)
         return nothing, nothing
     table = _denials(data)
-    document = loaded.pairs["document_row"].to_numpy()
-    width = np.int64(max(document.max(initial=0), table["document_row"].to_numpy().max(initial=0)) + 1)
-    key = rows[loaded.candidates.query] * width + document
-    refused = table["query_row"].to_numpy() * width + table["document_row"].to_numpy()
+    key, refused = arrays.pair_numbers(
+        (rows[loaded.candidates.query], loaded.pairs["document_row"].to_numpy()),
+        (table["query_row"].to_numpy(), table["document_row"].to_numpy()),
+    )
     late = table["round"].to_numpy() == number - 1
     return np.isin(key, refused[~late]), np.isin(key, refused[late])
 

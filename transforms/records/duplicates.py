@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gangue.transforms import arrays, text
+from gangue.transforms import arrays, randomness, text
 from gangue.transforms.text import words
 
 PERMUTATIONS = 128
@@ -79,11 +79,8 @@ def _trigrams(texts: pa.ChunkedArray[Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mixed(state: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """One step of an order-sensitive 64-bit hash (the finaliser of splitmix64)."""
-    mixed = state * np.uint64(0x9E3779B97F4A7C15) + value
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)
+    """One step of an order-sensitive 64-bit hash."""
+    return randomness.finalised(state * np.uint64(0x9E3779B97F4A7C15) + value)
 
 
 def near_pairs(signatures: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -133,10 +133,8 @@ def _judged(
     unasked = (query < 0) | ~np.append(answered, False)[query]
     homeless = ~unasked & (document_rows[document] < 0)
     usable = ~unasked & ~homeless
-    width = np.int64(len(wanted) + 1)
-    keys = query * width + document
-    yes = np.concatenate([positives[0] * width + positives[1], keys[usable & (grade > 0)]])
-    contradicts = usable & (grade <= 0) & np.isin(keys, yes)
+    keys, labelled = arrays.pair_numbers((query, document), (positives[0], positives[1]))
+    contradicts = usable & (grade <= 0) & np.isin(keys, np.concatenate([labelled, keys[usable & (grade > 0)]]))
     judge = pc.index_in(source, pa.array(schema.JUDGES)).to_numpy()
     rows = np.flatnonzero(usable & ~contradicts)
     rows = rows[np.lexsort((judge[rows], keys[rows]))]

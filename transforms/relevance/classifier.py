@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 FOLDS = 5
 ENOUGH = 50  # positives without which nothing is learned
@@ -66,16 +65,6 @@ class Model:
     def labelled(self, features: np.ndarray) -> np.ndarray:
         """(n,) probability that the pair is a known positive."""
         return 1.0 / (1.0 + np.exp(-self.logits(features)))
-
-
-def fold_of(groups: Sequence[str]) -> np.ndarray:
-    """(q,) fold of each query by its group of near-duplicates: queries that ask the same share a fold.
-
-    >>> fold_of(["c", "d", "c"]).tolist()
-    [1, 2, 1]
-    """
-    words = pd.util.hash_array(np.asarray(groups, dtype=object), categorize=False)
-    return ((words >> np.uint64(32)) % np.uint64(FOLDS)).astype(np.int64)
 
 
 def telling(

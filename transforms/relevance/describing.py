@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import scipy.special
 import threadpoolctl
 
-from gangue.transforms import arrays
-from gangue.transforms.candidates import query_shard, relations
+from gangue.transforms import arrays, randomness
+from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.relevance import classifier, features, learn_note, portable, pretrained
@@ -80,7 +80,7 @@ def labels(data: Data, shard: query_shard.Shard) -> np.ndarray:
     query, document = shard.block.numbers(told["query_id"]), told["document_row"].to_numpy()
     pairs, grade = (shard.candidates.query, shard.pairs["document_row"].to_numpy()), told["grade"].to_numpy()
     for label, some in ((0, grade <= 0), (1, grade > 0)):
-        result[relations.pair_among(*pairs, query[some], document[some])] = label
+        result[arrays.pair_among(*pairs, query[some], document[some])] = label
     return result
 
 
@@ -102,7 +102,8 @@ def opinion(
         taught = np.zeros(len(full))
         if learned["usable"]:
             values = matrix(columns, learned["features"])
-            fold = classifier.fold_of(shard.block.queries["near_group"].to_pylist())[shard.candidates.query]
+            of_query = randomness.fold_of(shard.block.queries["near_group"].to_pylist(), classifier.FOLDS)
+            fold = of_query[shard.candidates.query]
             for number, parameters in enumerate(learned["models"]):
                 rows = np.flatnonzero(fold == number)
                 taught[rows] = classifier.Model(**parameters).logits(values[rows])

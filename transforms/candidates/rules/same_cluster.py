@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from gangue.transforms import arrays
 from gangue.transforms.candidates.rules.candidates import Rows
 from gangue.transforms.candidates.rules.rule import RuleSection
 from gangue.transforms.settings.section import Among, Name
@@ -23,7 +24,6 @@ class SameCluster(RuleSection):
         """(m,) where document and positive share a cluster."""
         candidates = rows.candidates
         cluster, own = candidates.clusters[self.encoder], candidates.positive_clusters[self.encoder]
-        width = np.int64(max(cluster.max(initial=-1), own.max(initial=-1)) + 1)
-        taken = (candidates.positive_query * width + own)[own >= 0]
-        shared = (cluster >= 0) & np.isin(candidates.query * width + cluster, taken)
+        keys, taken = arrays.pair_numbers((candidates.query, cluster), (candidates.positive_query, own))
+        shared = (cluster >= 0) & np.isin(keys, taken[own >= 0])
         return shared[rows.pair], rows.nowhere
