@@ -6,3 +6,21 @@ May import every room. ``command``: the command line. ``report``: the report of 
 
 if __name__ != "gangue.pipeline":
     raise ImportError(f"{__name__} is gangue.pipeline: a module has one name. Import that")
+
+STAGES = {
+    "ingest": "",
+    "embed": "encoders",
+    "cluster": "encoders",
+    "quota": "",
+    "retrieve": "retrievers",
+    "pool": "",
+    "teach": "scorers",
+    "score": "scorers",
+    "learn": "",
+    "calibrate": "",
+    "filter": "",
+    "sample": "",
+    "export": "",
+    "audit": "",
+}
+"""Stages in their order, and the section of the params that names what each is run for; "": it is run once."""

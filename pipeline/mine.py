@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from gangue.pipeline import (
-    audit,
-    calibrate,
-    cluster,
-    embed,
-    export,
-    filter,
-    ingest,
-    learn,
-    params,
-    pool,
-    quota,
-    retrieve,
-    sample,
-    score,
-    teach,
-)
+import importlib
+
+from gangue.pipeline import STAGES, params
 from gangue.pipeline.command import models, preflight, stages
 from gangue.transforms.datasets import occupancy
 from gangue.transforms.datasets.storage import Data
@@ -45,26 +31,12 @@ def run(params_path: str, root: str, reports: str) -> None:
 
 
 def _run(data: Data, p: params.Params, reports: str) -> None:
-    ingest.run(data, p)
-    for name in p.encoders:
-        embed.run(data, p, name)
-    _drop_models()
-    for name in p.encoders:
-        cluster.run(data, p, name)
-    quota.run(data, p)
-    for name in p.retrievers:
-        retrieve.run(data, p, name)
-    pool.run(data, p)
-    for name in p.scorers:
-        teach.run(data, p, name)
-        score.run(data, p, name)
-    _drop_models()
-    learn.run(data, p)
-    calibrate.run(data, p)
-    filter.run(data, p)
-    sample.run(data, p)
-    export.run(data, p)
-    audit.run(data, p, reports=reports)
+    every = {stage: importlib.import_module(f"gangue.pipeline.{stage}") for stage in STAGES}
+    for stage, section in STAGES.items():
+        given = {"reports": reports} if stage == "audit" else {}
+        for names in [[name] for name in getattr(p, section)] if section else [[]]:
+            every[stage].run(data, p, *names, **given)
+        _drop_models()
 
 
 def _forget_others(data: Data, p: params.Params) -> None:

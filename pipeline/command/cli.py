@@ -10,23 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-STAGES = {
-    "ingest": "",
-    "embed": "encoders",
-    "cluster": "encoders",
-    "quota": "",
-    "retrieve": "retrievers",
-    "pool": "",
-    "teach": "scorers",
-    "score": "scorers",
-    "learn": "",
-    "calibrate": "",
-    "filter": "",
-    "sample": "",
-    "export": "",
-    "audit": "",
-}
-"""Stages in their order, and the section of the params that names what each is run for; "": it is run once."""
+from gangue.pipeline import STAGES
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
