@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 # The commonest words of each language that set it apart from its neighbours: Catalan, Galician, Bulgarian, Ukrainian,
 # Afrikaans and the like share half of their words with a language that has a list, and must not get that list.
@@ -23,6 +22,11 @@ _COMMON: dict[str, str] = {
     "tr": "ve bir bu için ile olarak olan da de daha",
     "zh": "的 是 在 和 有 不 这 以 为 到",
 }
+_NAMES = {
+    "da": "danish", "de": "german", "english": "en", "english_plus": "en_plus", "es": "spanish", "fr": "french",
+    "it": "italian", "ko": "korean", "nl": "dutch", "no": "norwegian", "pt": "portuguese", "ru": "russian",
+    "sv": "swedish", "tr": "turkish", "zh": "chinese",
+}  # fmt: skip
 _MOST_FREQUENT = 100
 _LEAST = 7  # of the ten; the neighbours show five, and so do fifty sentences of the language itself
 
@@ -33,9 +37,11 @@ def of(language: str | None) -> frozenset[str]:
     >>> sorted(of("en"))[:3], len(of(None))
     (['a', 'an', 'and'], 0)
     """
-    from bm25s import tokenization
+    if language is None:
+        return frozenset()
+    from bm25s import stopwords  # every stage reads what may be named, and few need the lists
 
-    known: Any = tokenization._infer_stopwords(language)
+    known: Sequence[str] = getattr(stopwords, f"STOPWORDS_{_NAMES.get(language, language).upper()}")
     return frozenset(unicodedata.normalize("NFKC", word).lower() for word in known)
 
 
