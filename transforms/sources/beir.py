@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from upath import UPath
+
 from gangue.transforms.sources import files, lines, rows
 from gangue.transforms.sources.blocks import Record, rejected
-from gangue.transforms.sources.files import File, Remote
+from gangue.transforms.sources.files import File
 from gangue.transforms.sources.row import Kind
 from gangue.transforms.sources.source import SourceSection
 from gangue.transforms.sources.values import Fault, as_answers, as_grade, as_id, as_string, as_text
@@ -64,20 +66,20 @@ class Beir(SourceSection):
                 yield from _judgements(zero, self.min_grade)
 
 
-def _file(root: Path | Remote, name: str) -> File:
+def _file(root: Path | UPath, name: str) -> File:
     for ending in ("", *files.CODECS):
         if (root / f"{name}{ending}").is_file():
             return File(root / f"{name}{ending}", f"{name}{ending}")
     raise FileNotFoundError(f"{root / name}: a BEIR folder must have this file, found none. Correct source.path")
 
 
-def _splits(root: Path | Remote) -> dict[str, File]:
+def _splits(root: Path | UPath) -> dict[str, File]:
     """The files of judgements, compressed or not, by their names."""
     judged = (File(path, files.origin(path, root)) for path in files.readable(root / "qrels"))
     return {files.split(file.path)[0]: file for file in judged if file.format == ".tsv"}
 
 
-def _split(root: Path | Remote, split: str, judged: dict[str, File]) -> File:
+def _split(root: Path | UPath, split: str, judged: dict[str, File]) -> File:
     splits = [name for name in judged if not name.endswith(_JUDGED_ZERO) and name != _SOURCE_DOCS]
     if split not in splits:
         raise FileNotFoundError(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import io
 import os
-import posixpath
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
-import fsspec
 import pyarrow as pa
+from upath import UPath
 
 _ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}  # of control characters
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
@@ -21,76 +18,10 @@ NAMES = f"{', '.join(SUFFIXES)} (all but .parquet also with {', '.join(CODECS)})
 _AT_ONCE = 1 << 20  # bytes asked of a remote file
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class Remote:
-    """A path such as ``gs://bucket/folder`` or ``memory://folder``, with what sources ask of a ``Path``.
-
-    >>> str(Remote("gs://bucket") / "qrels" / "train.tsv"), Remote("gs://bucket/a.tsv").suffix
-    ('gs://bucket/qrels/train.tsv', '.tsv')
-    """
-
-    url: str
-
-    def __str__(self) -> str:
-        return self.url
-
-    def __truediv__(self, name: str) -> Remote:
-        return Remote(posixpath.join(self.url, name).rstrip("/"))
-
-    @property
-    def suffix(self) -> str:
-        """As of a ``Path``."""
-        return PurePosixPath(self.url).suffix
-
-    @property
-    def stem(self) -> str:
-        """As of a ``Path``."""
-        return PurePosixPath(self.url).stem
-
-    def is_dir(self) -> bool:
-        """As of a ``Path``."""
-        return bool(self._at[0].isdir(self._at[1]))
-
-    def is_file(self) -> bool:
-        """As of a ``Path``."""
-        return bool(self._at[0].isfile(self._at[1]))
-
-    def iterdir(self) -> Iterator[Remote]:
-        """As of a ``Path``."""
-        return self.glob("*")
-
-    def glob(self, pattern: str) -> Iterator[Remote]:
-        """As of a ``Path``."""
-        filesystem, path = self._at
-        return (Remote(filesystem.unstrip_protocol(found)) for found in filesystem.glob(posixpath.join(path, pattern)))
-
-    def rglob(self, pattern: str) -> Iterator[Remote]:
-        """As of a ``Path``."""
-        return self.glob(f"**/{pattern}")
-
-    def relative_to(self, root: str) -> PurePosixPath:
-        """As of a ``Path``."""
-        return PurePosixPath(self._at[1]).relative_to(Remote(root)._at[1])
-
-    def open(self, mode: str) -> BinaryIO:
-        """As of a ``Path``."""
-        filesystem, path = self._at
-        return io.BufferedReader(filesystem.open(path, mode), _AT_ONCE)
-
-    def read_bytes(self) -> bytes:
-        """As of a ``Path``."""
-        return bytes(self._at[0].cat_file(self._at[1]))
-
-    @property
-    def _at(self) -> tuple[Any, str]:
-        filesystem, path = fsspec.core.url_to_fs(self.url)
-        return filesystem, str(path)
-
-
 class File(NamedTuple):
     """A file and its path below the source's, which is what a rejected record names."""
 
-    path: Path | Remote
+    path: Path | UPath
     origin: str
 
     @property
@@ -104,14 +35,16 @@ class File(NamedTuple):
         Raises, here or while they are read:
           OSError: it cannot be opened; without ``errno``: it is no such archive, or a damaged one.
         """
-        stream = self.path.open("rb")
+        stream: Any = self.path.open("rb")
+        if isinstance(self.path, UPath):
+            stream = io.BufferedReader(stream, _AT_ONCE)
         codec = CODECS.get(self.path.suffix.lower())
         if codec is None:
             return stream
         return io.BufferedReader(pa.CompressedInputStream(stream, codec), _AT_ONCE)
 
 
-def split(path: Path | Remote) -> tuple[str, str]:
+def split(path: Path | UPath) -> tuple[str, str]:
     """Name of a file without what says how it is written, and its format: one of ``SUFFIXES``, or ''.
 
     >>> split(Path("a/train.part.TSV.gz")), split(Path("notes.txt")), split(Path("x.parquet.gz"))
@@ -128,17 +61,17 @@ def split(path: Path | Remote) -> tuple[str, str]:
     return base, suffix
 
 
-def at(path: str) -> Path | Remote:
+def at(path: str) -> Path | UPath:
     """A path on this machine, or any fsspec path."""
-    return Remote(path.rstrip("/")) if "://" in path else Path(path)
+    return UPath(path.rstrip("/")) if "://" in path else Path(path)
 
 
-def readable(folder: Path | Remote) -> list[Path | Remote]:
+def readable(folder: Path | UPath) -> list[Path | UPath]:
     """The files of a folder whose names say what format they have, sorted."""
-    return sorted(entry for entry in folder.iterdir() if split(entry)[1] and entry.is_file())
+    return sorted((entry for entry in folder.iterdir() if split(entry)[1] and entry.is_file()), key=str)
 
 
-def folder(path: str, cure: str = "Set source.path to the folder of the data") -> Path | Remote:
+def folder(path: str, cure: str = "Set source.path to the folder of the data") -> Path | UPath:
     """The source's folder, on this machine or at any fsspec path.
 
     Raises:
@@ -152,7 +85,7 @@ def folder(path: str, cure: str = "Set source.path to the folder of the data") -
     return found
 
 
-def find(root: Path | Remote, name: str, key: str) -> list[File]:
+def find(root: Path | UPath, name: str, key: str) -> list[File]:
     """The files that a key of the params names: one file, a pattern, or all files of a folder; sorted.
 
     Raises:
@@ -167,8 +100,8 @@ def find(root: Path | Remote, name: str, key: str) -> list[File]:
         found = [path]
     elif path.is_dir():
         found = readable(path)
-    elif isinstance(root, Remote):
-        found = sorted(root.glob(name))
+    elif isinstance(root, UPath):
+        found = sorted(root.glob(name), key=str)
     else:
         found = sorted(Path(entry) for entry in glob.glob(str(Path(glob.escape(str(root))) / name)))
     if not found and path.is_dir():
@@ -186,7 +119,7 @@ def find(root: Path | Remote, name: str, key: str) -> list[File]:
     return [File(entry, origin(entry, root)) for entry in found]
 
 
-def origin(path: Path | Remote, root: Path | Remote) -> str:
+def origin(path: Path | UPath, root: Path | UPath) -> str:
     """Path of a file below the source's; bytes that are no UTF-8, line ends and the like are written out."""
     name = os.fsencode(path.relative_to(str(root)).as_posix()).decode(errors="backslashreplace")
     return name.translate(_ESCAPED)

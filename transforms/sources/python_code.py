@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from upath import UPath
+
 from gangue.transforms.settings.section import Count
 from gangue.transforms.sources import files
 from gangue.transforms.sources.blocks import Record, content_ids, rejected
-from gangue.transforms.sources.files import File, Remote
+from gangue.transforms.sources.files import File
 from gangue.transforms.sources.source import SourceSection
 
 SKIPPED = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"})
@@ -41,9 +43,9 @@ class PythonCode(SourceSection):
             yield from _functions(file, self.min_characters)
 
 
-def _files(root: Path | Remote, packages: tuple[str, ...]) -> list[File]:
+def _files(root: Path | UPath, packages: tuple[str, ...]) -> list[File]:
     """All files of the packages, each once, sorted by path."""
-    found: dict[str, Path | Remote] = {}
+    found: dict[str, Path | UPath] = {}
     for package in packages or ("",):
         path = root / package
         if PurePosixPath(package).is_absolute() or ".." in PurePosixPath(package).parts:
