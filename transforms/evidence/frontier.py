@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import scipy.special
 
-from gangue.transforms import arrays, randomness
+from gangue.transforms import arrays
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import intervals, leak
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from gangue.pipeline import params
 
 _STEEPER = 0.5  # share by which log odds may be too small beyond what labels reach
-
-
-class Hiding(Protocol):
-    """How positives are hidden (``gangue.pipeline.params.Calibrate``)."""
-
-    @property
-    def hidden(self) -> float: ...  # noqa: D102
-    @property
-    def rounds(self) -> int: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
 
 
 def cuts(data: Data, p: params.Params, rule: rules.Rule) -> list[float]:
@@ -107,7 +96,7 @@ def measure(
     p: params.Params,
     shard: query_shard.Shard,
     filters: Sequence[params.Filter],
-    hiding: Hiding,
+    hiding: leak.Hiding,
     *,
     labelled: float = 0.5,
     seen: propensity.Propensity | None = None,
@@ -127,20 +116,14 @@ def measure(
     """
     known = np.bincount(shard.block.positive_query, minlength=shard.queries)
     tested = known > 1
-    shard = query_shard.limited(data, p, shard, query_shard.asking_the_same(shard, tested))
-    block, words = shard.block, shard.positive_words
+    shard = leak.testable(data, p, shard)
     loss, corrected = np.zeros((2, len(filters), shard.queries))
     tally = np.zeros((len(filters), shard.queries, 2), np.int64)
     hardness = np.zeros(len(filters))
-    for number in range(hiding.rounds):
-        hidden = leak.hidden_positives(block.positive_query, words, hiding.hidden, randomness.mix(hiding.seed, number))
-        if not hidden.any():
-            break
-        unaware = leak.hide(data, p, shard, hidden)
-        answers = leak.answers(data, block, unaware, hidden)
+    for hidden, unaware, answers in leak.rounds(data, p, shard, hiding):
         stands_for = answers * (1 if seen is None else seen.stands_for(unaware.candidates) / propensity.UNITS)
         unlabelled = known * (1 - labelled) / labelled
-        each = unlabelled / np.maximum(np.bincount(block.positive_query[hidden], minlength=shard.queries), 1)
+        each = unlabelled / np.maximum(np.bincount(shard.block.positive_query[hidden], minlength=shard.queries), 1)
         highest = np.zeros(shard.queries)
         for place, stack in enumerate(filters):
             pair = chosen_by(data, p, unaware, stack)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -124,6 +125,40 @@ def hidden_positives(
     return (size > 1) & (place < quota)
 
 
+class Hiding(Protocol):
+    """How positives are hidden (``gangue.pipeline.params.Calibrate``)."""
+
+    @property
+    def hidden(self) -> float: ...  # noqa: D102
+    @property
+    def rounds(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+
+def testable(data: Data, p: params.Params, shard: query_shard.Shard) -> query_shard.Shard:
+    """The shard with the queries that have several positives, of which some are hidden, and those that ask the same."""
+    several = np.bincount(shard.block.positive_query, minlength=shard.queries) > 1
+    return query_shard.limited(data, p, shard, query_shard.asking_the_same(shard, several))
+
+
+def rounds(
+    data: Data, p: params.Params, shard: query_shard.Shard, hiding: Hiding
+) -> Iterator[tuple[np.ndarray, query_shard.Shard, np.ndarray]]:
+    """Hide other positives of a testable shard in each round.
+
+    Yields:
+      (p,) bool which positives are hidden; the shard as it would be; (n,) bool which of its candidates are hidden ones.
+    """
+    for number in range(hiding.rounds):
+        drawn = randomness.mix(hiding.seed, number)
+        hidden = hidden_positives(shard.block.positive_query, shard.positive_words, hiding.hidden, drawn)
+        if not hidden.any():
+            return
+        unaware = hide(data, p, shard, hidden)
+        yield hidden, unaware, answers(data, shard.block, unaware, hidden)
+
+
 def hide(data: Data, p: params.Params, shard: query_shard.Shard, hidden: np.ndarray) -> query_shard.Shard:
     """The shard as it would be had some positives never been labelled.
 
@@ -188,26 +223,15 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
       seen: how likely documents were judged, for the estimate that is corrected for it.
     """
     related = {relation: of_relation(data, p, shard, relation) for relation in RELATED.values()}
-    several = np.bincount(shard.block.positive_query, minlength=shard.queries) > 1
-    shard = query_shard.limited(
-        data, p, shard, query_shard.asking_the_same(shard, several)
-    )  # nothing is hidden of others
-    block = shard.block
-    positive_query, words = block.positive_query, shard.positive_words
+    shard = testable(data, p, shard)
     stacks = {"rules": p.filter.rules, "naive": (rules.Naive(),)}
     tallies = {name: np.zeros((shard.queries, 5), np.int64) for name in stacks}
     hardness = {name: Distribution() for name in stacks}
     supplied = {name: np.zeros((len(p.retrievers), 2), np.int64) for name in stacks}
     queries = hidden_count = 0
-    for number in range(p.audit.rounds):
-        round_words = randomness.mix(p.audit.seed, number)
-        hidden = hidden_positives(positive_query, words, p.audit.hidden, round_words)
-        if not hidden.any():
-            break
-        tested = np.unique(positive_query[hidden])
+    for hidden, unaware, came_back in rounds(data, p, shard, p.audit):
+        tested = np.unique(shard.block.positive_query[hidden])
         queries, hidden_count = queries + len(tested), hidden_count + int(hidden.sum())
-        unaware = hide(data, p, shard, hidden)
-        came_back = answers(data, block, unaware, hidden)
         stands_for = came_back * (propensity.UNITS if seen is None else seen.stands_for(unaware.candidates))
         for name, stack in stacks.items():
             verdicts = rules.judge(unaware.candidates, stack, unaware.queries)
