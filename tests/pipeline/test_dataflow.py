@@ -52,7 +52,7 @@ gangue.pipeline.mine.run(*sys.argv[2:])
 """
 
 # What every stage does on workers: each of these is a function that is called once per name.
-ROUNDS = {f"{step} {number}" for step in ("Propose", "Refuse") for number in range(8)}
+ROUNDS = {f"SettleReuse/{step} {number}" for step in ("Propose", "Refuse") for number in range(8)}
 STEPS = {
     "ingest": {"Describe", "Plan", "Gather"},
     "embed@tiny": {"ForEachShard"},
@@ -60,7 +60,7 @@ STEPS = {
     "cluster@tiny": {"Train", "Assign"},
     "cluster@start": {"Train", "Assign"},
     "retrieve@dense": {"Search", "Measure"},
-    "retrieve@bm25": {"Count", "Gather", "Weigh", "Search", "Measure"},
+    "retrieve@bm25": {"Count terms", "Gather terms", "Weigh", "Search", "Measure"},
     "retrieve@ivf": {"Build", "Search", "Measure"},
     "pool": {"ForEachShard"},
     "teach@taught": {"ForEachShard"},
@@ -68,9 +68,9 @@ STEPS = {
     "learn": {"Describe", "Teach", "Weigh", "Share", "Judge"},
     "calibrate": {"Fit", "ForEachShard", "Choose"},
     "filter": {"ForEachShard"},
-    "sample": {"Fit", *ROUNDS, "Sample"},
+    "sample": {*ROUNDS, "Sample"},
     "export": {"ForEachShard"},
-    "audit": {"Fit", "ForEachShard"},
+    "audit": {"ForEachShard"},
 }
 MODELS = {"embed@tiny", "embed@start", "teach@taught", "score@taught"}
 
