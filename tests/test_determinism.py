@@ -13,7 +13,6 @@ from benchmarks import determinism
 from gangue.pipeline import export, params, sample, teach
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.sources import python_code
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +96,7 @@ def test_the_texts_are_of_many_languages(work, tmp_path):
     assert {name.split()[0] for name in queries} == {"English", *corpora.LANGUAGES}
     source = {"kind": "python_code", "path": sysconfig.get_path("stdlib")}
     values = determinism.with_languages(source, tmp_path)
-    records = list(python_code.records(params.PythonCode(**values)))
+    records = list(params.PythonCode(**values).records())
     found = collections.Counter(record[1][0].split("::")[1].split("_")[0] for record in records if is_in(record))
     assert found == dict.fromkeys(("chinese", "japanese", "thai", "german", "arabic"), 6)
     assert sum(record[0] == "queries" for record in records if record[1][-2] == "languages.py") == 30

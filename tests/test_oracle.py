@@ -528,7 +528,7 @@ def test_the_seed_of_pythons_hashes_changes_no_byte(first, tmp_path):
 @pytest.mark.parametrize("size", [1000, 4])
 @pytest.mark.parametrize("name", ["dense", "bm25"])
 def test_ties_at_the_depth_go_by_id_however_many_they_are(name, size, tmp_path, model, monkeypatch):
-    monkeypatch.setattr(f"transforms.retrieval.{name}._BLOCK_ROWS", 4)
+    monkeypatch.setattr(f"gangue.transforms.retrieval.{name}._BLOCK_ROWS", 4)
     # Every document has the query's word and one that is as rare as any and that the model does not know.
     documents = [(f"d{number:02}", "", f"ab x{number}") for number in range(30)]
     corpora.Corpus(documents, [("q", "ab")], [("q", "d29")]).write(tmp_path)

@@ -206,7 +206,8 @@ def test_a_second_job_in_the_folder_is_refused_by_name_and_the_first_goes_on(tmp
 def test_a_killed_job_leaves_no_lock_and_is_remembered(tmp_path):
     data = Data(str(tmp_path / "data"))
     code = (
-        "import sys, time\nfrom transforms import occupancy\nfrom transforms.storage import Data\n"
+        "import sys, time\nfrom gangue.transforms.datasets import occupancy\n"
+        "from gangue.transforms.datasets.storage import Data\n"
         "with occupancy.occupied(Data(sys.argv[1]), 'gangue mine'):\n    print('in', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code, data.root], stdout=subprocess.PIPE, text=True) as job:

@@ -200,7 +200,8 @@ def test_another_model_does_not_go_on_from_there(job, tmp_path, monkeypatch, sec
 
 def test_a_killed_process_leaves_what_it_had_done(job, tmp_path):
     code = (
-        "import sys, time\nfrom pipeline import embed, ingest, params\nfrom transforms import encoder, unfinished\n"
+        "import sys, time\nfrom gangue.pipeline import embed, ingest, params\n"
+        "from gangue.transforms.datasets import unfinished\nfrom gangue.transforms.models import encoder\n"
         "from gangue.transforms.datasets.storage import Data\nunfinished.SECONDS = 0\n"
         "unfinished._CHARACTERS = unfinished._BATCHES = 1\n"
         "p, data, whole = params.load(sys.argv[1]), Data(sys.argv[2]), encoder.Encoder.encode\n"
