@@ -100,12 +100,14 @@ def unaware_of(
 ) -> tuple[query_shard.Shard, dict[str, Any]]:
     """The shard as judged by a job that never knew the hidden positives, and what that job learned."""
     data.write("positives", whole.name, whole.block.positives.filter(pa.array(~hidden)))
+    data.commit("positives")
     lookup.labels.cache_clear()  # of the other queries too, only what is labelled is known
     unaware = leak.hide(data, p, whole, hidden)
     note = learn.taught(learn.examples(data, p, unaware), describing.names(p))
     opinion, told = describing.opinion(data, p, unaware, note), describing.labels(data, unaware)
     note |= learn.shared(p, note, learn.sampled(p, unaware, opinion, told))
-    data.write_text(f"relevance/{learn_note.MODEL}", json.dumps(note))
+    data.write_note("relevance", learn_note.MODEL, json.dumps(note))
+    data.commit("relevance")
     p_false = describing.probability(opinion.full, opinion.taught, describing.evidence(data, p, unaware), note)
     place = unaware.pair_of_positive
     candidates = dataclasses.replace(
@@ -141,6 +143,7 @@ def told(
         }
     )
     data.write("judged", whole.name, judged.cast(schema.JUDGED))
+    data.commit("judged")
     if p.labels.wrong:
         return whole, hidden
     query, document = unaware.candidates.query[pair], asked["document_row"].to_numpy()
@@ -156,6 +159,7 @@ def split(
 ) -> dict[str, Any]:
     """Learn, calibrate, mine and count once: name -> (share that came back, hardness, negatives per query)."""
     data.write("judged", whole.name, schema.JUDGED.empty_table())
+    data.commit("judged")
     if labels:
         whole, hidden = told(data, p, whole, hidden, labels, seed)
     unaware, note = unaware_of(data, p, whole, hidden)
@@ -272,7 +276,9 @@ def main() -> int:
                         print(json.dumps(found[-1]), flush=True)
         finally:
             data.write("positives", shard, every)
+            data.commit("positives")
             data.write("judged", shard, schema.JUDGED.empty_table())
+            data.commit("judged")
     if asked.output:
         lines.RESULTS.mkdir(exist_ok=True)
         note = {

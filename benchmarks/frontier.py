@@ -331,7 +331,7 @@ def main() -> int:
                 learning = mine(data, p)
                 p = p.model_copy(update={"labels": params.Labels()})
             count(data, p, hidden, tallies, learning)
-        quality = data.read_json("relevance/model.json").get("quality", {})
+        quality = data.read_note("relevance", "model.json").get("quality", {})
     lines = [tally.line(*key, queries, tested, asked.seeds) for key, tally in tallies.items()]
     for line in lines:
         print(json.dumps(line))

@@ -99,6 +99,7 @@ def write(data: Data, documents: list[str], asked: list[str]) -> list[str]:
         number = text.shard_numbers(words[order], shards)
         for shard, name in enumerate(shard_names(shards)):
             data.write(dataset, name, table.filter(pa.array(number == shard)))
+        data.commit(dataset)
         kept += given
     rng = np.random.default_rng(1)
     for name in data.shards("queries"):
@@ -115,6 +116,7 @@ def write(data: Data, documents: list[str], asked: list[str]) -> list[str]:
         wanted = schema.pairs(["dense"])
         columns_of = [pa.array(values.get(field.name, np.zeros(count, bool))).cast(field.type) for field in wanted]
         data.write("pairs", name, pa.table(columns_of, schema=wanted))
+    data.commit("pairs")
     return kept
 
 

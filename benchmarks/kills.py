@@ -44,7 +44,9 @@ from typing import Any
 import yaml
 
 from gangue.transforms.datasets import checksums
+from gangue.transforms.datasets.manifest import NAME as MANIFEST
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import vector_store
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COMMANDS = {"mine": ["gangue", "mine"], "dvc": ["dvc", "repro"]}
@@ -206,15 +208,21 @@ def content(job: Project) -> dict[str, bytes]:
 
 
 def half_shards(job: Project) -> list[str]:
-    """Shards that a reader could open now and that are not whole."""
+    """Files that a reader could open now, by a manifest or by their names, and that are not whole."""
     bad = []
-    for path in (job.folder / "data").rglob("part-*"):
-        if any(part.startswith(".") for part in path.relative_to(job.folder).parts):
+    for path in (job.folder / "data").rglob("*-*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(job.folder).parts)
+        if hidden or not checksums.untagged(path.name):
             continue
         try:
-            checksums.verify(path.read_bytes())
+            checksums.check(path.name, checksums.tag_of(str(path)))
         except ValueError as error:
             bad.append(f"{path.relative_to(job.folder)}: {error}")
+    data = Data(str(job.folder / "data"))
+    for path in (job.folder / "data").rglob(MANIFEST):
+        dataset = path.parent.relative_to(job.folder / "data").as_posix()
+        found = data.manifest(dataset)
+        bad += [f"{path}: lists {name}" for name in found.files if not (path.parent / name).exists()] if found else []
     return bad
 
 
@@ -223,7 +231,13 @@ def kept(job: Project) -> dict[str, int]:
     data = Data(str(job.folder / "data"))
     stores = [path for path in (job.folder / "data").glob("vectors/*/*")] + list((job.folder / "data").glob("scores/*"))
     names = [str(path.relative_to(job.folder / "data")) for path in stores if path.is_dir()]
-    return {name: sum(data.rows(name)) for name in names}
+    return {name: sum(_shards(data, name).values()) for name in names}
+
+
+def _shards(data: Data, dataset: str) -> dict[tuple[int, int], int]:
+    """Rows of each finished shard, whether a manifest lists it or not."""
+    found = [file for file in vector_store.left(data, dataset) if not file.unfinished]
+    return {(file.shards, file.place): len(data.read_file(dataset, file.name)) for file in found}
 
 
 def repeated(before: Mapping[str, int], whole: Mapping[str, int], attempt: Attempt) -> int:

@@ -69,6 +69,11 @@ def write(
         ]
         data.write("positives", shard, _table(columns_of, schema.POSITIVES))
         data.write("judged", shard, schema.JUDGED.empty_table())
+    for dataset in ("documents", "queries", "positives", "judged"):
+        data.commit(dataset)
+    for encoder in ENCODERS:
+        for dataset in ("documents", "queries"):
+            data.commit(f"vectors/{encoder}/{dataset}")
 
 
 def write_candidates(data: Data, *, queries: int, documents: int, queries_per_shard: int) -> None:
@@ -89,7 +94,9 @@ def write_candidates(data: Data, *, queries: int, documents: int, queries_per_sh
                 best,
             ]
             data.write(f"candidates/{encoder}", shard, _table(columns, schema.CANDIDATES), read_once=True)
-    data.write_text("calibration/cut.json", "{}")
+        data.commit(f"candidates/{encoder}")
+    data.write_note("calibration", "cut.json", "{}")
+    data.commit("calibration")
 
 
 def _parts(rows: int, per_shard: int) -> list[tuple[str, np.ndarray]]:

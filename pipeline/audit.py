@@ -71,7 +71,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
         recall=_recall(data, p),
         triplets=data.checksum("triplets"),
         learned=learn_note.read(data) if p.filter.asks_to_learn else None,
-        budget=data.read_json(f"calibration/{query_shard.CUT}") if p.filter.max_false_negatives is not None else None,
+        budget=data.read_note("calibration", query_shard.CUT) if p.filter.max_false_negatives is not None else None,
     )
     return counts
 

@@ -43,7 +43,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     if p.filter.max_false_negatives is None:
         counts = Counts()
         with data.staging("calibration"):
-            data.write_text(f"{staged('calibration')}/{query_shard.CUT}", json.dumps({"cut": p.filter.rule.cut}) + "\n")
+            data.write_note(staged("calibration"), query_shard.CUT, json.dumps({"cut": p.filter.rule.cut}) + "\n")
             if propensity.pools(p):
                 fit = functools.partial(_fit_propensities, data=data, p=p)
                 counts = runner.run("calibrate", fit, data, p.beam, rows=None, flags=flags)
@@ -65,7 +65,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
     rows = sum(data.rows("queries"))
     counts = runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
-    note = data.read_json(f"calibration/{query_shard.CUT}")
+    note = data.read_note("calibration", query_shard.CUT)
     if note["refused"] is not None:
         print(f"calibrate: {note['refused']}", file=sys.stderr)  # noqa: T201
     return counts
@@ -157,7 +157,7 @@ def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
     """Write the cut, with the whole line it was chosen from."""
     parts = [data.read(staged("calibration"), shard) for shard in data.shards("queries")]
     note = chosen_cut(points_of(parts, p.filter.confidence), p, learn_note.read(data))
-    data.write_text(f"{staged('calibration')}/{query_shard.CUT}", json.dumps(note, indent=1) + "\n")
+    data.write_note(staged("calibration"), query_shard.CUT, json.dumps(note, indent=1) + "\n")
     return Counts()
 
 

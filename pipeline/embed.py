@@ -34,10 +34,10 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     if settings.trust_remote_code:
         trust.announce(f"embed@{name}", settings.model)
     shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]
-    cuts = {dataset: vector_store.cuts(data, f"vectors/{name}/{dataset}") for dataset in TEXTS}
+    left = {dataset: vector_store.left(data, f"vectors/{name}/{dataset}") for dataset in TEXTS}
 
     def build(root: beam.Pipeline) -> Any:
-        work = functools.partial(embed_shard, data=data, name=name, settings=settings, cuts=cuts)
+        work = functools.partial(embed_shard, data=data, name=name, settings=settings, left=left)
         return root | beam.Create(shards) | ForEachShard(work, hints=p.beam.hints)
 
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
@@ -93,9 +93,13 @@ def write_rejected(data: Data, name: str, settings: params.Encoder, *, some: boo
 
 
 def embed_shard(
-    place: tuple[str, str], data: Data, name: str, settings: params.Encoder, cuts: Mapping[str, frozenset[int]]
+    place: tuple[str, str],
+    data: Data,
+    name: str,
+    settings: params.Encoder,
+    left: Mapping[str, Sequence[vector_store.Left]],
 ) -> Counts:
-    """Embed one shard of documents or of queries; ``cuts``: into how many shards each dataset's vectors were cut."""
+    """Embed one shard of documents or of queries; ``left``: the files that earlier runs left of each's vectors."""
     dataset, shard = place
     texts = _texts(data.read(dataset, shard, TEXTS[dataset]), dataset)
     folder = encoder.locate(settings.model, settings.revision)  # where this worker has it
@@ -124,7 +128,7 @@ def embed_shard(
         encode,
         # A document is in a shard by its text. A query is by the name of its near-duplicates: where a new one renames
         # them, they are embedded again. To look into every file for them would take the square of their number.
-        vector_store.overlapping(shard, cuts[dataset]),
+        left[dataset],
         {schema.PROMPT: before},
     )
     return counts

@@ -45,7 +45,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Teach the models, one per fold of queries, estimate the labelled share, and judge every pair."""
     if not p.filter.asks_to_learn:
         with data.staging("relevance"):
-            data.write_text(f"{staged('relevance')}/{learn_note.MODEL}", json.dumps(NOTHING) + "\n")
+            data.write_note(staged("relevance"), learn_note.MODEL, json.dumps(NOTHING) + "\n")
             data.publish("relevance")
         return Counts()
     pretrained.load(p.learn.pretrained)  # one that cannot be read is named now
@@ -140,7 +140,7 @@ def teach_models(_: str, data: Data, p: params.Params) -> Counts:
 
 
 def _write(data: Data, note: dict[str, Any]) -> None:
-    data.write_text(f"{staged('relevance')}/{learn_note.MODEL}", json.dumps(note, indent=1) + "\n")
+    data.write_note(staged("relevance"), learn_note.MODEL, json.dumps(note, indent=1) + "\n")
 
 
 def taught(

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import posixpath
 import sys
 from collections.abc import Sequence
 
 from gangue.pipeline import params
-from gangue.transforms.candidates.quota import Quota
+from gangue.transforms.candidates.quota import NOTE, Quota, place
 from gangue.transforms.datasets.storage import Data, staged
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> None:
     """Write the quota of each retriever; nothing here needs Beam, so ``flags`` are not read."""
-    with data.staging("quotas"):
-        for name in p.retrievers:
-            written = of(p, name).model_dump_json(exclude={"code"} if not of(p, name).rules else None)
-            data.write_text(posixpath.join(staged("quotas"), f"{name}.json"), written + "\n")
-        data.publish("quotas")
+    for name in p.retrievers:
+        dataset, quota = place(name), of(p, name)
+        with data.staging(dataset):
+            written = quota.model_dump_json(exclude=None if quota.rules else {"code"})
+            data.write_note(staged(dataset), NOTE, written + "\n")
+            data.publish(dataset)
+    data.prune("quotas", p.retrievers)
 
 
 def of(p: params.Params, name: str) -> Quota:

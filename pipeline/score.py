@@ -28,10 +28,10 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     _models.cache_clear()
     if p.scorers[name].trust_remote_code:
         trust.announce(f"score@{name}", p.scorers[name].model or f"models/{name}")
-    cuts = vector_store.cuts(data, f"scores/{name}")
+    left = vector_store.left(data, f"scores/{name}")
 
     def build(root: beam.Pipeline) -> Any:
-        work = functools.partial(score_shard, data=data, p=p, name=name, cuts=cuts)
+        work = functools.partial(score_shard, data=data, p=p, name=name, left=left)
         return root | beam.Create(data.shards("queries")) | ForEachShard(work, hints=p.beam.hints)
 
     rows = _to_score(data, p, name) if data.local else None  # for the progress only: not worth a download
@@ -71,8 +71,8 @@ def _to_score(data: Data, p: params.Params, name: str) -> int:
     return sum(int(pooling.worth_scoring(table, p.scorers[name].depth).sum()) for table in pairs)
 
 
-def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: frozenset[int]) -> Counts:
-    """Score the pairs of one shard of queries; ``cuts``: into how many shards there are scores already."""
+def score_shard(shard: str, data: Data, p: params.Params, name: str, left: Sequence[vector_store.Left]) -> Counts:
+    """Score the pairs of one shard of queries; ``left``: the files of scores that earlier runs left."""
     settings = p.scorers[name]
     queries = data.read("queries", shard, ["query_id", "text", "near_group"])
     pairs = data.read("pairs", shard)
@@ -87,7 +87,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
     document_hash = text.hashes(texts).take(pa.array(document))
 
     model_print, folders = _models(data, settings, name)
-    earlier = [*vector_store.overlapping(shard, cuts), unfinished.name_of(shard)]
+    earlier = [file for file in left if file.meets(shard)]
     scores = _known(data, f"scores/{name}", earlier, model_print, query_hash, document_hash)
     missing = np.isnan(scores)
     kept = unfinished.Unfinished(data, f"scores/{name}", shard)
@@ -109,7 +109,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, cuts: froze
                 kept.keep(lambda: scored(np.flatnonzero(np.isfinite(scores))))
     finite = np.isfinite(scores)
     table = scored(np.arange(len(scores)))
-    data.write(f"scores/{name}", shard, table)
+    data.write(f"scores/{name}", shard, table, anew=True)
     return Counts(
         {
             "in": len(worth),
@@ -129,7 +129,7 @@ def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[
     if settings.model is not None:
         folders = [encoder.locate(settings.model, settings.revision)]
     else:
-        folders = [_taught(data, f"models/{name}/fold-{fold}") for fold in range(cross_encoder.FOLDS)]
+        folders = [_taught(data, f"models/{name}", f"fold-{fold}") for fold in range(cross_encoder.FOLDS)]
     prints = [fingerprint(folder, settings) for folder in folders]
     return "+".join(prints), tuple(folders)
 
@@ -147,18 +147,25 @@ def load(folder: str, settings: params.Scorer) -> cross_encoder.CrossEncoder:
     return cross_encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code, settings.label)
 
 
-def _taught(data: Data, path: str) -> str:
+def _taught(data: Data, dataset: str, name: str) -> str:
     try:
-        return data.local_copy(path)
+        return data.fetched(dataset, name)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{data.path(path)}: the taught model must exist. Make it: dvc repro") from None
+        raise FileNotFoundError(
+            f"{data.path(dataset, name)}: the taught model must exist. Make it: dvc repro"
+        ) from None
 
 
 def _known(
-    data: Data, dataset: str, earlier: Sequence[str], fingerprint: str, query_hash: pa.Array, document_hash: pa.Array
+    data: Data,
+    dataset: str,
+    earlier: Sequence[vector_store.Left],
+    fingerprint: str,
+    query_hash: pa.Array,
+    document_hash: pa.Array,
 ) -> np.ndarray:
-    """(n,) scores that these models gave these texts in one of the ``earlier`` shards; NaN where they did not."""
-    found = (vector_store.of_model(data, dataset, shard, fingerprint) for shard in earlier)
+    """(n,) scores that these models gave these texts in one of the ``earlier`` files; NaN where they did not."""
+    found = (vector_store.of_model(data, dataset, file, fingerprint) for file in earlier)
     tables = [table for table in found if table is not None]
     scores = np.full(len(query_hash), np.nan, np.float32)
     if not tables:

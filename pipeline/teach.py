@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-import fsspec
 import numpy as np
 import pyarrow as pa
 
@@ -43,7 +42,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     counts = Counts()
     with data.staging(output):
         taught = json.dumps(note | {"taught": teach is not None}, sort_keys=True)
-        data.write_text(f"{staged(output)}/origin.json", taught + "\n")
+        data.write_note(staged(output), "origin.json", taught + "\n")
         if teach:
             rows = sum(data.rows("positives")) * (1 + teach.negatives + teach.random) * teach.epochs
             counts = runner.run(f"teach@{name}", build, data, p.beam, rows=rows, flags=flags)
@@ -67,11 +66,9 @@ def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
         )
     documents = lookup.rows(data, "documents", ("title", "text")).take(document_rows)
     start = p.encoders[settings.teach.encoder]
-    target = data.path(f"{staged(f'models/{name}')}/fold-{fold}")
+    hidden = data.path(f"models/{name}", unfinished.name_of(f"fold-{fold}"))
     with contextlib.ExitStack() as stack:
-        # In place where that can be: the next run throws away what a killed one left there.
-        folder = target if data.local else stack.enter_context(tempfile.TemporaryDirectory())
-        hidden = data.path(f"models/{name}", unfinished.name_of(f"fold-{fold}"))
+        folder = stack.enter_context(data.adding(staged(f"models/{name}"), f"fold-{fold}"))
         cross_encoder.teach(
             encoder.locate(start.model, start.revision),
             query_texts,
@@ -87,8 +84,6 @@ def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
             checkpoint=hidden if data.local else stack.enter_context(tempfile.TemporaryDirectory()),
             trust_remote_code=start.trust_remote_code,
         )
-        if not data.local:
-            fsspec.core.url_to_fs(data.root)[0].put(f"{folder}/", f"{target}/", recursive=True)
     return Counts({"in": len(labels), "out:taught": len(labels), "positives": int(labels.sum())})
 
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from gangue.pipeline import params
+from gangue.transforms.datasets.storage import Data
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -181,7 +182,9 @@ def test_labels_are_drawn_filled_in_measured_and_mined_with(project):
     ran = set(re.findall(r"Running stage '([^']+)'", log))
     assert {"ingest", "pool", "learn", "calibrate", "filter"} <= ran
     assert not any(stage.startswith("embed") for stage in ran)
-    assert f"by {len(rows)} labels" in json.loads((project / "data/relevance/model.json").read_text())["share"]["words"]
+    assert (
+        f"by {len(rows)} labels" in Data(str(project / "data")).read_note("relevance", "model.json")["share"]["words"]
+    )
     assert f"by {len(rows)} labels" not in shell(project, "gangue summary"), "these are other negatives"
 
 

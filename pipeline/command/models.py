@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from gangue.pipeline import embed, params, score
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import cross_encoder, encoder, vector_store
@@ -49,8 +47,8 @@ def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) ->
         fingerprint = embed.fingerprint(folder, settings, embed.prompt(settings, folder, "documents"))
     else:
         fingerprint = score.fingerprint(folder, settings)
-    shards = [os.path.splitext(file)[0] for file in data.files(dataset)[:1]]
-    return any(vector_store.of_model(data, dataset, shard, fingerprint) is not None for shard in shards)
+    some = vector_store.left(data, dataset)[:1]
+    return any(vector_store.of_model(data, dataset, file, fingerprint) is not None for file in some)
 
 
 def _load(settings: params.Encoder | params.Scorer) -> None:

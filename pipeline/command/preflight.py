@@ -75,9 +75,9 @@ def datasets(p: params.Params) -> list[str]:
     return [
         *("documents", "queries", "positives", "judged", "rejected"),
         *(f"{kind}/{name}" for name in p.encoders for kind in ("vectors", "clusters")),
-        *(f"{kind}/{name}" for name in p.retrievers for kind in ("indexes", "candidates")),
+        *(f"{kind}/{name}" for name in p.retrievers for kind in ("indexes", "candidates", "quotas")),
         *(f"{kind}/{name}" for name in p.scorers for kind in ("models", "scores")),
-        *("quotas", "pairs", "relevance", "calibration", "verdicts", "negatives", "shortfalls", "triplets", "audit"),
+        *("pairs", "relevance", "calibration", "verdicts", "negatives", "shortfalls", "triplets", "audit"),
         *(f"views/{view}" for view in p.export.views),
     ]
 

@@ -37,6 +37,8 @@ def summary(params_path: str, root: str, reports: str) -> None:
 
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
     failed = occupancy.last_end(data)
+    if data.unlisted("triplets"):
+        raise data.missing("triplets")
     if not data.exists("triplets"):
         why = f", and the last run did not end well: {failed}" if failed else ""
         raise FileNotFoundError(
@@ -207,7 +209,7 @@ def _expected(console: Console, data: Data, p: params.Params) -> None:
     if p.filter.max_false_negatives is None:
         return
     table = Table("filter", "setting", "promised at most", "expected", "hardness", "per query", box=None)
-    line = data.read_json("calibration/cut.json")["line"]
+    line = data.read_note("calibration", "cut.json")["line"]
     for point, before in zip(line, [{}, *line], strict=False):
         if point["per_query"] == before.get("per_query"):
             continue  # a looser cut that lets nothing more through

@@ -106,6 +106,7 @@ def test_triplets_are_read_by_their_texts(tmp_path, truth):
     ]
     data = Data(str(tmp_path / "data"))
     data.write("triplets", "part-00000-of-00001", pa.Table.from_pylist(rows))
+    data.commit("triplets")
     chosen, hard = benchmark.mined(data)
     assert truth.false(chosen).tolist() == hard.tolist() == [True, False]
     assert chosen.scores.tolist() == [0.5, 0.1]

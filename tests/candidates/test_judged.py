@@ -200,7 +200,7 @@ def test_labels_say_how_many_are_false_and_the_promise_follows(tmp_path, wrong):
     assert not any("learn.labelled" in finding for finding in note["findings"])
     shares.append(np.mean([pair in false for pair in negatives(after)]))
     assert note["share"]["low"] <= 0.6 <= note["share"]["high"] + 0.2, note["share"]
-    assert shares[1] <= 0.02 or after.data.read_json("calibration/cut.json")["refused"], shares
+    assert shares[1] <= 0.02 or after.data.read_note("calibration", "cut.json")["refused"], shares
     if not wrong:
         wrongly = {(q, d) for q, d, label in labels if label == 0} & false
         assert not wrongly

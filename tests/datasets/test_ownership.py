@@ -63,10 +63,12 @@ def refused(done, *words):
 FOREIGN = {
     "documents/d.csv": b"document_id,text\n",
     "documents/part-00000-of-00001.parquet": None,  # as Beam's own writer names them
+    "documents/part-00000-of-00001-0123456789abcdef.parquet": None,
+    "triplets/manifest.json": b'{"name": "an app", "version": 3, "files": []}',
     "triplets/notes.txt": b"mine",
     "views/triplet/train.jsonl": b"{}",
     "candidates/bm25/run.trec": b"q0 Q0 d0 1",
-    "quotas/budget 2026.json": b"{}",
+    "quotas/bm25/budget 2026.json": b"{}",
     "queries/.secret": b"of the user",
     "README.md": b"# my notes\n",
 }
@@ -145,7 +147,8 @@ def test_a_report_of_the_users_stays(tmp_path):
 def test_what_gangue_wrote_may_be_replaced_damaged_or_not(tmp_path):
     data = Data(str(tmp_path))
     data.write("things", "part-00000-of-00001", TABLE)
-    path = tmp_path / "things" / "part-00000-of-00001.parquet"
+    data.commit("things")
+    path = tmp_path / "things" / data.files("things")[0]
     for content in (path.read_bytes(), path.read_bytes()[:-9], b""):
         path.write_bytes(content)
         with data.staging("things"):
@@ -319,6 +322,25 @@ def test_summary_says_whose_numbers_it_shows(tmp_path):
     assert "there is no report of these triplets" in summary(tmp_path).output
 
 
+def test_a_folder_of_an_earlier_version_is_one_line_and_mined_anew(tmp_path):
+    write_job(tmp_path)
+    assert run(tmp_path).exit_code == 0
+    new = tree(tmp_path / "data")
+    for path in (tmp_path / "data").rglob("*"):
+        if path.name == "manifest.json":
+            path.unlink()
+        elif path.suffix in (".parquet", ".arrow"):  # as they were named, with a checksum in their footers
+            path.unlink()
+            old = path.with_name(path.name[: len("part-00000-of-00001")] + path.suffix)
+            pq.write_table(TABLE.replace_schema_metadata({"checksum": "gangue.crc32=0badf00d"}), old)
+        elif path.suffix == ".json" and "-" in path.name:
+            path.rename(path.with_name(path.name.split("-")[0] + ".json"))
+    refused(summary(tmp_path), "triplets: must have a manifest.json", "dvc repro --force, or gangue mine")
+    done = run(tmp_path)
+    assert done.exit_code == 0, done.output
+    assert tree(tmp_path / "data") == new
+
+
 def test_summary_after_a_job_that_failed_half_way_counts_no_positives_as_full(tmp_path, monkeypatch):
     write_job(tmp_path)
     from gangue.pipeline import sample
@@ -333,6 +355,6 @@ def test_summary_after_a_job_that_failed_half_way_counts_no_positives_as_full(tm
 def test_a_shard_without_rows_has_no_row_group(tmp_path):
     data = Data(str(tmp_path))
     data.write("views/triplet", "part-00000-of-00001", TABLE.slice(0, 0))
-    file = pq.ParquetFile(pathlib.Path(data.path("views/triplet"), "part-00000-of-00001.parquet"))
+    file = pq.ParquetFile(pathlib.Path(data.path("views/triplet", *data.listed("views/triplet"))))
     assert file.metadata.num_row_groups == 0
     assert file.read().schema.equals(TABLE.schema)

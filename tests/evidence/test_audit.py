@@ -61,6 +61,8 @@ def make_corpus(data, rng, positives_each=3, queries=14, documents=80):
         data.write("positives", shard, records(rows, schema.POSITIVES))
         data.write("judged", shard, schema.JUDGED.empty_table())
         data.write("rejected", shard, schema.REJECTED.empty_table())
+    for dataset in ("documents", "queries", "positives", "judged", "rejected"):
+        data.commit(dataset)
 
 
 def records(rows, of):
@@ -112,8 +114,11 @@ def build(root, p, seed=5, **corpus):
     for name, retriever in p.retrievers.items():
         if isinstance(retriever, Bm25):  # the recipe says of which language it lacks the stop words
             data.write(f"indexes/{name}/vocabulary", shard_names(1)[0], lexical.VOCABULARY.empty_table())
+            data.commit(f"indexes/{name}/vocabulary")
     for shard in shard_names(SHARDS):
         make_pairs(data, p, rng, shard)
+    for dataset in ("pairs", "scores/judge", "indexes/one/recall"):
+        data.commit(dataset)
     mine(data, p)
     return data
 
@@ -171,6 +176,7 @@ def replace(data, dataset, table):
     """Write a shard anew, in the format that it has."""
     suffix = pathlib.Path(data.files(dataset)[0]).suffix
     data.write(dataset, SHARD, table, suffix=suffix)
+    data.commit(dataset)
 
 
 def put(row, **values):
@@ -306,6 +312,7 @@ def retext(data, changes):
     for number, values in changes.items():
         rows[number] |= values
     data.write("documents", "part-00000-of-00001", pa.Table.from_pylist(rows, table.schema))
+    data.commit("documents")
 
 
 @pytest.mark.parametrize("kind", ["text_hash", "near_group"])
@@ -449,6 +456,7 @@ def test_verdicts_of_other_rules_are_noticed(data):
 def footer(data, shard, recipe):
     table = data.read("triplets", shard)
     data.write("triplets", shard, table.replace_schema_metadata(recipe))
+    data.commit("triplets")
 
 
 def test_a_missing_recipe_is_noticed(data):
@@ -496,6 +504,7 @@ def test_a_view_that_lost_a_row_is_noticed(data):
 def test_a_missing_shard_is_noticed(data):
     shutil.rmtree(data.path("shortfalls"))
     data.write("shortfalls", shard_names(1)[0], schema.SHORTFALLS.empty_table())
+    data.commit("shortfalls")
     with pytest.raises(ValueError, match="shortfalls: must have the 2 shards of queries, got 1"):
         check(data)
 

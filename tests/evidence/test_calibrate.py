@@ -106,6 +106,7 @@ def mined(folder, ingest, corpus):
         blank = text.hashes([""] * len(ids))
         scores = [pairs["query_id"], pairs["document_id"], blank, blank, pa.array(judged, pa.float32())]
         data.write("scores/judge", shard, pa.table(scores, schema=schema.SCORES))
+    data.commit("scores/judge")
     return types.SimpleNamespace(folder=folder, data=data, planted=false)
 
 
@@ -127,7 +128,7 @@ def calibrated(job, stack, **changes):
     p = params.parse(sections(job, stack, **changes))
     learn.run(job.data, p)
     calibrate.run(job.data, p)
-    return p, json.loads((job.folder / "data" / "calibration" / query_shard.CUT).read_text())
+    return p, job.data.read_note("calibration", query_shard.CUT)
 
 
 def place_of(note):
@@ -324,7 +325,7 @@ def test_neither_shards_nor_the_runner_change_the_cut(job, kind, tmp_path):
     p = params.parse(planted.sections(tmp_path, filter=stack, **changes))
     data = Data(str(tmp_path / "data"))
     whole_path.run(data, p)
-    other = data.read_json(f"calibration/{query_shard.CUT}")
+    other = data.read_note("calibration", query_shard.CUT)
     loose = ("line", "chosen", "labelled")  # sums over shards differ in their last digits
     assert {**other, **dict.fromkeys(loose)} == {**one, **dict.fromkeys(loose)}
     for there, here in zip(other["line"], one["line"], strict=True):
@@ -340,7 +341,7 @@ def test_a_fallback_judges_where_the_budget_cannot_be_kept(tmp_path):
     p = params.parse(planted.sections(tmp_path, filter=budgeted("learned", 0.0001)))
     data = Data(str(tmp_path / "data"))
     whole_path.run(data, p)
-    note = data.read_json(f"calibration/{query_shard.CUT}")
+    note = data.read_note("calibration", query_shard.CUT)
     assert note["kind"] == "abs"
     assert note["refused"]
     ruled = query_shard.in_force(data, p).filter.rule

@@ -60,7 +60,7 @@ def section(page, title):
 
 def test_the_learned_filter_is_reported_with_its_quality(jobs):
     job = jobs("both")
-    model = json.loads((job.folder / "data" / "relevance" / "model.json").read_text())
+    model = job.data.read_note("relevance", "model.json")
     verdicts = collections.Counter(job.data.read_all("verdicts")["verdict"].to_pylist())
     assert job.learned["usable"]
     assert {key: job.learned[key] for key in ("auc", "ece")} == {key: model["quality"][key] for key in ("auc", "ece")}
@@ -75,7 +75,7 @@ def test_the_learned_filter_is_reported_with_its_quality(jobs):
 
 def test_the_budget_is_reported_with_what_it_rests_on(jobs):
     job = jobs("both")
-    note = json.loads((job.folder / "data" / "calibration" / "cut.json").read_text())
+    note = job.data.read_note("calibration", "cut.json")
     assert job.budget["false_negatives"] == 0.3
     assert job.budget["cut"] == note["cut"]
     assert job.budget["refused"] is None

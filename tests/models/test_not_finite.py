@@ -140,6 +140,7 @@ def test_an_audit_finds_a_text_that_nobody_named(tmp_path):
 
     table = data.read_all(vector_store.rejected("tiny"))
     data.write(vector_store.rejected("tiny"), "part-00000-of-00001", table.slice(1))
+    data.commit(vector_store.rejected("tiny"))
     with pytest.raises(ValueError, match=r"vectors/tiny/rejected: must name the 3 texts .*, got 2"):
         audit.run(data, params.load(str(tmp_path / "params.yaml")), str(tmp_path / "reports"))
 

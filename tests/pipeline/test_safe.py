@@ -81,6 +81,7 @@ UNUSABLE = ("nul\0", "line\nline", "\x1b]0;title\x07", "tab\tx", "next\x85line")
 STEERING = "\0\x1b[2J\x1b]0;title\x07\r\n\x9b31m"  # in texts
 VIEWS = ("triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list")
 SHARD = re.compile(r"part-\d{5}-of-\d{5}(?=\.)")
+TAG = re.compile(r"-[0-9a-f]{16}(?=[./])")
 
 
 def body(number):
@@ -207,7 +208,7 @@ def test_the_job_leaves_the_expected_files_and_no_other(job):
     arrow += " vectors/tiny/queries vectors/start/documents vectors/start/queries"
     parquet += " vectors/tiny/rejected vectors/start/rejected"
     others = ".running README.md relevance/model.json calibration/cut.json models/taught/origin.json"
-    others += " quotas/dense.json quotas/bm25.json"
+    others += " quotas/dense/quota.json quotas/bm25/quota.json"
     others += " indexes/dense/faiss/factory.txt indexes/dense/faiss/SHARD.faiss"
     model = "1_Pooling/config.json 2_Dense/config.json 2_Dense/model.safetensors config.json model.safetensors"
     model += " config_sentence_transformers.json modules.json sentence_bert_config.json tokenizer.json"
@@ -218,9 +219,12 @@ def test_the_job_leaves_the_expected_files_and_no_other(job):
         f"data/{name}" for name in others.split()
     }
     expected |= {f"data/models/taught/fold-{fold}/{name}" for fold in (0, 1) for name in model.split()}
+    notes = {"relevance", "calibration", "models/taught", "quotas/dense", "quotas/bm25", "indexes/dense/faiss"}
+    datasets = {*parquet.split(), *arrow.split(), *(f"views/{view}" for view in VIEWS), *notes}
+    expected |= {f"data/{dataset}/manifest.json" for dataset in datasets}
     plots = {f"plots/{name}.svg" for name in ("verdicts", "score_dense", "score_bm25", "score_taught")}
     expected |= {f"reports/{name}" for name in ("report.html", "metrics.json", "audit.json", *plots)}
-    assert {SHARD.sub("SHARD", name.removeprefix("a/b/job/")) for name in left} == expected
+    assert {SHARD.sub("SHARD", TAG.sub("", name.removeprefix("a/b/job/"))) for name in left} == expected
     assert not any((job.root / name).is_symlink() for name in left)
 
 

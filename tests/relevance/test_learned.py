@@ -418,7 +418,7 @@ def recipe(data):
 
 def test_the_learned_rule_is_in_the_recipe(job):
     assert recipe(job.data)["judged_by"] == {"kind": "learned", "cut": 0.3}
-    model = json.loads((job.folder / "data" / "relevance" / "model.json").read_text())
+    model = job.data.read_note("relevance", "model.json")
     assert model["usable"]
     assert model["features"] == describing.names(job.p) == sorted(model["importances"], key=model["features"].index)
     assert len(model["models"]) == classifier.FOLDS

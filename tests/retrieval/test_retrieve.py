@@ -1,5 +1,7 @@
 """Retrieval against brute force: the right documents, the right scores, one order."""
 
+import os
+
 import bm25s
 import numpy as np
 import pyarrow as pa
@@ -9,7 +11,7 @@ from gangue.pipeline import params, pool, quota, retrieve
 from gangue.transforms import randomness, text
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.datasets.storage import Data, shard_names, staged
 from gangue.transforms.retrieval import drawing, faiss_index, lexical, topk
 
 RNG = np.random.default_rng(5)
@@ -73,6 +75,8 @@ def make(tmp_path, documents=200, queries=12, shards=4, dimensions=16, copies=0,
     ).sort_by([("query_id", "ascending"), ("document_id", "ascending")])  # fmt: skip
     data.write("positives", shard_names(1)[0], table)
     data.write("judged", shard_names(1)[0], schema.JUDGED.empty_table())
+    for dataset in ("documents", "queries", "positives", "judged", "vectors/e/documents", "vectors/e/queries"):
+        data.commit(dataset)
     lookup.forget()
     return data, texts, ids, vectors, query_texts, asked
 
@@ -153,6 +157,7 @@ def test_ties_are_ordered_by_id(tmp_path):
     for shard in data.shards("documents"):
         rows = len(data.read("documents", shard))
         write_vectors(data, "documents", shard, np.ones((rows, 16), np.float32))
+    data.commit("vectors/e/documents")
     lookup.forget()
     searched(data, settings(depth=40), "dense")
     for hits in candidates(data, "dense").values():
@@ -168,6 +173,8 @@ def test_positives_do_not_eat_the_quota(tmp_path):
         vectors[near] += 1.0
         write_vectors(data, "documents", shard, vectors)
     write_vectors(data, "queries", shard_names(1)[0], np.ones((12, 16), np.float32))
+    data.commit("vectors/e/documents")
+    data.commit("vectors/e/queries")
     lookup.forget()
     short, deep = settings(depth=4), settings(depth=4, max_depth=200)
     positives = data.read_all("positives").to_pylist()
@@ -195,6 +202,7 @@ def test_an_approximate_index_reports_its_recall(tmp_path):
     centroids = RNG.normal(size=(16, 16)).astype(np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(centroids.reshape(-1)), 16)
     data.write("clusters/e/centroids", shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
+    data.commit("clusters/e/centroids")
     shares = []
     for nprobe in (1, 16):
         searched(data, settings(index="IVF16,Flat", nprobe=nprobe), "dense")
@@ -224,17 +232,25 @@ def test_an_index_in_parts_finds_what_it_finds_as_one(tmp_path, monkeypatch, fac
         index = faiss_index.trained(factory, vectors, centroids)
         files = faiss_index.parts(index, len(vectors))
         assert len(files) == -(-700 // rows)
-        folder = tmp_path / str(rows)
-        folder.mkdir()
-        for name, part in files.items():
-            faiss_index.write_part(index, vectors, part, str(folder / name))
-        found.append(faiss_index.read(str(folder)).search(asked, 30))
+        paths = write_index(data, index, vectors, files)
+        found.append(faiss_index.read(paths).search(asked, 30))
     (scores, documents), (scores_of_parts, documents_of_parts) = found
     assert (scores == scores_of_parts).all()
     assert (np.sort(documents) == np.sort(documents_of_parts)).all()
-    next(folder.iterdir()).unlink()
-    with pytest.raises(ValueError, match="it must hold all parts of one index"):
-        faiss_index.read(str(folder))
+    os.remove(paths[1])
+    lookup.forget()
+    with pytest.raises(FileNotFoundError, match="00001-of-"):
+        lookup.fetched(data, "index")
+
+
+def write_index(data, index, vectors, parts):
+    """Publish the parts of an index; returns their paths."""
+    for name, rows in parts.items():
+        with data.adding(staged("index"), name) as path:
+            faiss_index.write_part(index, vectors, rows, path)
+    data.publish("index")
+    lookup.fetched.cache_clear()
+    return lookup.fetched(data, "index")
 
 
 @pytest.mark.parametrize("factory", ["HNSW8", "IVF8_HNSW4,Flat,RFlat", "IVF8,PQ4x4fs"])
@@ -243,8 +259,8 @@ def test_an_index_that_cannot_be_cut_is_one_part(tmp_path, factory):
     vectors = lookup.vectors(data, "vectors/e/documents")
     index = faiss_index.trained(factory, vectors, RNG.normal(size=(8, 16)).astype(np.float32))
     assert list(faiss_index.parts(index, 1 << 20).values()) == [range(1 << 20)]
-    faiss_index.write_part(index, vectors, range(400), str(tmp_path / "part-00000-of-00001.faiss"))
-    assert faiss_index.read(str(tmp_path)).ntotal == 400
+    paths = write_index(data, index, vectors, faiss_index.parts(index, len(vectors)))
+    assert faiss_index.read(paths).ntotal == 400
 
 
 def test_an_index_never_returns_a_document_without_a_vector(tmp_path):
@@ -254,7 +270,9 @@ def test_an_index_never_returns_a_document_without_a_vector(tmp_path):
     flat, missing = table["vector"].combine_chunks().flatten(), pa.array(np.arange(len(table)) == 0)
     column = pa.FixedSizeListArray.from_arrays(flat, 16, mask=missing)
     data.write("vectors/e/documents", shard, table.set_column(1, table.schema.field("vector"), column), suffix=".arrow")
+    data.commit("vectors/e/documents")
     data.write("clusters/e/centroids", shard_names(1)[0], table.select(["vector"])[1:5], suffix=".arrow")
+    data.commit("clusters/e/centroids")
     lookup.forget()
     without = data.read("documents", shard)["document_id"][0].as_py()
     for index in ("Flat", "IVF4,Flat"):
@@ -267,6 +285,7 @@ def test_a_factory_string_that_faiss_does_not_know_is_refused(tmp_path):
     data, *_ = make(tmp_path, documents=20)
     column = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(16, np.float32)), 16)
     data.write("clusters/e/centroids", shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
+    data.commit("clusters/e/centroids")
     with pytest.raises(ValueError, match="must be a FAISS factory string, got Quantum9"):
         searched(data, settings(index="Quantum9"), "dense")
 
@@ -337,6 +356,7 @@ def test_of_documents_with_the_same_text_only_the_first_is_drawn(tmp_path):
     data = Data(str(tmp_path))
     for shard, texts in zip(shard_names(2), (["a", "b", "b"], ["c", "c", "d"]), strict=True):
         data.write("documents", shard, pa.table({"text_hash": text.hashes(texts)}))
+    data.commit("documents")
     drawn = drawing.draw(np.arange(50, dtype=np.uint64), 4, drawing.cells_of(data), 1)
     assert {tuple(sorted(row)) for row in drawn.tolist()} == {(0, 1, 3, 5)}
 
@@ -375,7 +395,8 @@ def test_shards_of_queries_are_grouped_whole_and_in_order(tmp_path, workers):
     data = Data(str(tmp_path))
     sizes = [0, 1500, 1500, 1500, 5000, 0, 3]
     for shard, size in zip(shard_names(len(sizes)), sizes, strict=True):
-        data.write("queries", shard, pa.table({"query_id": [""] * size}))
+        data.write("queries", shard, pa.table({"query_id": pa.array([""] * size, pa.string())}))
+    data.commit("queries")
     groups = retrieve.groups(data, workers).values()
     assert [shard for group in groups for shard in group] == shard_names(len(sizes))
     rows = dict(zip(shard_names(len(sizes)), sizes, strict=True))
@@ -396,9 +417,10 @@ def test_a_filter_changes_what_is_searched_only_where_a_search_may_go_deeper():
 
 def test_a_quota_that_is_missing_or_is_none_is_an_error_with_a_cure(tmp_path):
     data = Data(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"quotas/dense.json: must exist, found none. Build it: dvc repro"):
+    with pytest.raises(FileNotFoundError, match=r"quotas/dense.*: .*[Bb]uild it"):
         quota.read(data, "dense")
     for content in ('{"candidates": "many"}', '{"candidate": 3}', "[]", "{"):
-        data.write_text("quotas/dense.json", content)
-        with pytest.raises(ValueError, match=r"quotas/dense.json: must be .*Rebuild it: dvc repro --force"):
+        data.write_note("quotas/dense", "quota.json", content)
+        data.commit("quotas/dense")
+        with pytest.raises(ValueError, match=r"quotas/dense/quota.*json: must be .*Rebuild it: dvc repro --force"):
             quota.read(data, "dense")

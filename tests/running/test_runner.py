@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from gangue.pipeline import params
+from gangue.transforms.datasets import manifest
 from gangue.transforms.datasets.storage import Data, shard_names, staged
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
@@ -67,6 +68,7 @@ def test_a_lost_shard_fails_the_stage(tmp_path):
 def test_an_error_in_a_worker_ends_the_stage_with_its_message_and_shard(tmp_path, workers):
     data = Data(str(tmp_path))
     data.write("things", shard_names(1)[0], TABLE)
+    data.commit("things")
     with pytest.raises(ValueError, match=r"^test: here: rule, value. Cure \(in part-0000[01]-of-00002\)$"):
         run(data, settings=params.Beam(workers=workers), fail=ValueError("here: rule, value. Cure"))
     assert data.rows("things") == [2], "the earlier output is untouched"
@@ -75,6 +77,7 @@ def test_an_error_in_a_worker_ends_the_stage_with_its_message_and_shard(tmp_path
 def test_a_dataset_written_in_place_keeps_what_is_done_and_loses_what_is_odd(tmp_path):
     data, shards = Data(str(tmp_path)), shard_names(2)
     data.write("vectors", shard_names(1)[0], TABLE)
+    data.commit("vectors")
 
     def run_in_place(fail):
         def half(shard):
@@ -91,7 +94,9 @@ def test_a_dataset_written_in_place_keeps_what_is_done_and_loses_what_is_odd(tmp
 
     with pytest.raises(ValueError, match="killed"):
         run_in_place(fail=True)
-    assert shards[0] + ".parquet" in data.files("vectors"), "what was done stays for the next run"
+    left = [manifest.stem(name) for name in data.listed("vectors")]
+    assert sorted(left) == [*shard_names(1), shards[0]], "what was done stays for the next run"
+    assert data.shards("vectors") == shard_names(1), "and is none of the dataset's yet"
     assert os.listdir(tmp_path) == ["vectors"]
     run_in_place(fail=False)
     assert data.shards("vectors") == shards, "the shard of another count is gone"

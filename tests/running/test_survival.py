@@ -20,7 +20,7 @@ from models import static_encoder
 from benchmarks import fuzz, kills
 from gangue.pipeline import ingest, params
 from gangue.pipeline.command import cli
-from gangue.transforms.datasets import checksums, disk, lookup, storage
+from gangue.transforms.datasets import checksums, disk, lookup, manifest, storage
 from gangue.transforms.datasets.storage import Data, shard_names
 from gangue.transforms.models import encoder, vector_store
 from gangue.transforms.relevance import learn_note
@@ -129,6 +129,7 @@ def test_a_worker_process_that_dies_ends_the_stage_with_a_cure(tmp_path, monkeyp
     monkeypatch.setenv("PYTHONPATH", f"{HERE}{os.pathsep}{HERE.parent}")
     data, shards = Data(str(tmp_path)), shard_names(4)
     data.write("things", shard_names(1)[0], TABLE)
+    data.commit("things")
 
     def build(root):
         return root | beam.Create(shards) | ForEachShard(die)
@@ -250,13 +251,22 @@ def test_what_a_killed_run_left_of_a_text_is_gone_after_the_next(tmp_path):
 def test_no_bit_of_a_shard_can_flip_unseen(tmp_path, suffix):
     data = Data(str(tmp_path))
     data.write("things", "part-00000-of-00001", TABLE.replace_schema_metadata({"k": "v"}), suffix=suffix)
-    content = bytearray(pathlib.Path(data.path("things", f"part-00000-of-00001{suffix}")).read_bytes())
-    checksums.verify(bytes(content))
-    for place in range(len(content)):
-        content[place] ^= 1 << place % 8
-        with pytest.raises(ValueError, match=r"CRC-32|checksum"):
-            checksums.verify(bytes(content))
-        content[place] ^= 1 << place % 8
+    data.commit("things")
+    for name in (data.files("things")[0], manifest.NAME):
+        content = bytearray(pathlib.Path(data.path("things", name)).read_bytes())
+
+        def check(name=name, content=content):
+            if name == manifest.NAME:
+                manifest.Manifest.parse(bytes(content))
+            else:
+                checksums.check(name, checksums.tag(bytes(content)))
+
+        check()
+        for place in range(len(content)):
+            content[place] ^= 1 << place % 8
+            with pytest.raises(ValueError, match=r"checksum|SHA-256|Expecting|delimiter|utf-8|control|must|Extra"):
+                check()
+            content[place] ^= 1 << place % 8
 
 
 @pytest.mark.parametrize("root", ["local", "memory"])
@@ -264,9 +274,10 @@ def test_no_bit_of_a_shard_can_flip_unseen(tmp_path, suffix):
 def test_a_shard_that_is_damaged_after_it_was_read_is_named(tmp_path, suffix, root):
     data = Data(str(tmp_path) if root == "local" else f"memory://{tmp_path}")
     data.write("things", "part-00000-of-00001", TABLE, suffix=suffix)
+    data.commit("things")
     assert data.read("things", "part-00000-of-00001").equals(TABLE)
     filesystem, _ = disk.filesystem_of(data.root)
-    path = data.path("things", f"part-00000-of-00001{suffix}")
+    path = data.path("things", data.files("things")[0])
     content = bytearray(filesystem.cat_file(path))
     content[len(content) // 3] ^= 16
     filesystem.pipe_file(path, bytes(content))
@@ -278,11 +289,13 @@ def test_a_shard_that_is_damaged_after_it_was_read_is_named(tmp_path, suffix, ro
 def test_a_file_is_verified_once_as_long_as_it_is_the_same(tmp_path, monkeypatch):
     data, seen = Data(str(tmp_path)), []
     data.write("things", "part-00000-of-00001", TABLE)
-    monkeypatch.setattr(checksums, "verify", lambda content: seen.append(len(content)))
+    data.commit("things")
+    monkeypatch.setattr(checksums, "check", lambda name, tag: seen.append(name))
     for _ in range(3):
         data.read("things", "part-00000-of-00001", ["n"])
     assert len(seen) == 1
     data.write("things", "part-00000-of-00001", TABLE.slice(1))
+    data.commit("things")
     data.read("things", "part-00000-of-00001")
     assert len(seen) == 2
 
@@ -292,7 +305,7 @@ def test_other_programs_can_check_the_pages_of_a_shard(tmp_path):
 
     data = Data(str(tmp_path))
     data.write("things", "part-00000-of-00001", TABLE)
-    path = pathlib.Path(data.path("things", "part-00000-of-00001.parquet"))
+    path = pathlib.Path(data.path("things", *data.listed("things")))
     assert pq.read_table(path, page_checksum_verification=True).equals(TABLE)
     content = bytearray(path.read_bytes())
     column = pq.read_metadata(path).row_group(0).column(0)
@@ -305,8 +318,10 @@ def test_other_programs_can_check_the_pages_of_a_shard(tmp_path):
 def write_vectors(data, dataset, fingerprint, rows=30):
     texts = [f"text {i}" for i in range(rows)]
     made = lambda some: [np.ones((len(some), 4), np.float32)]  # noqa: E731
-    (shard,) = shard_names(1)
-    return vector_store.complete(data, dataset, shard, texts, fingerprint, lambda: 4, made, [shard])[0]
+    (shard,), left = shard_names(1), vector_store.left(data, dataset)
+    counts, _ = vector_store.complete(data, dataset, shard, texts, fingerprint, lambda: 4, made, left)
+    data.commit(dataset)
+    return counts
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-200], lambda b: b"", lambda b: b[:99] + bytes([b[99] ^ 1]) + b[100:]])
@@ -326,6 +341,7 @@ def test_vectors_of_two_models_are_not_searched(tmp_path):
         texts = [f"text {number}"]
         made = lambda some: [np.ones((len(some), 4), np.float32)]  # noqa: E731
         vector_store.complete(data, "vectors/e/documents", shard, texts, f"model {number}", lambda: 4, made, [])
+    data.commit("vectors/e/documents")
     with pytest.raises(ValueError, match=r"vectors/e/documents: all vectors must be of one model, found 2.*dvc repro"):
         lookup.Vectors(data, "vectors/e/documents")
 
@@ -333,17 +349,20 @@ def test_vectors_of_two_models_are_not_searched(tmp_path):
 def test_a_damaged_faiss_index_is_named(tmp_path):
     data = Data(str(tmp_path))
     write_vectors(data, "vectors/e/documents", "one")
-    path = str(tmp_path / "part-00000-of-00001.faiss")
     vectors = lookup.Vectors(data, "vectors/e/documents")
     index = faiss_index.trained("HNSW4", vectors, np.ones((1, 4), np.float32))
-    faiss_index.write_part(index, vectors, range(30), path)
-    assert faiss_index.read(str(tmp_path)).ntotal == 30
-    with open(path, "r+b") as file:
+    with data.adding("index", "part-00000-of-00001.faiss") as path:
+        faiss_index.write_part(index, vectors, range(30), path)
+    data.commit("index")
+    paths = lookup.fetched(data, "index")
+    assert faiss_index.read(paths).ntotal == 30
+    lookup.forget()
+    with open(paths[0], "r+b") as file:
         file.seek(200)
         file.write(b"\xaa")
     disk._verify.cache_clear()  # the clock of the disk is too coarse to tell so quick a change
-    with pytest.raises(ValueError, match=r"00001.faiss: a shard must be readable and whole: its CRC-32 .*--force"):
-        faiss_index.read(str(tmp_path))
+    with pytest.raises(ValueError, match=r"00001-.*.faiss: a shard must be readable and whole: its SHA-256 .*--force"):
+        lookup.fetched(data, "index")
 
 
 @pytest.mark.parametrize(
@@ -351,10 +370,11 @@ def test_a_damaged_faiss_index_is_named(tmp_path):
     ["", "{", '{"usable": true, "weight": 1, "findings": [], "features": [], "models": [{"mean": [1]}]}', "{}"],
 )
 def test_a_learned_model_that_is_damaged_or_of_older_code_says_what_to_do(tmp_path, content):
-    (tmp_path / "relevance").mkdir()
-    (tmp_path / "relevance/model.json").write_text(content)
-    with pytest.raises(ValueError, match=r"relevance/model.json: must be .*Rebuild it: dvc repro --force"):
-        learn_note.read(Data(str(tmp_path)))
+    data = Data(str(tmp_path))
+    data.write_note("relevance", "model.json", content)
+    data.commit("relevance")
+    with pytest.raises(ValueError, match=r"relevance/model.*json: must be .*Rebuild it: dvc repro --force"):
+        learn_note.read(data)
 
 
 def test_params_that_change_while_a_stage_runs_are_noticed(tmp_path, monkeypatch, capsys):

@@ -46,6 +46,7 @@ def load(tmp_path, monkeypatch):
         data = Data(str(tmp_path / "data"))
         for shard, queries in zip(shard_names(2), (range(4), range(4, 8)), strict=True):
             data.write(f"views/{view}", shard, views.VIEWS[view].table(triplets(queries), NEGATIVES, "r"))
+        data.commit(f"views/{view}")
         files = f"{data.path(f'views/{view}')}/*.parquet"
         cache = str(tmp_path / "cache")
         return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)

@@ -84,7 +84,7 @@ def in_force(data: Data, p: params.Params) -> params.Params:
     """The params with the rule that judges and the cut that the budget chose: the fallback where none could be kept."""
     if p.filter.max_false_negatives is None:
         return p
-    note = data.read_json(f"calibration/{CUT}")
+    note = data.read_note("calibration", CUT)
     ruled = p.filter.with_cut(note["cut"]) if note["kind"] == p.filter.rule.kind else _fallen_back(p.filter)
     return p.model_copy(update={"filter": ruled})
 

@@ -14,6 +14,8 @@ from gangue.transforms.retrieval.protocol import Opened
 from gangue.transforms.retrieval.searching import Hits
 from gangue.transforms.settings.section import Section
 
+NOTE = "quota.json"
+
 
 class Quota(Section):
     """So many candidates must pass the rules that the retriever's own scores can judge."""
@@ -23,18 +25,22 @@ class Quota(Section):
     code: str = ""  # of the rules: where it changes, other queries may be short
 
 
+def place(name: str) -> str:
+    """The dataset of a retriever's quota."""
+    return f"quotas/{name}"
+
+
 def read(data: Data, name: str) -> Quota:
     """The quota of a retriever, as written.
 
     Raises:
       FileNotFoundError: there is none.   ValueError: it is not one.
     """
-    path = f"quotas/{name}.json"
     try:
-        return Quota.model_validate(data.read_json(path))
+        return Quota.model_validate(data.read_note(place(name), NOTE))
     except pydantic.ValidationError as error:
         raise ValueError(
-            f"{data.path(path)}: must be as the stage quota writes it, {error.errors()[0]['msg'].lower()}."
+            f"{data.path(place(name), NOTE)}: must be as the stage quota writes it, {error.errors()[0]['msg'].lower()}."
             " Rebuild it: dvc repro --force quota"
         ) from None
 

@@ -1,72 +1,74 @@
-"""A checksum of a whole file in its own footer: Arrow files have none, and Parquet's leave the footer out.
+"""A tag of its content in a file's name: by it anybody can check the file, and no version overwrites another.
 
-The footers of both formats take key-value pairs. A file is written with zeros in the place of its checksum, the CRC-32
-of all its bytes is taken so, and then put there. Whichever bit changes later, in values, schema or footer: the sum is
-another one.
+The tag is what ``sha256sum`` prints of the file, its first 16 digits; of a folder, that of the list of its files. It
+guards against disks and networks, not against people.
 """
 
 from __future__ import annotations
 
-import mmap
-import zlib
-from typing import Any
+import hashlib
+import os
+import re
 
-_MARK = b"gangue.crc32="
-_ZEROS = b"00000000"
-FOOTER_BYTES = 1 << 18
-"""A footer with its checksum is shorter."""
-UNKNOWN = _MARK + _ZEROS
-"""What must stand in the footer, or at the end, when the file is written."""
-PAIR = {b"checksum": UNKNOWN}
+_DIGITS = 16
+_TAGGED = re.compile(rf"(.+)-([0-9a-f]{{{_DIGITS}}})((?:\.[a-z]+)?)")
 
 
-def seal(file: Any) -> None:
-    """Put the checksum of a file, open for reading and writing, in its place."""
-    file.flush()
-    with mmap.mmap(file.fileno(), 0) as content:
-        place, checksum = _checksum(content)
-        content[place : place + len(_ZEROS)] = checksum
+def tag(content: bytes) -> str:
+    """Tag of a content.
+
+    >>> tag(b"words")
+    'dba36bffa5cab0f9'
+    """
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
-def sealed(content: bytes) -> bytes:
-    """The same for a file in memory."""
-    place, checksum = _checksum(content)
-    return content[:place] + checksum + content[place + len(_ZEROS) :]
-
-
-def verify(content: bytes | mmap.mmap) -> None:
-    """Check the bytes of a file.
+def tag_of(path: str) -> str:
+    """Tag of a local file or folder.
 
     Raises:
-      ValueError: they are not those that were written.
+      FileNotFoundError: it is not there.
+    """
+    if os.path.isdir(path):
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+        return tag("".join(sorted(f"{os.path.relpath(one, path)}\0{tag_of(one)}\n" for one in found)).encode())
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
 
-    >>> verify(sealed(b"words, " + UNKNOWN + b", footer"))
-    >>> verify(sealed(b"words, " + UNKNOWN + b", footer").replace(b"words", b"wordy"))
+
+def tagged(name: str, tag: str) -> str:
+    """Name of a file or folder with the tag of its content.
+
+    >>> tagged("part-00000-of-00001.parquet", "dba36bffa5cab0f9"), tagged("fold-0", "dba36bffa5cab0f9")
+    ('part-00000-of-00001-dba36bffa5cab0f9.parquet', 'fold-0-dba36bffa5cab0f9')
+    """
+    stem, suffix = os.path.splitext(name)
+    return f"{stem}-{tag}{suffix}"
+
+
+def untagged(name: str) -> tuple[str, str] | None:
+    """Name without its tag, and the tag: the inverse of ``tagged``; None: it has none.
+
+    >>> untagged("part-00000-of-00001-dba36bffa5cab0f9.parquet"), untagged("part-00000-of-00001.parquet")
+    (('part-00000-of-00001.parquet', 'dba36bffa5cab0f9'), None)
+    """
+    found = _TAGGED.fullmatch(name)
+    return (found[1] + found[3], found[2]) if found else None
+
+
+def check(name: str, found: str) -> None:
+    """Hold the tag in a name against that of the content.
+
+    Raises:
+      ValueError: the content is not what was written.
+
+    >>> check("part-00000-of-00001-dba36bffa5cab0f9.parquet", tag(b"words"))
+    >>> check("part-00000-of-00001-dba36bffa5cab0f9.parquet", tag(b"wordy"))
     Traceback (most recent call last):
     ...
-    ValueError: its CRC-32 must be a1d7c45a, as written, got 7a06fd1b
+    ValueError: its SHA-256 must begin with dba36bffa5cab0f9, as its name says, got 41e167dc05d91834
     """
-    place, checksum = _checksum(content)
-    written = content[place : place + len(_ZEROS)]
-    if written != checksum:
-        shown = written.decode("ascii", "replace")
-        raise ValueError(f"its CRC-32 must be {shown}, as written, got {checksum.decode()}")
-
-
-def stored(footer: bytes) -> bytes | None:
-    """The checksum, 8 hex digits, that the end of a file carries; None: it has none of this module's.
-
-    >>> stored(sealed(b"words, " + UNKNOWN)), stored(b"words")
-    (b'66bdc255', None)
-    """
-    place = footer.rfind(_MARK)
-    return None if place < 0 else footer[place + len(_MARK) :][: len(_ZEROS)]
-
-
-def _checksum(content: bytes | mmap.mmap) -> tuple[int, bytes]:
-    """Where the checksum stands, and what it is with zeros there; a footer is last, so the last mark is its."""
-    place = content.rfind(_MARK) + len(_MARK)
-    if place < len(_MARK):
-        raise ValueError("its footer must have a checksum, found none")
-    with memoryview(content) as view, view[:place] as before, view[place + len(_ZEROS) :] as after:
-        return place, b"%08x" % zlib.crc32(after, zlib.crc32(_ZEROS, zlib.crc32(before)))
+    _, wanted = untagged(name) or ("", "")
+    if found != wanted:
+        said = f"begin with {wanted}, as its name says" if wanted else "stand in its name"
+        raise ValueError(f"its SHA-256 must {said}, got {found}")

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import errno
 import functools
-import mmap
 import os
 import posixpath
 import shutil
@@ -45,16 +44,20 @@ def filesystem_of(root: str) -> tuple[Any, str]:
     Raises:
       ValueError: a package is missing; says which.
     """
-    return _filesystem_of(absolute(root))  # what a relative path means changes with the working folder
+    # What a relative path means changes with the working folder; a connection is of one process, not of its forks.
+    return _filesystem_of(absolute(root), os.getpid())
 
 
 @functools.cache
-def _filesystem_of(root: str) -> tuple[Any, str]:
+def _filesystem_of(root: str, process: int) -> tuple[Any, str]:
     # Workers write what another process lists: a remembered listing would miss it.
     try:
         filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
     except ImportError as error:
-        raise ValueError(f"{root}: needs a package for such paths: {error}. For gs://: pip install gcsfs") from None
+        raise ValueError(
+            f"{root}: needs a package for such paths: {error}. For gs://: pip install gcsfs; for s3://: pip install"
+            " s3fs"
+        ) from None
     return filesystem, path.rstrip("/")
 
 
@@ -99,7 +102,7 @@ def whole(path: str) -> Iterator[BinaryIO]:
     """A file to write that stands at ``path`` when all is well, and nowhere when not."""
     temporary = temporary_name(path, str(os.getpid()))
     try:
-        with open(temporary, "w+b") as file:
+        with open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -115,8 +118,40 @@ def temporary_name(path: str, writer: str) -> str:
     return os.path.join(directory, f".{name}.{writer}.tmp")
 
 
+def sync(path: str) -> None:
+    """Have what was written to a local file, or to the files of a folder, on the disk."""
+    found = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    for one in found if os.path.isdir(path) else [path]:
+        with open(one, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def move(path: str, target: str) -> None:
+    """Put a local file or folder in the place of another of this name: of an equal one, or of a damaged one."""
+    if os.path.isdir(target):  # which cannot be replaced in one operation
+        try:
+            verify(target)
+        except ValueError:
+            discard(target)
+        else:
+            discard(path)
+            return
+    os.replace(path, target)
+
+
+def discard(path: str) -> None:
+    """Remove a local file or folder, if it is there; half a folder has no name by which it could be taken for whole."""
+    if os.path.isdir(path):
+        hidden = temporary_name(path, str(os.getpid()))
+        os.replace(path, hidden)
+        shutil.rmtree(hidden)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+
+
 def verify(path: str) -> None:
-    """Check a local file against its checksum, once per process as long as it is the same file.
+    """Hold a local file or folder against the tag in its name, once per process as long as it is the same.
 
     Raises:
       ValueError: it is damaged.   FileNotFoundError: it is not there.
@@ -132,5 +167,4 @@ def damaged(path: str, why: object) -> ValueError:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _verify(path: str, modified: int, size: int, number: int) -> None:
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        checksums.verify(content)
+    checksums.check(os.path.basename(path), checksums.tag_of(path))

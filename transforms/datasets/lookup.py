@@ -211,9 +211,9 @@ def languages(data: Data, vocabulary: str) -> tuple[str | None, str | None]:
 
 
 @functools.lru_cache(maxsize=4)
-def local_copy(data: Data, path: str) -> str:
-    """A file of the datasets on this machine's disk, copied at most once."""
-    return data.local_copy(path)
+def fetched(data: Data, dataset: str) -> tuple[str, ...]:
+    """Paths of a dataset's shards on this machine's disk, copied at most once."""
+    return tuple(data.fetched(dataset, shard) for shard in data.shards(dataset))
 
 
 def derived(data: Data, make: Callable[[Data], Result]) -> Result:
@@ -228,7 +228,7 @@ def _derived(data: Data, make: Callable[[Data], Any]) -> Any:
 
 def forget() -> None:
     """Drop what is at hand: the datasets may have changed."""
-    local_copy.cache_clear()
+    fetched.cache_clear()
     vocabulary.cache_clear()
     languages.cache_clear()
     clusters.cache_clear()

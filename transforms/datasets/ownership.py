@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from gangue.transforms.datasets import checksums
+from gangue.transforms.datasets import checksums, disk, manifest
 
-# In a dataset's folder.
-_SHARD = re.compile(r"(.*/)?part-\d{5,}-of-\d{5,}\.(parquet|arrow|faiss)")
-_NOTE = re.compile(r"(.*/)?(cut\.json|propensity-[A-Za-z]\w*\.json|model\.json|origin\.json|factory\.txt)|fold-\d+/.*")
-_HIDDEN = re.compile(  # unfinished, or put there by Git and file systems
-    r"(.*/)?\.([^/]+\.(tmp|unfinished(\.arrow)?|staged(\.old)?)(/.*)?|gitkeep|gitignore|DS_Store|nfs[^/]*)"
+# In a dataset's folder: unfinished, or put there by Git and file systems.
+_HIDDEN = re.compile(
+    r"\.(.+\.tmp|.+\.unfinished((-[0-9a-f]+)?\.arrow)?|.+\.staged(\.old)?|gitkeep|gitignore|DS_Store|nfs.*)"
 )
+# What versions without manifests wrote there.
+_SHARD = re.compile(r"part-\d{5,}-of-\d{5,}\.(parquet|arrow|faiss)")
+_NOTE = re.compile(r"cut\.json|model\.json|origin\.json|factory\.txt|fold-\d+")
 _QUOTA = re.compile(r"[A-Za-z][A-Za-z0-9_]*\.json")
 _FORMATS = (b"PAR1", b"ARROW1")  # what whole Parquet and Arrow files end with
+_MARK, _FOOTER_BYTES = b"gangue.crc32=", 1 << 18  # in the footers of theirs
 
 
 def check(filesystem: Any, folder: str) -> None:
@@ -45,26 +47,57 @@ def in_the_way(path: str, replaced: str, option: str) -> ValueError:
 
 
 def foreign(filesystem: Any, folder: str) -> Iterator[str]:
-    """Paths in a dataset's folder that Gangue did not write."""
-    local = filesystem.protocol[0] == "file"
+    """Paths of files in a folder of datasets, or in a dataset's, that Gangue did not write."""
+    filesystem.invalidate_cache(folder)
     root = str(filesystem._strip_protocol(folder)).rstrip("/")
-    for path in sorted(filesystem.find(folder)):
-        inside = path[len(root) + 1 :]
-        if _SHARD.fullmatch(inside):
-            if local and _is_whole_and_unsealed(path):
-                yield path
-        elif not (_NOTE.fullmatch(inside) or _HIDDEN.fullmatch(inside) or _is_quota(root, inside)):
+    entries = sorted((str(entry["name"]).rstrip("/"), entry["type"]) for entry in filesystem.ls(folder, detail=True))
+    listed = _listed(filesystem, posixpath.join(root, manifest.NAME))
+    local = filesystem.protocol[0] == "file"
+    for path, kind in entries:
+        name = posixpath.basename(path)
+        if path == root or name in listed or _HIDDEN.fullmatch(name) or _is_old(path, local=local and kind == "file"):
+            continue
+        if checksums.untagged(name) and not (local and _is_other(path)):
+            continue
+        if kind != "directory":
             yield path
+        else:
+            yield from foreign(filesystem, path)
 
 
-def _is_quota(root: str, inside: str) -> bool:
-    return posixpath.basename(root) == "quotas" and bool(_QUOTA.fullmatch(inside))
+def _listed(filesystem: Any, path: str) -> Iterable[str]:
+    """Names of the files that a manifest lists, and its own; of a damaged one, its own."""
+    try:
+        content = filesystem.cat_file(path)
+    except FileNotFoundError:
+        return ()
+    try:
+        return {manifest.NAME, *manifest.Manifest.parse(content).files}
+    except ValueError:
+        return (manifest.NAME,) if manifest.is_ours(content) else ()
+
+
+def _is_other(path: str) -> bool:
+    """Whether the tag in the name of a local file or folder is not that of its content."""
+    try:
+        disk.verify(path)
+    except ValueError:
+        return True
+    return False
+
+
+def _is_old(path: str, *, local: bool) -> bool:
+    """Whether a version without manifests wrote this, to be built again."""
+    folder, name = posixpath.split(path)
+    if _SHARD.fullmatch(name):
+        return not (local and _is_whole_and_unsealed(path))
+    return bool(_NOTE.fullmatch(name)) or (posixpath.basename(folder) == "quotas" and bool(_QUOTA.fullmatch(name)))
 
 
 def _is_whole_and_unsealed(path: str) -> bool:
-    """Whether a file is a good Parquet or Arrow file that carries no checksum of Gangue's."""
+    """Whether a file is a good Parquet or Arrow file that carries no checksum of Gangue's in its footer."""
     with open(path, "rb") as file:
         file.seek(0, 2)
-        file.seek(max(0, file.tell() - checksums.FOOTER_BYTES))
+        file.seek(max(0, file.tell() - _FOOTER_BYTES))
         footer = file.read()
-    return footer.endswith(_FORMATS) and checksums.stored(footer) is None
+    return footer.endswith(_FORMATS) and _MARK not in footer

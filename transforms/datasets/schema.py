@@ -17,6 +17,7 @@ NAME = pa.dictionary(pa.int32(), pa.string())  # an id or a word that many rows 
 PROMPT = b"gangue.prompt"  # metadata of vectors: what went before each text
 FINGERPRINT = b"gangue.fingerprint"  # metadata of vectors and scores: what they depend on beside the texts
 RULES = b"gangue.rules"  # metadata of verdicts: names of the bits of ``fired``
+RECIPE = b"gangue.recipe"  # metadata of triplets and views: how they were made
 STOPWORDS = b"gangue.stopwords"  # metadata of a vocabulary: of which language it lacks the stop words, empty for none
 STEM = b"gangue.stem"  # metadata of a vocabulary: by which language its tokens are stemmed; without it: by none
 

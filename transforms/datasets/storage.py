@@ -1,8 +1,9 @@
-"""Datasets on disk: a directory of shards, each shard one block, written once and whole.
+"""Datasets on disk: a directory of shards, each shard one block, written once and whole, and a manifest of them.
 
-A shard is written to a temporary name, flushed and renamed. A stage writes its shards into a hidden directory
-beside the dataset; ``publish`` puts it in place when every shard is there and the counts agree, so a reader
-sees the old dataset or the new one. Any fsspec path will do as root.
+A shard is written to a temporary name, flushed and renamed; its name carries a tag of its content, so versions lie
+beside each other. A stage writes its shards into a hidden directory beside the dataset; when every shard is there and
+the counts agree, ``publish`` moves them into the dataset's own and writes the manifest, in one operation: a reader sees
+the old dataset or the new one, whenever whoever publishes is killed. Any fsspec path will do as root.
 """
 
 from __future__ import annotations
@@ -12,23 +13,29 @@ import contextlib
 import dataclasses
 import functools
 import glob
-import hashlib
 import io
 import json
 import os
 import posixpath
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gangue.transforms.datasets import checksums, disk, ownership
+from gangue.transforms.datasets import checksums, disk, ownership, schema
+from gangue.transforms.datasets.manifest import NAME as MANIFEST
+from gangue.transforms.datasets.manifest import File, Manifest, keys, stem
 
 SUFFIXES = (".parquet", ".arrow")
 _FOOTERS = 16  # read at once where they are far away
 _HARDLY_REPEATED = ("document_id", "text")  # within a shard
+_NAMES: dict[tuple[str, str], dict[str, str]] = {}  # root and dataset -> the names of its files, as last seen
+
+_REBUILD = "Rebuild it: dvc repro --force"
+
+Result = TypeVar("Result")
 
 
 def shard_names(count: int) -> list[str]:
@@ -78,15 +85,29 @@ class Data:
         """Whether the dataset has at least one shard."""
         return bool(self.files(dataset))
 
+    def manifest(self, dataset: str) -> Manifest | None:
+        """What the dataset consists of; None: there is no such dataset.
+
+        Raises:
+          ValueError: its manifest is damaged or another version's.
+        """
+        path = self.path(dataset, MANIFEST)
+        try:
+            found = Manifest.parse(disk.filesystem_of(self.root)[0].cat_file(path))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ValueError(f"{path}: must be whole and of this version: {error}. {_REBUILD}") from error
+        _NAMES[self.root, dataset] = found.names
+        return found
+
     def files(self, dataset: str) -> list[str]:
-        """File names of the dataset's shards, in shard order."""
-        filesystem, _ = disk.filesystem_of(self.root)
-        directory = self.path(dataset)
-        if not filesystem.isdir(directory):
-            return []
-        filesystem.invalidate_cache(directory)
-        names = (posixpath.basename(entry) for entry in filesystem.ls(directory, detail=False))
-        return sorted(name for name in names if name.startswith("part-") and name.endswith(SUFFIXES))
+        """File names of the dataset's shards, in shard order; of what is still being written, all there are."""
+        if _at_work(dataset):
+            names = sorted(name for name in self.listed(dataset) if name.startswith("part-"))
+            return [name for name, before in zip(names, ["", *names], strict=False) if stem(name) != stem(before)]
+        found = self.manifest(dataset)
+        return list(found.shards.values()) if found else []
 
     def shards(self, dataset: str) -> list[str]:
         """Names of the dataset's shards, in order.
@@ -94,12 +115,12 @@ class Data:
         Raises:
           FileNotFoundError: there is no such dataset, or shards of it are missing.
         """
-        names = [posixpath.splitext(name)[0] for name in self.files(dataset)]
+        return self._complete(dataset, sorted({stem(name) for name in self.files(dataset)}))
+
+    def _complete(self, dataset: str, names: list[str]) -> list[str]:
         if not names:
-            raise FileNotFoundError(
-                f"{self.path(dataset)}: a dataset must have shards, found none. Build it: dvc repro"
-            )
-        expected = shard_names(int(names[0].rsplit("-", 1)[1]))
+            raise self.missing(dataset)
+        expected = shard_names(place_of(names[0])[1])
         if names != expected:
             odd = sorted(set(expected) ^ set(names)) or [name for name in expected if names.count(name) > 1]
             raise FileNotFoundError(
@@ -108,28 +129,87 @@ class Data:
             )
         return names
 
+    def unlisted(self, dataset: str) -> bool:
+        """Whether shards lie there without a manifest: an earlier version's, or of a first run that did not end."""
+        return self.manifest(dataset) is None and any(name.startswith("part-") for name in self._entries(dataset))
+
+    def missing(self, dataset: str) -> FileNotFoundError:
+        """The error of a dataset that has no shards for readers."""
+        path = self.path(dataset)
+        if self.unlisted(dataset):
+            return FileNotFoundError(
+                f"{path}: must have a {MANIFEST}, found shards of an earlier version or of a run that did not end."
+                f" {_REBUILD}, or gangue mine"
+            )
+        return FileNotFoundError(f"{path}: a dataset must have shards, found none. Build it: dvc repro")
+
     def rows(self, dataset: str) -> list[int]:
-        """Number of rows of each shard, from the footers."""
-        count = functools.partial(self._open, dataset, count_only=True)
-        if self.local:
-            return [count(name) for name in self.files(dataset)]
-        with concurrent.futures.ThreadPoolExecutor(_FOOTERS) as threads:  # each of them waits for a server
-            return list(threads.map(count, self.files(dataset)))
+        """Number of rows of each shard, none where there is no such dataset."""
+        found = self.describe(dataset) if _at_work(dataset) else self.manifest(dataset)
+        return found.rows if found else []
 
     def metadata(self, dataset: str, column: str) -> dict[bytes, bytes]:
         """Metadata of the first shard's schema, empty where there is none; ``column``: one that is quickly read."""
         return self.read(dataset, self.shards(dataset)[0], [column]).schema.metadata or {}
 
     def checksum(self, dataset: str) -> str:
-        """32 hex digits that change with any byte of the dataset, from the checksums in its footers."""
+        """32 hex digits that change with any byte of the dataset.
+
+        Raises:
+          FileNotFoundError: there is no such dataset.
+        """
+        found = self.manifest(dataset)
+        if found is None:
+            raise self.missing(dataset)
+        return found.checksum
+
+    def listed(self, dataset: str) -> list[str]:
+        """Names of all files with a tag in the dataset's directory, whether readers may take them or not."""
+        return [name for name in self._entries(dataset) if checksums.untagged(name)]
+
+    def _entries(self, dataset: str) -> list[str]:
+        """Names of what is in the dataset's directory."""
+        return [posixpath.basename(entry["name"].rstrip("/")) for entry in self._listing(dataset)]
+
+    def _listing(self, dataset: str) -> list[dict[str, Any]]:
+        """What is in the dataset's directory, as its file system describes it."""
         filesystem, _ = disk.filesystem_of(self.root)
+        directory = self.path(dataset)
+        filesystem.invalidate_cache(directory)
+        try:
+            found = filesystem.ls(directory, detail=True)
+        except FileNotFoundError:
+            return []
+        return [entry for entry in found if entry["name"].rstrip("/") != directory]  # it may be an object itself
 
-        def stored(name: str) -> bytes:
-            return checksums.stored(filesystem.cat_file(self.path(dataset, name), start=-checksums.FOOTER_BYTES)) or b""
+    def _named(self, dataset: str, key: str, *, fresh: bool = False) -> str:
+        """Name of the file that a key means: in the manifest, or in the directory while the dataset is being written.
 
-        with concurrent.futures.ThreadPoolExecutor(_FOOTERS) as threads:
-            found = dict(zip(files := self.files(dataset), threads.map(stored, files), strict=True))
-        return hashlib.blake2b(repr(sorted(found.items())).encode(), digest_size=16).hexdigest()
+        A name that was seen before may be an old one; then it is that of a whole old file, or of none.
+        """
+        place = (self.root, dataset)
+        if fresh or key not in _NAMES.get(place, {}):
+            _NAMES[place] = {}
+            if _at_work(dataset):
+                _NAMES[place] = keys(self.listed(dataset))
+            else:
+                self.manifest(dataset)
+        if key in _NAMES[place]:
+            return _NAMES[place][key]
+        if not _NAMES[place] and not _at_work(dataset):
+            raise self.missing(dataset)
+        raise FileNotFoundError(f"{self.path(dataset, key)}: no such shard. Rebuild it: dvc repro")
+
+    def _found(self, dataset: str, key: str, use: Callable[[str], Result]) -> Result:
+        """What ``use`` makes of the file of a key; of the new one, where another version was published meanwhile."""
+        name = self._named(dataset, key)
+        while True:
+            try:
+                return use(name)
+            except FileNotFoundError:
+                gone, name = name, self._named(dataset, key, fresh=True)
+                if name == gone:
+                    raise
 
     def read(self, dataset: str, shard: str, columns: Sequence[str] | None = None) -> pa.Table:
         """One shard as one block.
@@ -137,65 +217,155 @@ class Data:
         Raises:
           ValueError: the file is damaged or lacks a column; names it, and the cure.
         """
-        for suffix in SUFFIXES:
-            if disk.filesystem_of(self.root)[0].exists(self.path(dataset, shard + suffix)):
-                return self._open(dataset, shard + suffix, columns)
-        raise FileNotFoundError(f"{self.path(dataset, shard)}: no such shard. Rebuild it: dvc repro")
+        return self._found(dataset, shard, lambda name: self.read_file(dataset, name, columns))
 
     def read_all(self, dataset: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """All shards, one after the other: for columns that are small."""
-        return pa.concat_tables(self.read(dataset, shard, columns) for shard in self.shards(dataset))
+        """All shards, one after the other, all of one version: for columns that are small."""
+        while True:
+            self.shards(dataset)
+            names = self.files(dataset)
+            try:
+                return pa.concat_tables(self.read_file(dataset, name, columns) for name in names)
+            except FileNotFoundError:
+                if self.files(dataset) == names:
+                    raise
 
-    def _open(self, dataset: str, name: str, columns: Sequence[str] | None = None, *, count_only: bool = False) -> Any:
-        filesystem, _ = disk.filesystem_of(self.root)
-        path = self.path(dataset, name)
-        try:
-            if count_only and not self.local:  # not the whole file
-                with filesystem.open(path, "rb") as file:
-                    return _rows(file, name)
-            if not self.local:
-                content = filesystem.cat_file(path)
-                checksums.verify(content)
-                source = pa.BufferReader(content)
-            else:
-                if not count_only:
-                    disk.verify(path)
-                source = pa.memory_map(path)
-            if count_only:
-                return _rows(source, name)
+    def read_file(self, dataset: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The shard in a file of this name.
+
+        Raises:
+          ValueError: the file is damaged or lacks a column; names it, and the cure.
+        """
+        with self._opened(dataset, name) as source:
             if name.endswith(".arrow"):
                 return _columns(source, columns)
             return pq.read_table(source, columns=list(columns) if columns else None).combine_chunks()
+
+    @contextlib.contextmanager
+    def _opened(self, dataset: str, name: str, *, footer: bool = False) -> Iterator[Any]:
+        """A verified file; ``footer``: it is not verified, and no more of it is read than is asked for."""
+        filesystem, _ = disk.filesystem_of(self.root)
+        path = self.path(dataset, name)
+        try:
+            if not self.local and footer:
+                with filesystem.open(path, "rb") as file:
+                    yield file
+            elif not self.local:
+                content = filesystem.cat_file(path)
+                checksums.check(name, checksums.tag(content))
+                yield pa.BufferReader(content)
+            else:
+                if not footer:
+                    disk.verify(path)
+                yield pa.memory_map(path)
         except (pa.ArrowException, ValueError, OSError, KeyError) as error:
             if isinstance(error, FileNotFoundError | PermissionError):
                 raise
             raise disk.damaged(path, error) from error
 
     def write(
-        self, dataset: str, shard: str, table: pa.Table, *, suffix: str = ".parquet", read_once: bool = False
+        self,
+        dataset: str,
+        shard: str,
+        table: pa.Table,
+        *,
+        suffix: str = ".parquet",
+        read_once: bool = False,
+        anew: bool = False,
     ) -> None:
         """Write one shard, all or nothing; ``dataset`` may be ``staged(dataset)``.
 
         Args:
           read_once: it is large and the next stages' only: an Arrow file under lz4, which they read and write in a
             fourth of Parquet's time.
+          anew: another version of the shard may lie there, and goes if no reader may take it.
 
         Raises:
           OSError: the disk is full or may not be written; names the file, and the cure.
         """
-        filesystem, _ = disk.filesystem_of(self.root)
         suffix = ".arrow" if read_once else suffix
-        path = self.path(dataset, shard + suffix)
-        with disk.writing(path):
-            filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
+        compression = "lz4" if read_once else None
+        if self.local:
+            with self.adding(dataset, shard + suffix, anew=anew) as path, open(path, "wb") as file:
+                _serialise(table, file, suffix, compression)
+            return
+        memory = io.BytesIO()
+        _serialise(table, memory, suffix, compression)
+        self._pipe(dataset, shard + suffix, memory.getvalue(), anew=anew)
+
+    def write_note(self, dataset: str, name: str, content: str) -> None:
+        """Write a small file of a dataset that is being written, instead of an earlier one of this name."""
+        if not self.local:
+            self._pipe(dataset, name, content.encode(), anew=True)
+            return
+        with self.adding(dataset, name, anew=True) as path, open(path, "wb") as file:
+            file.write(content.encode())
+
+    def _pipe(self, dataset: str, name: str, content: bytes, *, anew: bool) -> None:
+        filesystem, _ = disk.filesystem_of(self.root)
+        target = self.path(dataset, checksums.tagged(name, checksums.tag(content)))
+        with disk.writing(self.path(dataset, name)):
+            filesystem.makedirs(self.path(dataset), exist_ok=True)
+            filesystem.pipe_file(target, content)
+        if anew:
+            self._remove_others(dataset, name, posixpath.basename(target))
+
+    @contextlib.contextmanager
+    def adding(self, dataset: str, name: str, *, anew: bool = False) -> Iterator[str]:
+        """Where to write a file or folder on this machine's disk that is in the dataset when the block ends well.
+
+        There its name has a tag.   ``anew``: as for ``write``.
+        """
+        filesystem, _ = disk.filesystem_of(self.root)
+        directory = self.path(dataset)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(disk.writing(self.path(dataset, name)))
+            filesystem.makedirs(directory, exist_ok=True)
             if self.local:
-                with disk.whole(path) as file:
-                    _serialise(table, file, suffix, "lz4" if read_once else None)
-                    checksums.seal(file)
-                return
-            memory = io.BytesIO()
-            _serialise(table, memory, suffix, "lz4" if read_once else None)
-            filesystem.pipe_file(path, checksums.sealed(memory.getvalue()))
+                path = disk.temporary_name(self.path(dataset, name), str(os.getpid()))
+                stack.callback(disk.discard, path)
+            else:
+                path = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), name)
+            yield path
+            tagged = checksums.tagged(name, checksums.tag_of(path))
+            target = self.path(dataset, tagged)
+            if self.local:
+                disk.sync(path)
+                disk.move(path, target)
+            elif os.path.isdir(path):
+                filesystem.put(f"{path}/", f"{target}/", recursive=True)
+            else:
+                filesystem.put_file(path, target)
+        if anew:
+            self._remove_others(dataset, name, tagged)
+
+    def _remove_others(self, dataset: str, name: str, kept: str) -> None:
+        """Remove the versions of a file that are neither ``kept`` nor in the manifest."""
+        others = {other for other in self.listed(dataset) if (checksums.untagged(other) or ("",))[0] == name} - {kept}
+        if others:
+            self._remove(dataset, others.difference(self._taken(dataset)))
+
+    def _remove(self, dataset: str, names: Iterable[str]) -> None:
+        filesystem, _ = disk.filesystem_of(self.root)
+        paths = {self.path(dataset, name) for name in names}
+        folders = {entry["name"].rstrip("/") for entry in self._listing(dataset) if entry["type"] == "directory"}
+        for path in sorted(paths & folders):
+            if self.local:
+                disk.discard(path)
+            else:
+                filesystem.rm(path, recursive=True)
+        if files := sorted(paths - folders):
+            filesystem.rm(files)  # at once, where they are far away
+
+    def _taken(self, dataset: str) -> Iterable[str]:
+        """Names of the files that readers may take now; none where the manifest is damaged."""
+        if _at_work(dataset):
+            return ()
+        try:
+            found = self.manifest(dataset)
+        except ValueError:
+            return ()
+        return found.files if found else ()
 
     def write_text(self, path: str, content: str) -> None:
         """Write a small text file, all or nothing."""
@@ -213,23 +383,39 @@ class Data:
             with disk.whole(target) as file:
                 file.write(content.encode())
 
-    @contextlib.contextmanager
-    def local_file(self, path: str) -> Iterator[str]:
-        """A file on this machine's disk to write, which is at ``path`` when the block ends well."""
-        filesystem, _ = disk.filesystem_of(self.root)
-        target = self.path(path)
-        filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
-        if self.local:
-            yield target
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            written = os.path.join(folder, posixpath.basename(target))
-            yield written
-            filesystem.put_file(written, target)
-
     def local_copy(self, path: str) -> str:
         """Path on this machine's disk of a file or folder, as ``local_copy``."""
         return disk.local_copy(posixpath.join(self.root, path))
+
+    def fetched(self, dataset: str, name: str) -> str:
+        """Path on this machine's disk of a file or folder of a dataset, asked for by its name without the tag.
+
+        Raises:
+          FileNotFoundError: it is not there.   ValueError: it is damaged.
+        """
+
+        def fetch(tagged: str) -> str:
+            path = self.local_copy(posixpath.join(dataset, tagged))
+            try:
+                disk.verify(path)
+            except ValueError as error:
+                raise disk.damaged(self.path(dataset, tagged), error) from error
+            return path
+
+        return self._found(dataset, name, fetch)
+
+    def read_note(self, dataset: str, name: str) -> Any:
+        """A small JSON file of a dataset.
+
+        Raises:
+          FileNotFoundError: there is none.   ValueError: it is damaged.
+        """
+        try:
+            return self._found(dataset, name, lambda tagged: self.read_json(posixpath.join(dataset, tagged)))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{self.path(dataset, name)}: must exist, found none. Build it: dvc repro"
+            ) from None
 
     def read_json(self, path: str) -> Any:
         """A small JSON file.
@@ -238,18 +424,21 @@ class Data:
           FileNotFoundError: there is none.   ValueError: it is damaged.
         """
         try:
-            return json.loads(disk.filesystem_of(self.root)[0].cat_file(self.path(path)))
+            content = disk.filesystem_of(self.root)[0].cat_file(self.path(path))
+            if checksums.untagged(name := posixpath.basename(path)):
+                checksums.check(name, checksums.tag(content))
+            return json.loads(content)
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.path(path)}: must exist, found none. Build it: dvc repro") from None
         except ValueError as error:
-            raise ValueError(f"{self.path(path)}: must be JSON: {error}. Rebuild it: dvc repro --force") from error
+            raise ValueError(f"{self.path(path)}: must be whole JSON: {error}. {_REBUILD}") from error
 
     def begin(self, dataset: str) -> None:
         """Throw away what an interrupted run staged for this dataset."""
         filesystem, _ = disk.filesystem_of(self.root)
-        for leftover in (self.path(staged(dataset)), self.path(staged(dataset)) + ".old"):
-            if filesystem.exists(leftover):
-                filesystem.rm(leftover, recursive=True)
+        leftover = self.path(staged(dataset))
+        if filesystem.exists(leftover):
+            filesystem.rm(leftover, recursive=True)
 
     @contextlib.contextmanager
     def staging(self, *datasets: str) -> Iterator[None]:
@@ -292,32 +481,96 @@ class Data:
                 gone.append(name)
         return gone
 
-    def publish(self, dataset: str) -> None:
-        """Put the staged shards in the place of the dataset."""
-        filesystem, _ = disk.filesystem_of(self.root)
-        old, new = self.path(dataset), self.path(staged(dataset))
-        if not self.local:
-            if filesystem.exists(old):
-                filesystem.rm(old, recursive=True)
-            filesystem.mv(new, old, recursive=True)
-            return
-        discarded = self.path(staged(dataset)) + ".old"
-        with disk.writing(old):
-            if os.path.exists(discarded):
-                filesystem.rm(discarded, recursive=True)
-            if os.path.exists(old):
-                os.rename(old, discarded)
-            os.rename(new, old)
-            if os.path.exists(discarded):
-                filesystem.rm(discarded, recursive=True)
+    def describe(self, dataset: str, shards: Sequence[str] | None = None) -> Manifest:
+        """The manifest of what lies in a dataset's directory, or in a staged one's.
 
-    def sweep(self, dataset: str, shards: Iterable[str]) -> None:
-        """Remove everything in the dataset's directory but the named shards: other shard counts, leftovers."""
+        Of two versions of a file the one counts that readers may not take yet; of two such the first by name, for both
+        are whole and of the same work.
+
+        Args:
+          shards: those it must have, where any others are leftovers; None: all that are there.
+
+        Raises:
+          FileNotFoundError: shards are missing.   ValueError: one is damaged, or has other columns than the first.
+        """
+        entries = {posixpath.basename(entry["name"].rstrip("/")): entry for entry in self._listing(dataset)}
+        taken = self._taken(dataset)
+        versions: dict[str, str] = {}
+        for name in sorted(entries, key=lambda name: (name in taken, name)):
+            known = checksums.untagged(name)
+            if known and not name.startswith("."):
+                versions.setdefault(known[0], name)
+        names = sorted(versions.values())
+        if shards is not None:
+            wanted = set(shards)
+            names = [name for name in names if not name.startswith("part-") or stem(name) in wanted]
+        there = [stem(name) for name in names if name.startswith("part-")]
+        if there or shards is not None:
+            self._complete(dataset, there)
+        describe = functools.partial(self._described, dataset)
+        if self.local:
+            found = [describe(name, entries[name]) for name in names]
+        else:
+            with concurrent.futures.ThreadPoolExecutor(_FOOTERS) as threads:  # each of them waits for a server
+                found = list(threads.map(describe, names, [entries[name] for name in names]))
+        columns = [(name, kind) for name, (_, kind) in zip(names, found, strict=True) if kind is not None]
+        for name, kind in columns[1:]:
+            if not kind.equals(columns[0][1]):
+                raise ValueError(
+                    f"{self.path(dataset, name)}: must have the columns of {columns[0][0]}, {_fields(columns[0][1])},"
+                    f" got {_fields(kind)}. {_REBUILD}"
+                )
+        first = columns[0][1] if columns else None
+        return Manifest(
+            {name: file for name, (file, _) in zip(names, found, strict=True)},
+            None if first is None else checksums.tag(_fields(first).encode()),
+            None if first is None else _recipe(first),
+        )
+
+    def _described(self, dataset: str, name: str, entry: dict[str, Any]) -> tuple[File, pa.Schema | None]:
+        """A file, and its columns if it is a table."""
         filesystem, _ = disk.filesystem_of(self.root)
-        wanted = {shard + suffix for shard in shards for suffix in SUFFIXES}
-        for entry in filesystem.ls(self.path(dataset), detail=False):
-            if posixpath.basename(entry) not in wanted:
-                filesystem.rm(entry, recursive=True)
+        _, tag = checksums.untagged(name) or ("", "")
+        rows, columns = None, None
+        if name.endswith(SUFFIXES):
+            with self._opened(dataset, name, footer=True) as source:
+                rows, columns = _footer(source, name)
+        size = filesystem.du(entry["name"]) if entry["type"] == "directory" else entry["size"]
+        return File(rows, int(size), tag), columns
+
+    def publish(self, dataset: str, new: Manifest | None = None) -> None:
+        """Put the staged files in the place of the dataset; ``new``: what they are, where that is known."""
+        filesystem, _ = disk.filesystem_of(self.root)
+        source, target = self.path(staged(dataset)), self.path(dataset)
+        new = new or self.describe(staged(dataset))
+        with disk.writing(target):
+            filesystem.makedirs(target, exist_ok=True)
+            if self.local:
+                for name in new.files:
+                    disk.move(posixpath.join(source, name), posixpath.join(target, name))
+            else:
+                paths = [path for name in new.files for path in filesystem.find(posixpath.join(source, name))]
+                filesystem.copy(paths, [target + path[len(source) :] for path in paths])
+        self.commit(dataset, new)
+        self.begin(dataset)
+
+    def commit(self, dataset: str, new: Manifest | None = None) -> None:
+        """Let readers take what lies in the dataset's directory, and remove all else; ``new``: as for ``publish``.
+
+        Raises:
+          FileNotFoundError, ValueError: as ``describe``.
+        """
+        filesystem, _ = disk.filesystem_of(self.root)
+        new = new or self.describe(dataset)
+        path = self.path(dataset, MANIFEST)
+        with disk.writing(path):
+            filesystem.makedirs(self.path(dataset), exist_ok=True)
+            if self.local:
+                with disk.whole(path) as file:
+                    file.write(new.content())
+            else:
+                filesystem.pipe_file(path, new.content())
+            self._remove(dataset, set(self._entries(dataset)) - {MANIFEST, *new.files})
 
 
 def staged(dataset: str) -> str:
@@ -330,12 +583,30 @@ def staged(dataset: str) -> str:
     return posixpath.join(head, f".{tail}.staged")
 
 
-def _rows(source: Any, name: str) -> int:
-    """Rows of a shard, from its footer; of an Arrow file the first column is read, since vectors come later."""
+def _at_work(dataset: str) -> bool:
+    """Whether it is in a staged directory, where nothing is listed yet."""
+    return any(part.startswith(".") and part.strip(".") for part in dataset.split("/"))
+
+
+def _fields(columns: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in columns)
+
+
+def _recipe(columns: pa.Schema) -> dict[str, Any] | None:
+    try:
+        return json.loads((columns.metadata or {})[schema.RECIPE])
+    except (KeyError, ValueError):
+        return None
+
+
+def _footer(source: Any, name: str) -> tuple[int, pa.Schema]:
+    """Rows and columns of a shard; of an Arrow file the first column is read, since vectors come later."""
     if name.endswith(".parquet"):
-        return int(pq.read_metadata(source).num_rows)
+        with pq.ParquetFile(source) as file:
+            return int(file.metadata.num_rows), file.schema_arrow
     reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[0]))
-    return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+    rows = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+    return rows, pa.ipc.open_file(source).schema
 
 
 def _columns(source: Any, columns: Sequence[str] | None) -> pa.Table:
@@ -359,8 +630,7 @@ def _serialise(table: pa.Table, file: Any, suffix: str, compression: str | None)
         with pq.ParquetWriter(file, table.schema, compression="zstd", **settings) as writer:
             if len(table):  # readers take the rows of the first row group for a batch, and none is not a size
                 writer.write_table(table, row_group_size=rows)
-            writer.add_key_value_metadata(checksums.PAIR)
         return
     options = pa.ipc.IpcWriteOptions(compression=compression)
-    with pa.ipc.new_file(file, table.schema, options=options, metadata=checksums.PAIR) as writer:
+    with pa.ipc.new_file(file, table.schema, options=options) as writer:
         writer.write_table(table, max_chunksize=rows)

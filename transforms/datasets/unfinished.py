@@ -18,7 +18,7 @@ _CHARACTERS = 4  # of a token, about
 class Unfinished:
     """The file of a shard that is not whole yet; hidden, so that nobody takes it for the shard.
 
-    The stage removes it when the shard is there (``Data.sweep``).
+    The stage removes it when the shard is there (``Data.commit``).
     """
 
     def __init__(self, data: Data, dataset: str, shard: str) -> None:
@@ -28,7 +28,7 @@ class Unfinished:
     def keep(self, done: Callable[[], pa.Table]) -> None:
         """Write what is done, if that was last written some time ago."""
         if time.monotonic() - self._written >= SECONDS:
-            self._data.write(self._dataset, self.name, done(), suffix=".arrow")
+            self._data.write(self._dataset, self.name, done(), suffix=".arrow", anew=True)
             self._written = time.monotonic()
 
 

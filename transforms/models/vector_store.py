@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import posixpath
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -11,27 +12,39 @@ import pyarrow as pa
 
 from gangue.transforms import arrays, text
 from gangue.transforms.datasets import schema, unfinished
-from gangue.transforms.datasets.storage import Data, place_of, shard_name
+from gangue.transforms.datasets.storage import Data, place_of
 from gangue.transforms.running.counts import Counts
 
-
-def cuts(data: Data, dataset: str) -> frozenset[int]:
-    """Into how many shards the files of a dataset were cut, by whatever runs left them."""
-    return frozenset(place_of(posixpath.splitext(name)[0])[1] for name in data.files(dataset))
+_PLACE = re.compile(r"part-(\d+)-of-(\d+)")
 
 
-def overlapping(shard: str, cuts: Iterable[int]) -> list[str]:
-    """The shards, by any of the ``cuts`` and by its own, whose range of hashes meets the shard's; some may be missing.
+@dataclasses.dataclass(frozen=True, order=True)
+class Left:
+    """A file with some of a dataset's rows that an earlier run, or a killed one, left.
 
-    >>> overlapping("part-00001-of-00003", {2})
-    ['part-00000-of-00002', 'part-00001-of-00002', 'part-00001-of-00003']
+    Attributes:
+      unfinished: it has some of its shard's rows only.   shards, place: of how many, and which; cut by a hash.
     """
-    place, shards = place_of(shard)
-    return [
-        shard_name(number, cut)
-        for cut in sorted({*cuts, shards})
-        for number in range(place * cut // shards, -(-(place + 1) * cut // shards))
-    ]
+
+    unfinished: bool
+    shards: int
+    place: int
+    name: str
+
+    def meets(self, shard: str) -> bool:
+        """Whether its range of hashes and that of a shard have anything in common.
+
+        >>> [left.meets("part-00001-of-00003") for left in (Left(False, 2, 0, ""), Left(False, 4, 3, ""))]
+        [True, False]
+        """
+        place, shards = place_of(shard)
+        return self.place * shards < (place + 1) * self.shards and place * self.shards < (self.place + 1) * shards
+
+
+def left(data: Data, dataset: str) -> tuple[Left, ...]:
+    """The files of a dataset, whatever runs left them; whole ones first."""
+    found = [(name, _PLACE.search(name)) for name in data.listed(dataset)]
+    return tuple(sorted(Left(name[0] == ".", int(at[2]), int(at[1]), name) for name, at in found if at))
 
 
 def complete(
@@ -42,7 +55,7 @@ def complete(
     fingerprint: str,
     dimensions: Callable[[], int],
     encode: Callable[[Sequence[str]], Iterable[np.ndarray]],
-    earlier: Sequence[str],
+    earlier: Iterable[Left],
     notes: Mapping[bytes, str] = {},
 ) -> tuple[Counts, np.ndarray]:
     """Write the vectors of a shard's texts, encoding only those that no earlier file has.
@@ -55,7 +68,7 @@ def complete(
       fingerprint: of model and settings; a file with another one is never read.
       dimensions: d; called only where no vector is known.
       encode: m texts to blocks of (some, d) float32, m in all; called only where some is missing.
-      earlier: shards of the dataset that may hold vectors already, if they are there.
+      earlier: files of the dataset that may hold vectors already.
       notes: what else to write into the file's metadata.
 
     Returns:
@@ -65,8 +78,8 @@ def complete(
     unique, first, inverse = np.unique(text.hash_words(hashes), axis=0, return_index=True, return_inverse=True)
     vectors: np.ndarray | None = None
     missing = np.ones(len(unique), bool)
-    for name in [*earlier, unfinished.name_of(shard)]:
-        table = of_model(data, dataset, name, fingerprint) if missing.any() else None
+    for file in earlier:
+        table = of_model(data, dataset, file, fingerprint) if missing.any() and file.meets(shard) else None
         if table is not None:
             present, known = arrays.present(table), arrays.matrix(table)
             if vectors is None:
@@ -84,7 +97,7 @@ def complete(
             done += len(block)
             kept.keep(functools.partial(encoded, todo[:done]))
     finite = usable(vectors)[inverse]
-    data.write(dataset, shard, _table(hashes, vectors[inverse], metadata), suffix=".arrow")
+    data.write(dataset, shard, _table(hashes, vectors[inverse], metadata), suffix=".arrow", anew=True)
     counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
     counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
     return counts, finite
@@ -117,10 +130,10 @@ def usable(vectors: np.ndarray) -> np.ndarray:
     return (square > 0) & (square < float(np.finfo(np.float32).max))
 
 
-def of_model(data: Data, dataset: str, shard: str, fingerprint: str) -> pa.Table | None:
-    """An earlier shard; None where it is missing, damaged, empty or of another model: to be made anew."""
+def of_model(data: Data, dataset: str, file: Left, fingerprint: str) -> pa.Table | None:
+    """What a file holds; None where it is gone, damaged, empty or of another model: to be made anew."""
     try:
-        table = data.read(dataset, shard)
+        table = data.read_file(dataset, file.name)
     except (ValueError, FileNotFoundError):
         return None
     same = (table.schema.metadata or {}).get(schema.FINGERPRINT) == fingerprint.encode()

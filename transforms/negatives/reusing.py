@@ -38,7 +38,7 @@ def write_proposals(
     query = loaded.candidates.query[pair]
     noise = randomness.mix(p.sample.seed, loaded.words.query[query], loaded.words.document[pair])
     table = pa.table([rows[query], loaded.pairs["document_row"].to_numpy()[pair], noise], schema=_PROPOSALS)
-    data.write(staged(PROPOSALS), shard, table, suffix=".arrow")
+    data.write(staged(PROPOSALS), shard, table, suffix=".arrow", anew=True)
 
 
 def refuse(_: str, data: Data, p: params.Params, number: int) -> Counts:
@@ -51,7 +51,7 @@ def refuse(_: str, data: Data, p: params.Params, number: int) -> Counts:
     query, document, noise = (proposals[name].to_numpy() for name in _PROPOSALS.names)
     over = reuse.denied(document, noise, query, p.sample.reuse)
     more = pa.table([query[over], document[over], np.full(int(over.sum()), number)], schema=_DENIALS)
-    data.write(staged(DENIALS), shard_names(1)[0], pa.concat_tables([earlier, more]), suffix=".arrow")
+    data.write(staged(DENIALS), shard_names(1)[0], pa.concat_tables([earlier, more]), suffix=".arrow", anew=True)
     return Counts({"refused": len(more)})
 
 

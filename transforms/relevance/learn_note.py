@@ -17,7 +17,7 @@ def read(data: Data, dataset: str = "relevance") -> dict[str, Any]:
     Raises:
       ValueError: another version of it wrote that.
     """
-    found: dict[str, Any] = data.read_json(f"{dataset}/{MODEL}")
+    found: dict[str, Any] = data.read_note(dataset, MODEL)
     wanted = {field.name for field in dataclasses.fields(classifier.Model)}
     if not {"usable", "weight", "findings"} <= set(found) or any(set(one) != wanted for one in found.get("models", [])):
         raise stale(data)

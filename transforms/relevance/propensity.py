@@ -85,14 +85,14 @@ def fit(pool: str, data: Data, p: params.Params) -> Counts:
     seen = logits(features[labelled], coefficients)
     mean = float(f"{np.exp(-np.clip(seen, -50, 50)).mean():.6g}") if labelled.any() else 1.0
     fitted = {"coefficients": coefficients.tolist(), "mean": mean}
-    data.write_text(f"{staged('calibration')}/{_file(pool)}", json.dumps(fitted) + "\n")
+    data.write_note(staged("calibration"), _file(pool), json.dumps(fitted) + "\n")
     return Counts({"fitted_on": len(table)})
 
 
 def read(data: Data, p: params.Params, pool: str, *, unpublished: bool = False) -> Propensity:
     """What was fitted for a pool; ``unpublished``: in the run of ``calibrate`` that goes on."""
     place = staged if unpublished else str
-    fitted = data.read_json(f"{place('calibration')}/{_file(pool)}")
+    fitted = data.read_note(place("calibration"), _file(pool))
     return Propensity(pool, _depth(p, pool), np.array(fitted["coefficients"]), fitted["mean"])
 
 

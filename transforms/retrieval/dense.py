@@ -56,12 +56,12 @@ def build_faiss(factory: str, data: Data, encoder: str, name: str) -> collection
 
     output = staged(_folder(name))
     data.begin(_folder(name))
-    data.write_text(f"{output}/factory.txt", factory + "\n")
+    data.write_note(output, "factory.txt", factory + "\n")
     centroids = arrays.matrix(data.read(f"clusters/{encoder}/centroids", shard_names(1)[0]))
     vectors = lookup.vectors(data, f"vectors/{encoder}/documents")
     index = faiss_index.trained(factory, vectors, centroids)
     for part, rows in faiss_index.parts(index, len(vectors)).items():
-        with data.local_file(f"{output}/{part}") as path:
+        with data.adding(output, part) as path:
             faiss_index.write_part(index, vectors, rows, path)
     return collections.Counter()
 
@@ -161,7 +161,7 @@ class DenseRetriever:
         from gangue.transforms.retrieval import faiss_index
 
         assert self.index_path is not None
-        index = faiss_index.read(lookup.local_copy(self.data, self.index_path))
+        index = faiss_index.read(lookup.fetched(self.data, self.index_path))
         if self.nprobe is not None:
             _faiss().extract_index_ivf(index).nprobe = self.nprobe
         return index

@@ -14,6 +14,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets.manifest import Manifest
 from gangue.transforms.datasets.storage import Data, staged
 from gangue.transforms.running import heap, interruption, progress, shards, workers
 from gangue.transforms.running.counts import Counts
@@ -109,11 +110,13 @@ def run(
         heap.keep(block=8, on_top=32)
         started = time.monotonic()
         counts = _execute(stage, build, settings, rows, flags)
-        for dataset, shards in in_place.items():
-            data.sweep(dataset, shards)
-        reconcile(stage, counts, data, [*map(staged, writes), *in_place])
+        written = {dataset: data.describe(dataset, shards) for dataset, shards in in_place.items()}
+        written |= {staged(dataset): data.describe(staged(dataset), data.shards(staged(dataset))) for dataset in writes}
+        reconcile(stage, counts, data, written)
+    for dataset in in_place:
+        data.commit(dataset, written[dataset])
     for dataset in writes:
-        data.publish(dataset)
+        data.publish(dataset, written[staged(dataset)])
     seconds = time.monotonic() - started
     shown = {name.removeprefix("out:"): n for name, n in counts.items() if not name.startswith("rows:") and n}
     shown.pop("in", None)  # records of all kinds: nobody's unit
@@ -141,7 +144,7 @@ def _execute(stage: str, build: Build, settings: sections.Beam, rows: int | None
     return shards.counts_of(result)
 
 
-def reconcile(stage: str, counts: Counts, data: Data, datasets: Sequence[str]) -> None:
+def reconcile(stage: str, counts: Counts, data: Data, written: Mapping[str, Manifest]) -> None:
     """Check that no row was lost: rows in = rows out + rows dropped, and rows counted = rows on disk.
 
     A runner's state DONE proves nothing: some lose elements and report it.
@@ -155,13 +158,11 @@ def reconcile(stage: str, counts: Counts, data: Data, datasets: Sequence[str]) -
             f"{stage}: every row must go somewhere, but {counts['in']} came in and {sum(gone.values())} went out"
             f" ({', '.join(f'{name[4:]} {count}' for name, count in sorted(gone.items()))}). Run it again"
         )
-    for dataset in datasets:
-        written = counts[f"rows:{dataset}"]
-        data.shards(dataset)
-        found = sum(data.rows(dataset))
-        if written != found:
+    for dataset, manifest in written.items():
+        counted, found = counts[f"rows:{dataset}"], sum(manifest.rows)
+        if counted != found:
             raise ValueError(
-                f"{stage}: {data.path(dataset)} must hold the {written} rows that were written, found {found}."
+                f"{stage}: {data.path(dataset)} must hold the {counted} rows that were written, found {found}."
                 " Run it again"
             )
 

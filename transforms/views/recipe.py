@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gangue.transforms.datasets.schema import RECIPE as RECIPE
+
 if TYPE_CHECKING:
     from gangue.pipeline import params
 
 
 COUNTED = ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
-RECIPE = b"gangue.recipe"
 
 
 def of_params(p: params.Params) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""What a dataset is: the one file that lists its files. It is written last, so all that it lists is there and whole.
+
+Readers take what it lists and nothing else, and need no listing and no footer to know how many rows there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from gangue.transforms.datasets import checksums
+
+NAME = "manifest.json"
+VERSION = 1
+_KEYS = {"checksum", "files", "schema", "shards", "version"}
+
+
+class File(NamedTuple):
+    """A file of a dataset, or a folder: a model.
+
+    Attributes:
+      rows: None where it holds none, or nobody can count them.
+      bytes: its size.
+      checksum: the tag in its name (``transforms/checksums.py``).
+    """
+
+    rows: int | None
+    bytes: int
+    checksum: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The files of one version of a dataset.
+
+    Attributes:
+      files: file name -> what it is.
+      schema: 16 hex digits that change with the columns' names and types; None: it has no tables.
+      recipe: how it was made, where its files say so.
+    """
+
+    files: Mapping[str, File]
+    schema: str | None = None
+    recipe: dict[str, Any] | None = None
+
+    @functools.cached_property
+    def shards(self) -> dict[str, str]:
+        """Shard -> file name, in shard order."""
+        return {stem(name): name for name in sorted(self.files) if name.startswith("part-")}
+
+    @functools.cached_property
+    def names(self) -> dict[str, str]:
+        """What its files are asked for by -> their names, as ``keys``."""
+        return keys(self.files)
+
+    @property
+    def rows(self) -> list[int]:
+        """Number of rows of each shard."""
+        return [self.files[name].rows or 0 for name in self.shards.values()]
+
+    @functools.cached_property
+    def checksum(self) -> str:
+        """32 hex digits that change with any byte of the dataset.
+
+        >>> Manifest({}).checksum
+        '438d34e2c279664b9461833866345fca'
+        """
+        return _checksum(self._listed())
+
+    def content(self) -> bytes:
+        """The file, the same bytes for the same dataset."""
+        return (json.dumps(self._listed() | {"checksum": self.checksum}, indent=1, sort_keys=True) + "\n").encode()
+
+    @staticmethod
+    @functools.lru_cache(maxsize=64)  # a process asks for the same few again and again
+    def parse(content: bytes) -> Manifest:
+        """The manifest of a file.
+
+        Raises:
+          ValueError: the file is damaged or of another version.
+
+        >>> made = Manifest({"part-00000-of-00001-dba36bffa5cab0f9.parquet": File(3, 5, "dba36bffa5cab0f9")})
+        >>> Manifest.parse(made.content()) == made, made.rows
+        (True, [3])
+        """
+        found = json.loads(content)
+        if not isinstance(found, dict) or found.get("version") != VERSION:
+            raise ValueError(f"must be JSON with version {VERSION}")
+        written = found.pop("checksum", None)
+        if _checksum(found) != written:
+            raise ValueError(f"its checksum must be {written}, as written, got {_checksum(found)}")
+        files = {name: File(**file) for name, file in found["files"].items()}
+        return Manifest(files, found["schema"], found.get("recipe"))
+
+    def _listed(self) -> dict[str, Any]:
+        files = {name: file._asdict() for name, file in self.files.items()}
+        recipe = {} if self.recipe is None else {"recipe": self.recipe}
+        return {"version": VERSION, "shards": len(self.shards), "files": files, "schema": self.schema, **recipe}
+
+
+def _checksum(listed: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(listed, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether a file of this name is a manifest, or was before it was damaged.
+
+    >>> is_ours(Manifest({}).content()), is_ours(b""), is_ours(b'{"name": "an app", "version": 3}')
+    (True, True, False)
+    """
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return True
+    return isinstance(found, dict) and len(_KEYS & found.keys()) >= len(_KEYS) - 1  # one bit makes one key another
+
+
+def stem(name: str) -> str:
+    """What a shard is called in whose file's name there are a tag and a format.
+
+    >>> stem("part-00000-of-00001-dba36bffa5cab0f9.parquet")
+    'part-00000-of-00001'
+    """
+    return posixpath.splitext((checksums.untagged(name) or (name,))[0])[0]
+
+
+def keys(names: Iterable[str]) -> dict[str, str]:
+    """What files are asked for by, shards without their format -> names; of two versions, the first name's.
+
+    >>> keys(["model-dba36bffa5cab0f9.json"])
+    {'model': 'model-dba36bffa5cab0f9.json', 'model.json': 'model-dba36bffa5cab0f9.json'}
+    """
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        for key in (stem(name), (checksums.untagged(name) or (name,))[0]):
+            found.setdefault(key, name)
+    return found
