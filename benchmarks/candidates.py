@@ -133,7 +133,7 @@ def main() -> None:
         for shard in data.shards(dataset):
             table = data.read(dataset, shard, columns)
             if again:
-                data.write("floor", shard, table, read_once=True)
+                data.write("floor", shard, table, intermediate=True)
     floor = time.monotonic() - started
     result = {
         "queries": arguments.queries,

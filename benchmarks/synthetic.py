@@ -93,7 +93,7 @@ def write_candidates(data: Data, *, queries: int, documents: int, queries_per_sh
                 np.take_along_axis(scores, order, axis=1).reshape(-1),
                 best,
             ]
-            data.write(f"candidates/{encoder}", shard, _table(columns, schema.CANDIDATES), read_once=True)
+            data.write(f"candidates/{encoder}", shard, _table(columns, schema.CANDIDATES), intermediate=True)
         data.commit(f"candidates/{encoder}")
     data.write_note("calibration", "cut.json", "{}")
     data.commit("calibration")

@@ -51,7 +51,7 @@ def filter_shard(shard: str, data: Data, p: params.Params) -> Counts:
         schema=schema.VERDICTS,
     ).replace_schema_metadata({schema.RULES: json.dumps(verdicts.names)})
     output = staged("verdicts")
-    data.write(output, shard, table, read_once=True)
+    data.write(output, shard, table, intermediate=True)
     sizes = np.bincount(place, minlength=len(names)).tolist()
     counts = Counts({f"out:{name}": size for name, size in zip(names, sizes, strict=True)})
     counts["in"] = query_shard.verdicts_of(loaded, p)

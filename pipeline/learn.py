@@ -336,5 +336,5 @@ def judge_shard(shard: str, data: Data) -> Counts:
         schema=schema.RELEVANCE,
     )
     output = staged("relevance")
-    data.write(output, shard, judged, read_once=True)
+    data.write(output, shard, judged, intermediate=True)
     return Counts({"in": len(judged), "out:judged": len(judged), f"rows:{output}": len(judged)})

@@ -94,7 +94,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         schema=schema.pairs(p.retrievers),
     )
     output = staged("pairs")
-    data.write(output, shard, table, read_once=True)
+    data.write(output, shard, table, intermediate=True)
     return Counts(
         {
             "in": rows_in,

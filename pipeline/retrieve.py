@@ -97,7 +97,7 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
             ],
             schema=schema.CANDIDATES,
         )
-        data.write(output, shard, table, read_once=True)
+        data.write(output, shard, table, intermediate=True)
     searched = np.count_nonzero(np.bincount(found.query))
     return Counts(
         {

@@ -17,6 +17,7 @@ import io
 import json
 import os
 import posixpath
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from gangue.transforms.datasets.manifest import NAME as MANIFEST
 from gangue.transforms.datasets.manifest import File, Manifest, keys, stem
 
 SUFFIXES = (".parquet", ".arrow")
+_SHARD = re.compile(r"part-(\d{5,})-of-(\d{5,})")
 _FOOTERS = 16  # read at once where they are far away
 _HARDLY_REPEATED = ("document_id", "text")  # within a shard
 _NAMES: dict[tuple[str, str], dict[str, str]] = {}  # root and dataset -> the names of its files, as last seen
@@ -53,13 +55,19 @@ def shard_name(number: int, count: int) -> str:
 
 
 def place_of(shard: str) -> tuple[int, int]:
-    """Number of a shard, and of how many: the inverse of ``shard_name``.
+    """Number of a shard, and of how many: the inverse of ``shard_name``, also of a file that holds its rows.
 
     >>> place_of("part-00001-of-00003")
     (1, 3)
     """
-    _, number, _, count = shard.split("-")
-    return int(number), int(count)
+    found = _SHARD.search(shard)
+    assert found is not None
+    return int(found[1]), int(found[2])
+
+
+def is_of_shard(name: str) -> bool:
+    """Whether a file holds rows of a shard, all or, unfinished, some."""
+    return _SHARD.search(name) is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,21 +278,21 @@ class Data:
         table: pa.Table,
         *,
         suffix: str = ".parquet",
-        read_once: bool = False,
+        intermediate: bool = False,
         anew: bool = False,
     ) -> None:
         """Write one shard, all or nothing; ``dataset`` may be ``staged(dataset)``.
 
         Args:
-          read_once: it is large and the next stages' only: an Arrow file under lz4, which they read and write in a
+          intermediate: it is large and the next stages' only: an Arrow file under lz4, which they read and write in a
             fourth of Parquet's time.
           anew: another version of the shard may lie there, and goes if no reader may take it.
 
         Raises:
           OSError: the disk is full or may not be written; names the file, and the cure.
         """
-        suffix = ".arrow" if read_once else suffix
-        compression = "lz4" if read_once else None
+        suffix = ".arrow" if intermediate else suffix
+        compression = "lz4" if intermediate else None
         if self.local:
             with self.adding(dataset, shard + suffix, anew=anew) as path, open(path, "wb") as file:
                 _serialise(table, file, suffix, compression)

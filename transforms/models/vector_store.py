@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -12,10 +11,8 @@ import pyarrow as pa
 
 from gangue.transforms import arrays, text
 from gangue.transforms.datasets import schema, unfinished
-from gangue.transforms.datasets.storage import Data, place_of
+from gangue.transforms.datasets.storage import Data, is_of_shard, place_of
 from gangue.transforms.running.counts import Counts
-
-_PLACE = re.compile(r"part-(\d+)-of-(\d+)")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -43,8 +40,8 @@ class Left:
 
 def left(data: Data, dataset: str) -> tuple[Left, ...]:
     """The files of a dataset, whatever runs left them; whole ones first."""
-    found = [(name, _PLACE.search(name)) for name in data.listed(dataset)]
-    return tuple(sorted(Left(name[0] == ".", int(at[2]), int(at[1]), name) for name, at in found if at))
+    found = [(name, *place_of(name)) for name in data.listed(dataset) if is_of_shard(name)]
+    return tuple(sorted(Left(name[0] == ".", shards, place, name) for name, place, shards in found))
 
 
 def complete(
