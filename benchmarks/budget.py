@@ -65,7 +65,7 @@ def prepare(folder: pathlib.Path, work: pathlib.Path, asked: argparse.Namespace)
     positives = lines.positives_of(folder)
     order = list(positives)
     if asked.known == ["one"]:  # as they come; else queries with several positives first
-        order.sort(key=lambda query: randomness.id_words(pa.array([query]))[0])
+        order.sort(key=lambda query: randomness.id_hashes(pa.array([query]))[0])
     queries = order[: asked.queries]
     lines.write_source(folder, work / "source", {query: positives[query] for query in queries}, {})
     ingest.run(data, p)
@@ -87,7 +87,7 @@ def hidden_of(whole: query_shard.Shard, known: str, labelled: str, seed: int) ->
     if known != "one":
         share = 0.5 if known == "half" else float(known)
         wanted = np.clip(np.round(share * size).astype(np.int64), 1, np.maximum(size - 1, 1))
-    noise = randomness.uniforms(randomness.mix(seed, 77, whole.positive_words))
+    noise = randomness.uniforms(randomness.mix(seed, 77, whole.positive_hashes))
     scores = whole.candidates.positive_scores
     key = {"random": noise, "worst": scores["bm25"]}.get(labelled)
     if key is None:
@@ -127,10 +127,10 @@ def told(
     points = calibrate.points_of([calibrate.measure(data, p, unaware, filters)], None)
     cut = calibrate.chosen_cut(points, p, note)["cut"]
     pair = frontier.chosen_by(data, p, unaware, p.filter.with_cut(cut))
-    words = randomness.mix(seed, unaware.words.query[unaware.candidates.query[pair]], unaware.words.document[pair])
+    hashes = randomness.mix(seed, unaware.hashes.query[unaware.candidates.query[pair]], unaware.hashes.document[pair])
     chance = prediction_powered.inclusion(unaware.candidates.scores[rules.P_FALSE][pair].astype(np.float64), labels)
-    drawn = randomness.uniforms(words) < chance
-    pair, noise = pair[drawn], randomness.uniforms(randomness.mix(seed + 1, words[drawn]))
+    drawn = randomness.uniforms(hashes) < chance
+    pair, noise = pair[drawn], randomness.uniforms(randomness.mix(seed + 1, hashes[drawn]))
     said = leak.answers(data, whole.block, unaware, hidden)[pair] ^ (noise < p.labels.wrong)
     asked = unaware.pairs.take(pa.array(pair))
     judged = pa.table(

@@ -123,7 +123,7 @@ def positives_of(folder: pathlib.Path) -> dict[str, list[str]]:
                 found[query][document] = None
     if not found:
         raise FileNotFoundError(f"{folder}/qrels: must have {', '.join(SPLITS)}.tsv, found none. Correct --data")
-    order = sorted(found, key=lambda query: randomness.id_words(pa.array([query]))[0])
+    order = sorted(found, key=lambda query: randomness.id_hashes(pa.array([query]))[0])
     several = [query for query in order if len(found[query]) > 1][:MOST]
     single = [query for query in order if len(found[query]) == 1][:MOST]
     return {query: list(found[query]) for query in several + single}
@@ -229,7 +229,7 @@ class Tally:
         """The line to print, of these queries, of which so many were asked over all seeds."""
         counts = np.array([[self.chosen[q], self.leaked[q]] for q in queries])
         chosen, leaked = (int(total) for total in counts.sum(axis=0))
-        drawn = intervals.resampled(randomness.id_words(pa.array(queries)), counts, 0)
+        drawn = intervals.resampled(randomness.id_hashes(pa.array(queries)), counts, 0)
         low, high = intervals.interval_of_ratio(drawn[1], drawn[0])
         if not leaked:
             low, high = intervals.wilson(0, len(queries))

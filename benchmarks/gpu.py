@@ -86,7 +86,7 @@ def write(data: Data, documents: list[str], asked: list[str]) -> list[str]:
     kept = []
     for dataset, given, per_shard in (("documents", documents, 4096), ("queries", asked, 1024)):
         hashes = text.hashes(given)
-        words = text.hash_words(hashes)
+        words = text.hash_numbers(hashes)
         order = np.lexsort((words[:, 1], words[:, 0]))
         given, names = [given[i] for i in order], [f"{dataset[0]}{i:07d}" for i in range(len(given))]
         ordered = hashes.take(pa.array(order))

@@ -43,7 +43,7 @@ from typing import Any
 
 import yaml
 
-from gangue.transforms.datasets import checksums
+from gangue.transforms.datasets import checksums, occupancy
 from gangue.transforms.datasets.manifest import NAME as MANIFEST
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import vector_store
@@ -198,12 +198,12 @@ def project(folder: pathlib.Path, params: str | None) -> Project:
 
 
 def content(job: Project) -> dict[str, bytes]:
-    """Every file of data and reports."""
+    """Every file of data and reports, but the note of how the last run ended."""
     return {
         str(path.relative_to(job.folder)): path.read_bytes()
         for name in ("data", "reports")
         for path in sorted((job.folder / name).rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != occupancy.NAME
     }
 
 

@@ -299,7 +299,7 @@ def interval(truth: Truth, chosen: Chosen) -> tuple[float, float]:
     if not false.any():
         return intervals.wilson(0, len(names))
     counts = np.stack([np.bincount(query, false), np.bincount(query)], axis=1)
-    return intervals.interval_of_ratio(*intervals.resampled(randomness.id_words(pa.array(names)), counts, 0))
+    return intervals.interval_of_ratio(*intervals.resampled(randomness.id_hashes(pa.array(names)), counts, 0))
 
 
 def as_hard(points: Iterable[Mapping[str, float]], hardness: float, per_query: float) -> float | None:

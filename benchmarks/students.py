@@ -76,7 +76,7 @@ def sets_of(
 def abridged(folder: pathlib.Path, target: pathlib.Path, queries: int | None, *, hide: bool) -> pathlib.Path:
     """The same BEIR folder with so many of its train queries, which a hash picks, or with half of their positives."""
     lessons = beir.read(folder, "train")
-    order = sorted(lessons.queries, key=lambda query: randomness.id_words(pa.array([query]))[0])
+    order = sorted(lessons.queries, key=lambda query: randomness.id_hashes(pa.array([query]))[0])
     positives: dict[str, list[str]] = {query: [] for query in order[:queries]}
     for query, document in lessons.pairs:
         if query in positives:

@@ -191,7 +191,7 @@ def filled(data: Data, chosen: dict[Pair, list[str]], seed: int) -> TrainingSet:
     for query, document in pairs:
         positives[query].add(group[document])
     complete, drawn = {}, 0
-    word = functools.cache(lambda name: int(randomness.id_words(pa.array([name]))[0]))
+    word = functools.cache(lambda name: int(randomness.id_hashes(pa.array([name]))[0]))
     for query, positive in pairs:
         found = list(dict.fromkeys(chosen.get((query, positive), [])))[:NEGATIVES]
         missing = NEGATIVES - len(found)

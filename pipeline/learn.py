@@ -103,14 +103,14 @@ def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: flo
       whether the query has another known positive, ``blind``: log odds of being a positive by what is not taught here.
     """
     candidates = loaded.candidates
-    words = randomness.mix(p.learn.seed, loaded.words.query[candidates.query], loaded.words.document)
-    asked = randomness.uniforms(randomness.mix(p.learn.seed, loaded.words.query)) < share
+    hashes = randomness.mix(p.learn.seed, loaded.hashes.query[candidates.query], loaded.hashes.document)
+    asked = randomness.uniforms(randomness.mix(p.learn.seed, loaded.hashes.query)) < share
     free = ~np.any(list(candidates.relations.values()), axis=0) & candidates.retrieved
     positive = candidates.relations["positive"] & candidates.retrieved
     wanted = p.learn.candidates * np.maximum(np.bincount(candidates.query[positive], minlength=loaded.queries), 1)
-    place = arrays.rank_within(candidates.query, [np.where(free, randomness.uniforms(words), 2.0)])
+    place = arrays.rank_within(candidates.query, [np.where(free, randomness.uniforms(hashes), 2.0)])
     chosen = np.flatnonzero(asked[candidates.query] & (positive | (free & (place < wanted[candidates.query]))))
-    left_out = describing.left_out_for_learning(loaded, randomness.mix(p.learn.seed + 1, words))
+    left_out = describing.left_out_for_learning(loaded, randomness.mix(p.learn.seed + 1, hashes))
     columns = describing.describe(data, p, loaded, left_out)
     values = describing.matrix(columns, describing.names(p))[chosen]
     blind = portable.blind(describing.portable_pairs(p, loaded, columns))[chosen]
@@ -126,7 +126,7 @@ def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: flo
             "positive": pa.array(positive[chosen]),
             "weight": pa.array(weight[chosen], pa.float32()),
             "fold": pa.array(fold[candidates.query[chosen]], pa.int8()),
-            "order": pa.array(words[chosen]),
+            "order": pa.array(hashes[chosen]),
             "several": pa.array(several),
             "blind": pa.array(alike),
         }
@@ -217,12 +217,12 @@ def sampled(
     candidates = loaded.candidates
     free = ~np.any(list(candidates.relations.values()), axis=0)
     known = candidates.relations["positive"]
-    asked = randomness.uniforms(randomness.mix(p.learn.seed + 2, loaded.words.query)) < share
+    asked = randomness.uniforms(randomness.mix(p.learn.seed + 2, loaded.hashes.query)) < share
     counted = asked[candidates.query] & (free | known) & candidates.retrieved
     rows = np.flatnonzero(counted | (told >= 0))
-    words = loaded.words.query[candidates.query[rows]]
+    hashes = loaded.hashes.query[candidates.query[rows]]
     columns = {
-        "query": pa.array(words),
+        "query": pa.array(hashes),
         "counted": pa.array(counted[rows]),
         "known": pa.array((known & (told < 0))[rows]),
         "told": pa.array(told[rows]),
@@ -251,8 +251,8 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     # In the order of the log odds within a query, whatever the shards: equal rows are equal.
     table = table.sort_by([(name, "ascending") for name in ("query", "full", "blind", "known")])
     asked, table = table.filter(pc.greater_equal(table["told"], 0)), table.filter(table["counted"])
-    words = table["query"].to_numpy()
-    query = np.cumsum(np.r_[False, words[1:] != words[:-1]]) if len(words) else np.zeros(0, np.int64)
+    hashes = table["query"].to_numpy()
+    query = np.cumsum(np.r_[False, hashes[1:] != hashes[:-1]]) if len(hashes) else np.zeros(0, np.int64)
     known = table["known"].to_numpy(zero_copy_only=False)
     logits = {name: table[name].to_numpy() for name in ("blind", "full", "taught")}
     sample = labelled_share.Sample(

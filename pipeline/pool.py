@@ -118,8 +118,8 @@ def _with_vectors(data: Data, p: params.Params, query: np.ndarray, document: np.
 
 def _draw(data: Data, p: params.Params, block: relations.QueryBlock) -> tuple[np.ndarray, np.ndarray]:
     """Queries and documents of the random pairs, without positives."""
-    words = randomness.id_words(block.query_ids)
-    drawn = drawing.draw(words, p.pool.random, drawing.cells_of(data), p.pool.seed)
+    hashes = randomness.id_hashes(block.query_ids)
+    drawn = drawing.draw(hashes, p.pool.random, drawing.cells_of(data), p.pool.seed)
     query, turn = np.nonzero(drawn >= 0)
     return block.unlabelled(query, drawn[query, turn])
 

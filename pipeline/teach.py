@@ -102,15 +102,15 @@ def _examples(data: Data, settings: params.Teach, fold: int) -> tuple[list[str],
         kinds = {relation: pairs[relation].to_numpy() for relation in schema.RELATIONS}
         positive = kinds["positive"]
         eligible = ~np.any(list(kinds.values()), axis=0)
-        words = randomness.mix(
-            settings.seed, randomness.id_words(pairs["query_id"]), randomness.id_words(pairs["document_id"])
+        hashes = randomness.mix(
+            settings.seed, randomness.id_hashes(pairs["query_id"]), randomness.id_hashes(pairs["document_id"])
         )
-        place = arrays.rank_within(of_pair, [np.where(eligible, randomness.uniforms(words), 2.0)])
+        place = arrays.rank_within(of_pair, [np.where(eligible, randomness.uniforms(hashes), 2.0)])
         quota = settings.negatives * np.bincount(of_pair[positive], minlength=len(queries))
         chosen = others[of_pair] & (positive | (eligible & (place < quota[of_pair])))
         strings = queries["text"].to_pylist()
         texts += [strings[i] for i in of_pair[chosen]]
-        names = randomness.id_words(queries["query_id"])
+        names = randomness.id_hashes(queries["query_id"])
         keys.append(names[of_pair[chosen]])
         rows.append(pairs["document_row"].to_numpy()[chosen])
         labels.append(positive[chosen])
@@ -131,8 +131,8 @@ def _easy(
     kinds = np.any([pairs[relation].to_numpy() for relation in schema.RELATIONS], axis=0)
     positives = np.bincount(of_pair[pairs["positive"].to_numpy()], minlength=len(queries))
     most = settings.random * int(positives.max(initial=0))
-    words = randomness.id_words(queries["query_id"])
-    drawn = drawing.draw(words, most, drawing.cells_of(data), settings.seed)
+    hashes = randomness.id_hashes(queries["query_id"])
+    drawn = drawing.draw(hashes, most, drawing.cells_of(data), settings.seed)
     query, turn = np.nonzero((drawn >= 0) & (np.arange(most) < settings.random * positives[:, None]) & others[:, None])
     row = drawn[query, turn]
     keep = ~arrays.pair_among(query, row, of_pair[kinds], pairs["document_row"].to_numpy()[kinds])

@@ -278,7 +278,7 @@ def world_of(corpus, data, p, left_out=(), stem=str):
             drawn[row["query_id"]].append(row["document_id"])
 
     def uniform(*ids):
-        words = (randomness.id_words(pa.array([name])) for name in ids)
+        words = (randomness.id_hashes(pa.array([name])) for name in ids)
         return float(randomness.uniforms(randomness.mix(p.sample.seed, *words))[0])
 
     near, near_queries = (

@@ -631,8 +631,8 @@ def leaked(data, p, shard, number, *, naive):
     groups = {r["document_id"]: r["near_group"] for r in data.read_all("documents").to_pylist()}
     loaded = query_shard.load(data, p, shard)
     words = randomness.mix(
-        randomness.id_words(loaded.block.query_ids)[loaded.block.positive_query],
-        randomness.id_words(loaded.block.positives["document_id"]),
+        randomness.id_hashes(loaded.block.query_ids)[loaded.block.positive_query],
+        randomness.id_hashes(loaded.block.positives["document_id"]),
     )
     rounds = randomness.mix(p.audit.seed, number)
     hides = leak.hidden_positives(loaded.block.positive_query, words, p.audit.hidden, rounds)

@@ -47,8 +47,8 @@ def test_the_points_are_those_of_a_plain_count(job, kind):
         parts.append(frontier.measure(job.data, job.p, shard, [stack], hiding))
         block, share = shard.block, np.zeros(shard.queries)
         words = randomness.mix(
-            randomness.id_words(block.query_ids)[block.positive_query],
-            randomness.id_words(block.positives["document_id"]),
+            randomness.id_hashes(block.query_ids)[block.positive_query],
+            randomness.id_hashes(block.positives["document_id"]),
         )
         for number in range(hiding.rounds):
             hidden = leak.hidden_positives(block.positive_query, words, 0.5, randomness.mix(4, number))

@@ -159,7 +159,7 @@ def test_wilson_agrees_with_scipy(trials, share):
 
 
 def test_resampled_sums_do_not_depend_on_order_or_shards():
-    words = randomness.id_words(pa.array([f"q{i}" for i in range(50)]))
+    words = randomness.id_hashes(pa.array([f"q{i}" for i in range(50)]))
     values = np.random.default_rng(3).integers(0, 9, (50, 2))
     whole = intervals.resampled(words, values, 13)
     parts = intervals.resampled(words[30:], values[30:], 13) + intervals.resampled(words[:30], values[:30], 13)
@@ -169,7 +169,7 @@ def test_resampled_sums_do_not_depend_on_order_or_shards():
 
 
 def test_a_bootstrap_over_queries_is_as_wide_as_theory_says():
-    words = randomness.id_words(pa.array([f"q{i}" for i in range(400)]))
+    words = randomness.id_hashes(pa.array([f"q{i}" for i in range(400)]))
     hits = (np.arange(400) % 4 == 0).astype(np.int64) * 5  # all five of a query leak together
     sums = intervals.resampled(words, np.stack([hits, np.full(400, 5)], axis=1), 13)
     low, high = intervals.interval_of_ratio(*sums)

@@ -30,7 +30,7 @@ def settings(**changes):
 def write_texts(data, documents, shards=2):
     """Documents (and one query) as ingest would write them."""
     hashes = text.hashes(documents)
-    words = text.hash_words(hashes)
+    words = text.hash_numbers(hashes)
     order = np.lexsort((words[:, 1], words[:, 0]))
     ids = [f"d{i}" for i in order]
     table = pa.table(

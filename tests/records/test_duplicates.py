@@ -27,7 +27,7 @@ def groups(sentences, threshold, ids=None):
     """Id -> smallest id of its group; ids are made of the texts' places where none are given."""
     ids = ids if ids is not None else [f"{i:03d}" for i in range(len(sentences))]
     column = pa.chunked_array([sentences], pa.string())
-    hashes = text.hash_words(text.hashes(column))
+    hashes = text.hash_numbers(text.hashes(column))
     ordered = sorted(ids)
     ranks = np.array([ordered.index(name) for name in ids])
     texts = duplicates.numbered(hashes)

@@ -43,7 +43,7 @@ def make(tmp_path, documents=200, queries=12, shards=4, dimensions=16, copies=0,
     texts = [" ".join(rng.choice(WORDS, 8)) + f" id{i}" for i in range(documents - copies)]
     texts += texts[:copies]
     hashes = text.hashes(texts)
-    words = text.hash_words(hashes)
+    words = text.hash_numbers(hashes)
     ids = np.array([f"d{i:04d}" for i in range(documents)])
     order = np.lexsort((ids, words[:, 1], words[:, 0]))
     vectors = rng.normal(size=(documents, dimensions)).astype(np.float32)

@@ -40,15 +40,15 @@ class Shard:
         return len(self.block.queries)
 
     @functools.cached_property
-    def words(self) -> randomness.Words:
+    def hashes(self) -> randomness.Hashes:
         """Hashes of the ids, for whoever draws."""
         ids = (self.block.query_ids, self.block.positives["document_id"], self.pairs["document_id"])
-        return randomness.Words(*map(randomness.id_words, ids))
+        return randomness.Hashes(*map(randomness.id_hashes, ids))
 
     @property
-    def positive_words(self) -> np.ndarray:
+    def positive_hashes(self) -> np.ndarray:
         """(p,) uint64 hash of each (query, positive), which decides whether it is hidden."""
-        return randomness.mix(self.words.query[self.block.positive_query], self.words.positive)
+        return randomness.mix(self.hashes.query[self.block.positive_query], self.hashes.positive)
 
     @functools.cached_property
     def pair_of_positive(self) -> np.ndarray:
@@ -138,7 +138,7 @@ def clustered(p: params.Params) -> list[str]:
 
 def sampled(data: Data, p: params.Params, shard: Shard, share: float, seed: int) -> Shard:
     """The shard with the pairs and positives of about a ``share`` of its queries, those that ask the same together."""
-    groups = randomness.id_words(shard.block.queries["near_group"])
+    groups = randomness.id_hashes(shard.block.queries["near_group"])
     return limited(data, p, shard, randomness.uniforms(randomness.mix(seed, groups)) < share)
 
 

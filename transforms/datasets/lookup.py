@@ -150,9 +150,9 @@ def representatives(data: Data) -> np.ndarray:
     """(documents,) bool: the first document of each text; copies of it are never retrieved."""
     first = []
     for shard in data.shards("documents"):
-        words = text.hash_words(data.read("documents", shard, ["text_hash"])["text_hash"])
-        mask = np.zeros(len(words), bool)
-        mask[np.unique(words, axis=0, return_index=True)[1]] = True
+        hashes = text.hash_numbers(data.read("documents", shard, ["text_hash"])["text_hash"])
+        mask = np.zeros(len(hashes), bool)
+        mask[np.unique(hashes, axis=0, return_index=True)[1]] = True
         first.append(mask)
     return np.concatenate(first)
 

@@ -138,8 +138,8 @@ def measure(
             counted = tested[query]
             np.add.at(tally[place], query[counted], np.stack([np.ones_like(leaked), leaked], axis=1)[counted])
             hardness[place] += unaware.candidates.scores[p.sample.score][pair[counted]].sum()
-    order = np.flatnonzero(tested)[np.argsort(shard.words.query[tested])]
-    both = intervals.resampled(shard.words.query, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
+    order = np.flatnonzero(tested)[np.argsort(shard.hashes.query[tested])]
+    both = intervals.resampled(shard.hashes.query, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
     resampled = both.reshape(len(filters), 2, -1)
     return pa.table(
         {

@@ -30,14 +30,14 @@ def wilson(hits: float, trials: float) -> tuple[float, float]:
     return float(max(0.0, low)), float(min(1.0, high))
 
 
-def resampled(words: np.ndarray, values: np.ndarray, seed: int, replicates: int = REPLICATES) -> np.ndarray:
+def resampled(hashes: np.ndarray, values: np.ndarray, seed: int, replicates: int = REPLICATES) -> np.ndarray:
     """(c, replicates) sums of c quantities over resampled queries: a Poisson bootstrap.
 
     In each replicate a query counts Poisson(1) times, drawn by a hash of its id. So the sums of shards add
     up, and neither order nor sharding can change them.
 
     Args:
-      words: (q,) uint64 hash of each query's id.
+      hashes: (q,) uint64 hash of each query's id.
       values: (q, c) whole numbers per query.
       seed: of the draws.
       replicates: how often to draw.
@@ -45,8 +45,8 @@ def resampled(words: np.ndarray, values: np.ndarray, seed: int, replicates: int 
     sums = np.zeros((values.shape[1], replicates))
     for start in range(0, replicates, _BLOCK):
         numbers = np.arange(start, min(start + _BLOCK, replicates), dtype=np.uint64)
-        noise = randomness.uniforms(randomness.mix(seed, words[:, None], numbers[None, :]))
-        times = np.searchsorted(_POISSON, noise.reshape(-1)).reshape(len(words), len(numbers))
+        noise = randomness.uniforms(randomness.mix(seed, hashes[:, None], numbers[None, :]))
+        times = np.searchsorted(_POISSON, noise.reshape(-1)).reshape(len(hashes), len(numbers))
         sums[:, start : start + len(numbers)] = values.T.astype(np.float64) @ times
     return sums
 

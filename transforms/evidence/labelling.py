@@ -48,20 +48,20 @@ class Negatives:
     predicted: np.ndarray
 
     @property
-    def words(self) -> tuple[np.ndarray, np.ndarray]:
+    def hashes(self) -> tuple[np.ndarray, np.ndarray]:
         """(n,) hashes of the ids of query and document."""
-        query, document = (randomness.id_words(self.table[name]) for name in ("query_id", "negative_id"))
+        query, document = (randomness.id_hashes(self.table[name]) for name in ("query_id", "negative_id"))
         return query, document
 
     @property
     def fingerprint(self) -> str:
         """Of the pairs, whatever else changes."""
-        return f"{int(np.bitwise_xor.reduce(randomness.mix(0, *self.words), initial=0)):016x}"
+        return f"{int(np.bitwise_xor.reduce(randomness.mix(0, *self.hashes), initial=0)):016x}"
 
     def drawn(self, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """(n,) probability of each to be drawn, and (n,) bool, whether it is."""
         inclusion = prediction_powered.inclusion(self.predicted, pairs)
-        return inclusion, randomness.uniforms(randomness.mix(seed, *self.words)) < inclusion
+        return inclusion, randomness.uniforms(randomness.mix(seed, *self.hashes)) < inclusion
 
 
 def negatives_of(data: Data) -> Negatives:
@@ -121,7 +121,7 @@ def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
             negatives.table.filter(pa.array(drawn)).to_pylist(), negatives.predicted[drawn], strict=True
         )
     ]
-    order = np.argsort(randomness.mix(seed + 1, *(words[drawn] for words in negatives.words)))  # no order to be led by
+    order = np.argsort(randomness.mix(seed + 1, *(hashes[drawn] for hashes in negatives.hashes)))
     rows = [rows[place] for place in order]
     note = {"pairs": pairs, "seed": seed}
     reports.write_text(f"{NAME}.jsonl", "".join(json.dumps({**row, **note}, ensure_ascii=False) + "\n" for row in rows))

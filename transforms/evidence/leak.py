@@ -104,21 +104,21 @@ class Leak:
 
 
 def hidden_positives(
-    positive_query: np.ndarray, positive_words: np.ndarray, share: float, round_words: np.ndarray
+    positive_query: np.ndarray, positive_hashes: np.ndarray, share: float, round_hash: np.ndarray
 ) -> np.ndarray:
     """(p,) bool: about ``share`` of the positives of each query with two or more, one at least, never all.
 
     Args:
       positive_query: (p,) query number of each positive, ascending.
-      positive_words: (p,) uint64 hash of (query id, document id).
+      positive_hashes: (p,) uint64 hash of (query id, document id).
       share: in (0, 1).
-      round_words: (1,) uint64 hash of (seed, round).
+      round_hash: (1,) uint64 hash of (seed, round).
 
-    >>> words = np.arange(5, dtype=np.uint64)
-    >>> hidden_positives(np.array([0, 1, 1, 1, 1]), words, 0.5, np.uint64([3])).astype(int).tolist()
+    >>> hashes = np.arange(5, dtype=np.uint64)
+    >>> hidden_positives(np.array([0, 1, 1, 1, 1]), hashes, 0.5, np.uint64([3])).astype(int).tolist()
     [0, 1, 0, 1, 0]
     """
-    noise = randomness.uniforms(randomness.mix(round_words, positive_words))
+    noise = randomness.uniforms(randomness.mix(round_hash, positive_hashes))
     place = arrays.rank_within(positive_query, [noise])
     size = np.bincount(positive_query)[positive_query] if len(positive_query) else positive_query
     quota = np.clip(np.round(share * size), 1, np.maximum(size - 1, 1))
@@ -152,7 +152,7 @@ def rounds(
     """
     for number in range(hiding.rounds):
         drawn = randomness.mix(hiding.seed, number)
-        hidden = hidden_positives(shard.block.positive_query, shard.positive_words, hiding.hidden, drawn)
+        hidden = hidden_positives(shard.block.positive_query, shard.positive_hashes, hiding.hidden, drawn)
         if not hidden.any():
             return
         unaware = hide(data, p, shard, hidden)
@@ -247,7 +247,7 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
             np.add.at(supplied[name], supplier, np.stack([np.ones_like(supplier), leaked[hard]], axis=1))
 
     def summed(name: str) -> Stack:
-        resampled = intervals.resampled(shard.words.query, tallies[name][:, :3], p.audit.seed)
+        resampled = intervals.resampled(shard.hashes.query, tallies[name][:, :3], p.audit.seed)
         chosen, leaked, corrected, hard, hard_leaked = (int(total) for total in tallies[name].sum(axis=0))
         of_each = [collections.Counter(dict(zip(p.retrievers, n, strict=True))) for n in supplied[name].T.tolist()]
         drawn = resampled.astype(np.int64).tolist()

@@ -72,7 +72,7 @@ def complete(
       Counts of this shard, and (n,) whether each row has a usable vector; a row without has a null.
     """
     hashes = text.hashes(texts)
-    unique, first, inverse = np.unique(text.hash_words(hashes), axis=0, return_index=True, return_inverse=True)
+    unique, first, inverse = np.unique(text.hash_numbers(hashes), axis=0, return_index=True, return_inverse=True)
     vectors: np.ndarray | None = None
     missing = np.ones(len(unique), bool)
     for file in earlier:
@@ -81,7 +81,7 @@ def complete(
             present, known = arrays.present(table), arrays.matrix(table)
             if vectors is None:
                 vectors = np.full((len(unique), known.shape[1]), np.nan, np.float32)
-            _fill(vectors, missing, unique, text.hash_words(table["content_hash"])[present], known[present])
+            _fill(vectors, missing, unique, text.hash_numbers(table["content_hash"])[present], known[present])
     todo = np.flatnonzero(missing)
     if vectors is None:
         vectors = np.full((len(unique), dimensions()), np.nan, np.float32)
@@ -137,9 +137,9 @@ def of_model(data: Data, dataset: str, file: Left, fingerprint: str) -> pa.Table
     return table if same and len(table) else None
 
 
-def _fill(vectors: np.ndarray, missing: np.ndarray, wanted: np.ndarray, words: np.ndarray, known: np.ndarray) -> None:
-    order = np.lexsort((words[:, 1], words[:, 0]))
-    keys = np.ascontiguousarray(words[order].astype(">u8")).view("S16").ravel()
+def _fill(vectors: np.ndarray, missing: np.ndarray, wanted: np.ndarray, hashes: np.ndarray, known: np.ndarray) -> None:
+    order = np.lexsort((hashes[:, 1], hashes[:, 0]))
+    keys = np.ascontiguousarray(hashes[order].astype(">u8")).view("S16").ravel()
     asked = np.ascontiguousarray(wanted.astype(">u8")).view("S16").ravel()
     place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1) if len(keys) else np.zeros(len(asked), int)
     found = missing & (keys[place] == asked) if len(keys) else np.zeros(len(asked), bool)

@@ -34,7 +34,7 @@ def choose(
         loaded.candidates,
         verdicts,
         loaded.queries,
-        loaded.words if settings.draws else None,
+        loaded.hashes if settings.draws else None,
         similarity,
         denied,
     )

@@ -85,7 +85,7 @@ class Joint(SamplerSection):
         if self.mode == "mixture":
             weights = self.weights or {}
             logits = mixture_logits(ranks, groups, np.array([weights.get(name, 1.0) for name in names]))
-            keys = logits + randomness.gumbels(rows.words)
+            keys = logits + randomness.gumbels(rows.hashes)
         elif self.mode == "rrf":
             keys = reciprocal_ranks(ranks, self.k or 60)
         else:

@@ -26,10 +26,10 @@ def weight_ratio(logits: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def noise_words(
-    seed: int, query_words: np.ndarray, positive_words: np.ndarray, document_words: np.ndarray
+    seed: int, query_hashes: np.ndarray, positive_hashes: np.ndarray, document_hashes: np.ndarray
 ) -> np.ndarray:
     """(n,) uint64, a hash of (seed, query, positive, document)."""
-    return randomness.mix(seed, query_words, positive_words, document_words)
+    return randomness.mix(seed, query_hashes, positive_hashes, document_hashes)
 
 
 def choose(groups: np.ndarray, keys: np.ndarray, tie: np.ndarray, quota: np.ndarray, skip: int = 0) -> np.ndarray:
@@ -50,4 +50,4 @@ def draw(logits: np.ndarray, rows: Rows) -> Order:
     """A draw without replacement by (m,) logits; counts the positives whose candidates they hardly tell apart."""
     groups = rows.groups
     flat = (np.bincount(groups) > 1) & (weight_ratio(logits, groups) < 2)
-    return Order(logits + randomness.gumbels(rows.words), flat=int(flat.sum()))
+    return Order(logits + randomness.gumbels(rows.hashes), flat=int(flat.sum()))

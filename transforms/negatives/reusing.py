@@ -36,7 +36,7 @@ def write_proposals(
     """
     pair = np.unique(pair)
     query = loaded.candidates.query[pair]
-    noise = randomness.mix(p.sample.seed, loaded.words.query[query], loaded.words.document[pair])
+    noise = randomness.mix(p.sample.seed, loaded.hashes.query[query], loaded.hashes.document[pair])
     table = pa.table([rows[query], loaded.pairs["document_row"].to_numpy()[pair], noise], schema=_PROPOSALS)
     data.write(staged(PROPOSALS), shard, table, suffix=".arrow", anew=True)
 

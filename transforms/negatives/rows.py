@@ -18,7 +18,7 @@ class Rows:
     Attributes:
       candidates: all n of them.
       pair: (m,) which candidate.   positive: (m,) for which positive.   tie: (m,) orders equals.
-      words: (m,) uint64 noise.
+      hashes: (m,) uint64 noise.
       score: (m,) hardness.   level: (m,) the positive's own.
     """
 
@@ -26,7 +26,7 @@ class Rows:
     pair: np.ndarray
     positive: np.ndarray
     tie: np.ndarray
-    words: np.ndarray
+    hashes: np.ndarray
     score: np.ndarray
     level: np.ndarray
 
@@ -43,7 +43,7 @@ class Rows:
     @property
     def uniforms(self) -> np.ndarray:
         """(m,) noise in (0, 1)."""
-        return randomness.uniforms(self.words)
+        return randomness.uniforms(self.hashes)
 
 
 class Order(NamedTuple):

@@ -57,24 +57,24 @@ def choose(
     candidates: rules.Candidates,
     verdicts: rules.Verdicts,
     queries: int,
-    words: randomness.Words | None,
+    hashes: randomness.Hashes | None,
     similarity: Similarity,
     denied: np.ndarray | None = None,
 ) -> Chosen:
     """Choose each positive's negatives among the kept candidates.
 
     Args:
-      settings: how.   candidates, verdicts: as judged.   queries: q.   words: hashes of the ids, if anything is drawn.
+      settings: how.   candidates, verdicts: as judged.   queries: q.   hashes: hashes of the ids, if anything is drawn.
       similarity: of candidates, for ``diverse: mmr``.
       denied: (n,) bool, candidates to choose as if the filter had dropped them; None: none.
     """
     pair, positive = _kept(candidates, verdicts, queries)
     kept = np.bincount(positive, minlength=len(candidates.positive_query))
-    score, level = _scores(settings, candidates, pair, positive, words)
+    score, level = _scores(settings, candidates, pair, positive, hashes)
     noise = np.zeros(len(pair), np.uint64)
-    if words is not None:
+    if hashes is not None:
         noise = picking.noise_words(
-            settings.seed, words.query[candidates.query[pair]], words.positive[positive], words.document[pair]
+            settings.seed, hashes.query[candidates.query[pair]], hashes.positive[positive], hashes.document[pair]
         )
     rows = Rows(candidates, pair, positive, candidates.tie[pair], noise, score, level)
     unknown = np.isnan(rows.score)
@@ -92,7 +92,7 @@ def choose(
         if name == NEXT_CLUSTER:
             keys = np.nan_to_num(candidates.scores[settings.score][rows.pair[rest]].astype(np.float64), nan=-np.inf)
         else:
-            keys = randomness.uniforms(rows.words[rest])
+            keys = randomness.uniforms(rows.hashes[rest])
         quota = np.full(len(rest), wanted)
         taken = picking.choose(rows.positive[rest], keys, rows.tie[rest], quota)
         kind[rest[taken]] = KINDS.index(name)
@@ -128,7 +128,7 @@ def _scores(
     candidates: rules.Candidates,
     pair: np.ndarray,
     positive: np.ndarray,
-    words: randomness.Words | None,
+    hashes: randomness.Hashes | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(m,) score of each row and (m,) of its positive; NaN where there is none."""
     names = [settings.score] if settings.ensemble is None else list(settings.ensemble.scores)
@@ -137,8 +137,8 @@ def _scores(
     if settings.ensemble is not None and settings.ensemble.kind == "intra":
         return np.where(np.isnan(scores).all(axis=0), np.nan, 0.0), levels[0]  # each score has its own order
     score, level = scores[0], levels[0]
-    if len(names) > 1 and words is not None:
-        own = randomness.mix(settings.seed, words.query[candidates.positive_query], words.positive)
+    if len(names) > 1 and hashes is not None:
+        own = randomness.mix(settings.seed, hashes.query[candidates.positive_query], hashes.positive)
         which = (randomness.uniforms(own) * len(names)).astype(np.int64)[positive]
         score, level = (values[which, np.arange(len(pair))] for values in (scores, levels))
     if settings.price is not None:  # what could not be judged costs nothing

@@ -119,7 +119,7 @@ def write_tasks(
     rows, row, stop = np.full(len(wanted), -1), 0, 0
     for task in every:
         table = _ordered(found, admitted, task)
-        words = text.hash_words(table["text_hash"])
+        words = text.hash_numbers(table["text_hash"])
         first = duplicates.first_of_text(words)
         heads = np.flatnonzero(first)
         start, stop = stop, stop + len(heads)
@@ -146,7 +146,7 @@ def _heads(found: Runs, admitted: Admitted, every: list[Task]) -> Iterator[pa.Ta
     """The first document of each text, range by range."""
     for task in every:
         table = _ordered(found, admitted, task)
-        yield table.filter(pa.array(duplicates.first_of_text(text.hash_words(table["text_hash"]))))
+        yield table.filter(pa.array(duplicates.first_of_text(text.hash_numbers(table["text_hash"]))))
 
 
 def _ordered(found: Runs, admitted: Admitted, task: Task) -> pa.Table:
@@ -159,7 +159,7 @@ def _ordered(found: Runs, admitted: Admitted, task: Task) -> pa.Table:
         parts.append(table[int(begin) : int(end)])
     table = pa.concat_tables(parts).combine_chunks()
     by_id = pc.sort_indices(table["document_id"]).to_numpy()
-    words = text.hash_words(table["text_hash"])[by_id]
+    words = text.hash_numbers(table["text_hash"])[by_id]
     return table.take(pa.array(by_id[np.lexsort((words[:, 1], words[:, 0]))]))
 
 

@@ -60,7 +60,7 @@ def _trigrams(texts: pa.ChunkedArray[Any]) -> tuple[np.ndarray, np.ndarray]:
     split = pc.split_pattern(array, " ")
     distinct = split.values.dictionary_encode()
     # The first eight bytes of each word's hash; each distinct word is hashed once.
-    word_hashes = text.hash_words(text.hashes(str(word) for word in distinct.dictionary.to_pylist()))[:, 0]
+    word_hashes = text.hash_numbers(text.hashes(str(word) for word in distinct.dictionary.to_pylist()))[:, 0]
     hashed = word_hashes[distinct.indices.to_numpy()]
     lengths = pc.list_value_length(split).to_numpy()
     lengths = np.where(pc.equal(array, pa.scalar("", pa.large_string())).to_numpy(zero_copy_only=False), 0, lengths)

@@ -177,7 +177,7 @@ def _query_tasks(found: Runs, queries: Named, answered: np.ndarray, cut: Cut) ->
     shards = text.shard_count(len(kept), cut.queries_per_shard)
     # By group and not by query, so that no fold of whole shards separates queries that ask the same.
     heads, (head,) = arrays.places(groups)
-    words = text.hash_words(text.hashes(str(name) for name in queries.ids.take(heads).to_pylist()))
+    words = text.hash_numbers(text.hashes(str(name) for name in queries.ids.take(heads).to_pylist()))
     shard = text.shard_numbers(words, shards)[head]
     order = np.argsort(shard, kind="stable")
     run, row = found.located("queries", records[order])

@@ -71,7 +71,7 @@ class Runs:
 
     def hashes(self, dataset: Dataset, name: str) -> np.ndarray:
         """(n, 2) uint64 ``text_hash`` or ``content_hash`` of all records of a dataset."""
-        parts = [text.hash_words(self._description(number, [name])[name]) for number in self.of(dataset)]
+        parts = [text.hash_numbers(self._description(number, [name])[name]) for number in self.of(dataset)]
         return np.concatenate([np.empty((0, 2), np.uint64), *parts])
 
     def signatures(self, number: int) -> np.ndarray:
@@ -110,7 +110,7 @@ class Runs:
             number, name = int(numbers[part[0]]), self.id_column(dataset)
             ids += self.read(number, [name]).column(0).take(rows[part]).chunks
             described = self._description(number, ["text_hash", "content_hash"]).take(rows[part])
-            hashes.append([text.hash_words(column) for column in described.columns])
+            hashes.append([text.hash_numbers(column) for column in described.columns])
         empty = np.empty((0, 2), np.uint64)
         texts, contents = (np.concatenate([empty, *(pair[side] for pair in hashes)]) for side in (0, 1))
         return pa.chunked_array(ids, pa.string()), texts, contents
@@ -146,9 +146,9 @@ def describe(name: str, data: Data, *, signatures: bool) -> Counts:
         normal = text.normalise(full)
         answers = table["answers"].to_pylist() if "answers" in table.column_names else [[]] * len(texts)
         exact = zip(titles.to_pylist(), texts.to_pylist(), answers, strict=True)
-        prefixes = text.prefixes(text.hash_words(text.hashes(table.column(0))))
+        prefixes = text.prefixes(text.hash_numbers(text.hashes(table.column(0))))
         # The length keeps a title from growing into the text unnoticed.
-        contents = text.hash_words(
+        contents = text.hash_numbers(
             text.hashes([f"{len(str(title))}:{title}{body}{given or ''}" for title, body, given in exact])
         )
         # The smallest stands for the records of an id: one with characters that nobody sees only where all have such.
@@ -187,9 +187,9 @@ def excerpts(table: pa.Table) -> list[str]:
 
 
 def hash_column(words: np.ndarray) -> pa.Array[Any]:
-    """Column of hashes from their (n, 2) uint64 view: the inverse of ``text.hash_words``.
+    """Column of hashes from their (n, 2) uint64 view: the inverse of ``text.hash_numbers``.
 
-    >>> hash_column(text.hash_words(text.hashes(["a"]))) == text.hashes(["a"])
+    >>> hash_column(text.hash_numbers(text.hashes(["a"]))) == text.hashes(["a"])
     True
     """
     return pa.Array.from_buffers(text.HASH, len(words), [None, pa.py_buffer(words.astype(">u8").tobytes())])

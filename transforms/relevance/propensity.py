@@ -62,11 +62,11 @@ def fit(pool: str, data: Data, p: params.Params) -> Counts:
     kept: dict[bool, pa.Table] = {}
     for shard in data.shards("pairs"):
         pairs = data.read("pairs", shard, columns)
-        words = randomness.mix(p.sample.seed, *(randomness.id_words(pairs[name]) for name in columns[:2]))
+        hashes = randomness.mix(p.sample.seed, *(randomness.id_hashes(pairs[name]) for name in columns[:2]))
         related = np.any([pairs[relation].to_numpy() for relation in schema.RELATIONS], axis=0)
         table = pa.table(
             {
-                "word": words,
+                "word": hashes,
                 "rank": arrays.floats(pairs, f"rank_{pool}"),
                 "score": arrays.floats(pairs, f"score_{pool}"),
             }

@@ -80,10 +80,10 @@ def hashes(texts: Iterable[str] | pa.ChunkedArray) -> pa.Array:
     return pa.array([hashlib.blake2b(s.encode(), digest_size=16).digest() for s in strings], HASH)
 
 
-def hash_words(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+def hash_numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """(n, 2) big-endian uint64 view of a column of hashes, so that they sort and compare as numbers.
 
-    >>> hash_words(hashes(["a"])).shape
+    >>> hash_numbers(hashes(["a"])).shape
     (1, 2)
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
