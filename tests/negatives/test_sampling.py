@@ -100,7 +100,7 @@ def test_gumbel_top_k_draws_pairs_with_the_probabilities_of_the_law():
     logits = simans.simans_logits(NEGATIVES[:6], np.full(6, 80.0), 0.5, 0.0)
     rounds = 20_000
     group = np.repeat(np.arange(rounds), 6)
-    words = picking.noise_words(7, group.astype(np.uint64), group.astype(np.uint64), np.tile(np.arange(6), rounds))
+    words = picking.noise_hashes(7, group.astype(np.uint64), group.astype(np.uint64), np.tile(np.arange(6), rounds))
     keys = np.tile(logits, rounds) + randomness.gumbels(words)
     chosen = picking.choose(group, keys, np.tile(np.arange(6), rounds), np.full(len(group), 2))
     included = chosen.reshape(rounds, 6).mean(axis=0)
@@ -111,7 +111,7 @@ def test_gumbel_top_k_draws_pairs_with_the_probabilities_of_the_law():
 def test_the_first_draw_follows_the_law():
     logits = simans.simans_logits(NEGATIVES[1:5], np.full(4, 80.0), 0.5, 0.0)
     rounds = 20_000
-    words = picking.noise_words(3, np.repeat(np.arange(rounds), 4), 1, np.tile(np.arange(4), rounds))
+    words = picking.noise_hashes(3, np.repeat(np.arange(rounds), 4), 1, np.tile(np.arange(4), rounds))
     first = (np.tile(logits, rounds) + randomness.gumbels(words)).reshape(rounds, 4).argmax(axis=1)
     expected = probabilities(logits) * rounds
     assert ((np.bincount(first, minlength=4) - expected) ** 2 / expected).sum() < 21  # 3 degrees of freedom: p 1e-4

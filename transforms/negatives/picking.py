@@ -25,7 +25,7 @@ def weight_ratio(logits: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.exp(np.clip(highest - lowest, 0, 700))
 
 
-def noise_words(
+def noise_hashes(
     seed: int, query_hashes: np.ndarray, positive_hashes: np.ndarray, document_hashes: np.ndarray
 ) -> np.ndarray:
     """(n,) uint64, a hash of (seed, query, positive, document)."""

@@ -32,7 +32,7 @@ class Rows:
 
     def take(self, rows: np.ndarray) -> Rows:
         """Some of the rows, by number or mask."""
-        columns = ("pair", "positive", "tie", "words", "score", "level")
+        columns = ("pair", "positive", "tie", "hashes", "score", "level")
         return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     @property

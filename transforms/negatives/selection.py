@@ -73,7 +73,7 @@ def choose(
     score, level = _scores(settings, candidates, pair, positive, hashes)
     noise = np.zeros(len(pair), np.uint64)
     if hashes is not None:
-        noise = picking.noise_words(
+        noise = picking.noise_hashes(
             settings.seed, hashes.query[candidates.query[pair]], hashes.positive[positive], hashes.document[pair]
         )
     rows = Rows(candidates, pair, positive, candidates.tie[pair], noise, score, level)
