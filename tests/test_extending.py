@@ -146,7 +146,7 @@ def test_every_pair_is_scored_judged_and_chosen_by_it(job):
 
 def test_filter_leak_test_recipe_and_report_know_it(job):
     data, reports = Data(str(job / "data")), job / "reports"
-    learned = json.loads((job / "data" / "relevance" / "model.json").read_text())
+    learned = data.read_note("relevance", "model.json")
     assert {"spelling", "spelling_standardised", "spelling_gap", "spelling_found"} <= set(learned["features"])
     numbers = json.loads((reports / "audit.json").read_text())
     assert "spelling" in numbers["leak"]["naive"]["by_retriever"]

@@ -136,7 +136,8 @@ def count_tokens(shard: str, data: Data, name: str, tokens: str) -> collections.
     terms = sorted(frequencies)
     columns = [terms, *([counts[term] for term in terms] for counts in (frequencies, occurrences))]
     table = pa.table(columns, schema=lexical.FREQUENCIES)
-    data.write(_frequencies(name), shard, table.replace_schema_metadata({lexical.DOCUMENTS: str(len(found))}))
+    table = table.replace_schema_metadata({lexical.DOCUMENTS: str(len(found))})
+    data.write(_frequencies(name), shard, table, anew=tokens == _STEMS)
     return collections.Counter()
 
 
@@ -165,7 +166,7 @@ def gather_vocabulary(tokens: str, data: Data, name: str, settings: Bm25) -> col
     table = pa.table([kept, [total[term] for term in kept]], schema=lexical.VOCABULARY)
     sizes = {lexical.DOCUMENTS: str(documents), lexical.TOKENS: str(sum(occurrences[term] for term in kept))}
     metadata = sizes | {schema.STOPWORDS: language or ""} | ({} if stem is None else {schema.STEM: stem})
-    data.write(_vocabulary(name), shard_names(1)[0], table.replace_schema_metadata(metadata))
+    data.write(_vocabulary(name), shard_names(1)[0], table.replace_schema_metadata(metadata), anew=tokens == _STEMS)
     final = tokens == _STEMS or settings.stem is None
     return collections.Counter({f"rows:{_vocabulary(name)}": len(kept)} if final else {})
 
