@@ -193,7 +193,9 @@ def test_no_code_of_ours_can_load_a_pickle():
     loading = re.compile(
         r"pickle\.loads?\(|Unpickler\(|joblib|np\.load\(|torch\.load\(|allow_pickle|shelve|yaml\.load\("
     )
-    assert [str(path) for path in files if loading.search(path.read_text())] == []
+    loads = {path: [line for line in path.read_text().splitlines() if loading.search(line)] for path in files}
+    # Torch's loader of tensors alone, for a training's own checkpoint, which carries the checksum of its files.
+    assert [line for lines in loads.values() for line in lines if "weights_only=True" not in line] == []
 
 
 def test_the_job_leaves_the_expected_files_and_no_other(job):

@@ -10,6 +10,7 @@ import pytest
 from gangue.pipeline import params, pool, quota, retrieve
 from gangue.transforms import randomness, text
 from gangue.transforms.candidates import query_shard
+from gangue.transforms.candidates import quota as quotas
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data, shard_names, staged
 from gangue.transforms.retrieval import drawing, faiss_index, lexical, topk
@@ -214,6 +215,7 @@ def test_an_approximate_index_reports_its_recall(tmp_path):
 def test_an_index_of_another_kind_leaves_nothing_behind(tmp_path):
     data, *_ = make(tmp_path)
     data.write("clusters/e/centroids", shard_names(1)[0], data.read_all("vectors/e/documents", ["vector"])[:4])
+    data.commit("clusters/e/centroids")
     killed = tmp_path / "indexes" / "dense" / ".faiss.staged"
     for index, parts in (("IVF4,Flat", {"faiss", "recall"}), ("Flat", {"recall"})):
         searched(data, settings(index=index), "dense")
@@ -418,9 +420,9 @@ def test_a_filter_changes_what_is_searched_only_where_a_search_may_go_deeper():
 def test_a_quota_that_is_missing_or_is_none_is_an_error_with_a_cure(tmp_path):
     data = Data(str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"quotas/dense.*: .*[Bb]uild it"):
-        quota.read(data, "dense")
+        quotas.read(data, "dense")
     for content in ('{"candidates": "many"}', '{"candidate": 3}', "[]", "{"):
         data.write_note("quotas/dense", "quota.json", content)
         data.commit("quotas/dense")
         with pytest.raises(ValueError, match=r"quotas/dense/quota.*json: must be .*Rebuild it: dvc repro --force"):
-            quota.read(data, "dense")
+            quotas.read(data, "dense")
