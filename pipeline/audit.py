@@ -38,7 +38,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     Args:
       data: where the datasets are.
       p: params.
-      reports: folder for ``page.html``, ``metrics.json``, ``audit.json`` and ``plots``, or an fsspec path.
+      reports: folder for ``report.html``, ``metrics.json``, ``audit.json`` and ``plots``, or an fsspec path.
       flags: further Beam flags.
 
     Returns:

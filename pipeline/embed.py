@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -34,10 +34,9 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     if settings.trust_remote_code:
         trust.announce(f"embed@{name}", settings.model)
     shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]
-    left = {dataset: vector_store.left(data, f"vectors/{name}/{dataset}") for dataset in TEXTS}
 
     def build(root: beam.Pipeline) -> Any:
-        work = functools.partial(embed_shard, data=data, name=name, settings=settings, left=left)
+        work = functools.partial(embed_shard, data=data, name=name, settings=settings)
         return root | beam.Create(shards) | ForEachShard(work, hints=p.beam.hints)
 
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
@@ -92,14 +91,8 @@ def write_rejected(data: Data, name: str, settings: params.Encoder, *, some: boo
         )
 
 
-def embed_shard(
-    place: tuple[str, str],
-    data: Data,
-    name: str,
-    settings: params.Encoder,
-    left: Mapping[str, Sequence[vector_store.Left]],
-) -> Counts:
-    """Embed one shard of documents or of queries; ``left``: the files that earlier runs left of each's vectors."""
+def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.Encoder) -> Counts:
+    """Embed one shard of documents or of queries, as far as no earlier run has."""
     dataset, shard = place
     texts = _texts(data.read(dataset, shard, TEXTS[dataset]), dataset)
     folder = encoder.locate(settings.model, settings.revision)  # where this worker has it
@@ -118,6 +111,8 @@ def embed_shard(
         )
 
     output = f"vectors/{name}/{dataset}"
+    # A document is in a shard by its text. A query is by the name of its near-duplicates: where a new one renames them,
+    # they are embedded again. To look into every file for them would take the square of their number.
     counts, _ = vector_store.complete(
         data,
         output,
@@ -126,9 +121,6 @@ def embed_shard(
         fingerprint(folder, settings, before),
         lambda: model().dimensions,
         encode,
-        # A document is in a shard by its text. A query is by the name of its near-duplicates: where a new one renames
-        # them, they are embedded again. To look into every file for them would take the square of their number.
-        left[dataset],
         {schema.PROMPT: before},
     )
     return counts

@@ -28,10 +28,9 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     _models.cache_clear()
     if p.scorers[name].trust_remote_code:
         trust.announce(f"score@{name}", p.scorers[name].model or f"models/{name}")
-    left = vector_store.left(data, f"scores/{name}")
 
     def build(root: beam.Pipeline) -> Any:
-        work = functools.partial(score_shard, data=data, p=p, name=name, left=left)
+        work = functools.partial(score_shard, data=data, p=p, name=name)
         return root | beam.Create(data.shards("queries")) | ForEachShard(work, hints=p.beam.hints)
 
     rows = _to_score(data, p, name) if data.local else None  # for the progress only: not worth a download
@@ -71,8 +70,8 @@ def _to_score(data: Data, p: params.Params, name: str) -> int:
     return sum(int(pooling.worth_scoring(table, p.scorers[name].depth).sum()) for table in pairs)
 
 
-def score_shard(shard: str, data: Data, p: params.Params, name: str, left: Sequence[vector_store.Left]) -> Counts:
-    """Score the pairs of one shard of queries; ``left``: the files of scores that earlier runs left."""
+def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
+    """Score the pairs of one shard of queries, as far as no earlier run has."""
     settings = p.scorers[name]
     queries = data.read("queries", shard, ["query_id", "text", "near_group"])
     pairs = data.read("pairs", shard)
@@ -87,8 +86,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str, left: Seque
     document_hash = text.hashes(texts).take(pa.array(document))
 
     model_print, folders = _models(data, settings, name)
-    earlier = [file for file in left if file.meets(shard)]
-    scores = _known(data, f"scores/{name}", earlier, model_print, query_hash, document_hash)
+    scores = _known(data, f"scores/{name}", shard, model_print, query_hash, document_hash)
     missing = np.isnan(scores)
     kept = unfinished.Unfinished(data, f"scores/{name}", shard)
 
@@ -159,13 +157,14 @@ def _taught(data: Data, dataset: str, name: str) -> str:
 def _known(
     data: Data,
     dataset: str,
-    earlier: Sequence[vector_store.Left],
+    shard: str,
     fingerprint: str,
     query_hash: pa.Array,
     document_hash: pa.Array,
 ) -> np.ndarray:
-    """(n,) scores that these models gave these texts in one of the ``earlier`` files; NaN where they did not."""
-    found = (vector_store.of_model(data, dataset, file, fingerprint) for file in earlier)
+    """(n,) scores that these models gave these texts in an earlier file; NaN where they did not."""
+    files = vector_store.meeting(data, dataset, shard)
+    found = (vector_store.of_model(data, dataset, file, fingerprint) for file in files)
     tables = [table for table in found if table is not None]
     scores = np.full(len(query_hash), np.nan, np.float32)
     if not tables:

@@ -24,10 +24,10 @@ def run_alone(
 
     Args:
       stage: its ``run``.   title: what it is called.   name: what it is run for, of a ``section`` of the params; None:
-        it is run once.   params_path, root: as ``run``.   given: to be passed on.
+        it is run once.   params_path, root: as ``mine.run``.   given: to be passed on.
 
     Raises:
-      ValueError, FileNotFoundError: as ``run``; or the section knows no such name.
+      ValueError, FileNotFoundError: as ``mine.run``; or the section knows no such name.
     """
     p, data = params.load(params_path), Data(root)
     names = list(getattr(p, section)) if section else []

@@ -318,8 +318,8 @@ def test_other_programs_can_check_the_pages_of_a_shard(tmp_path):
 def write_vectors(data, dataset, fingerprint, rows=30):
     texts = [f"text {i}" for i in range(rows)]
     made = lambda some: [np.ones((len(some), 4), np.float32)]  # noqa: E731
-    (shard,), left = shard_names(1), vector_store.left(data, dataset)
-    counts, _ = vector_store.complete(data, dataset, shard, texts, fingerprint, lambda: 4, made, left)
+    lookup.forget()  # as at the start of every run
+    counts, _ = vector_store.complete(data, dataset, *shard_names(1), texts, fingerprint, lambda: 4, made)
     data.commit(dataset)
     return counts
 
@@ -340,7 +340,7 @@ def test_vectors_of_two_models_are_not_searched(tmp_path):
     for number, shard in enumerate(shard_names(2)):
         texts = [f"text {number}"]
         made = lambda some: [np.ones((len(some), 4), np.float32)]  # noqa: E731
-        vector_store.complete(data, "vectors/e/documents", shard, texts, f"model {number}", lambda: 4, made, [])
+        vector_store.complete(data, "vectors/e/documents", shard, texts, f"model {number}", lambda: 4, made)
     data.commit("vectors/e/documents")
     with pytest.raises(ValueError, match=r"vectors/e/documents: all vectors must be of one model, found 2.*dvc repro"):
         lookup.Vectors(data, "vectors/e/documents")

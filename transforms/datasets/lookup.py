@@ -216,14 +216,14 @@ def fetched(data: Data, dataset: str) -> tuple[str, ...]:
     return tuple(data.fetched(dataset, shard) for shard in data.shards(dataset))
 
 
-def derived(data: Data, make: Callable[[Data], Result]) -> Result:
-    """What ``make`` works out from whole datasets: once in a process, until ``forget``."""
-    return cast(Result, _derived(data, make))
+def derived(data: Data, make: Callable[..., Result], *names: str) -> Result:
+    """What ``make`` works out from whole datasets, and these names: once in a process, until ``forget``."""
+    return cast(Result, _derived(data, make, *names))
 
 
 @functools.lru_cache(maxsize=4)
-def _derived(data: Data, make: Callable[[Data], Any]) -> Any:
-    return make(data)
+def _derived(data: Data, make: Callable[..., Any], *names: str) -> Any:
+    return make(data, *names)
 
 
 def forget() -> None:

@@ -26,7 +26,7 @@ class File(NamedTuple):
     Attributes:
       rows: None where it holds none, or nobody can count them.
       bytes: its size.
-      checksum: the tag in its name (``transforms/checksums.py``).
+      checksum: the tag in its name (``datasets/checksums.py``).
     """
 
     rows: int | None
@@ -51,7 +51,7 @@ class Manifest:
     @functools.cached_property
     def shards(self) -> dict[str, str]:
         """Shard -> file name, in shard order."""
-        return {stem(name): name for name in sorted(self.files) if name.startswith("part-")}
+        return {stem(name): name for name in sorted(self.files) if is_shard(name)}
 
     @functools.cached_property
     def names(self) -> dict[str, str]:
@@ -118,6 +118,11 @@ def is_ours(content: bytes) -> bool:
     except ValueError:
         return True
     return isinstance(found, dict) and len(_KEYS & found.keys()) >= len(_KEYS) - 1  # one bit makes one key another
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file of this name is a shard, and whole."""
+    return name.startswith("part-")
 
 
 def stem(name: str) -> str:

@@ -15,6 +15,7 @@ import functools
 import glob
 import io
 import json
+import operator
 import os
 import posixpath
 import re
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 
 from gangue.transforms.datasets import checksums, disk, ownership, schema
 from gangue.transforms.datasets.manifest import NAME as MANIFEST
-from gangue.transforms.datasets.manifest import File, Manifest, keys, stem
+from gangue.transforms.datasets.manifest import File, Manifest, is_shard, keys, stem
 
 SUFFIXES = (".parquet", ".arrow")
 _SHARD = re.compile(r"part-(\d{5,})-of-(\d{5,})")
@@ -112,7 +113,7 @@ class Data:
     def files(self, dataset: str) -> list[str]:
         """File names of the dataset's shards, in shard order; of what is still being written, all there are."""
         if _at_work(dataset):
-            names = sorted(name for name in self.listed(dataset) if name.startswith("part-"))
+            names = sorted(name for name in self.listed(dataset) if is_shard(name))
             return [name for name, before in zip(names, ["", *names], strict=False) if stem(name) != stem(before)]
         found = self.manifest(dataset)
         return list(found.shards.values()) if found else []
@@ -139,7 +140,7 @@ class Data:
 
     def unlisted(self, dataset: str) -> bool:
         """Whether shards lie there without a manifest: an earlier version's, or of a first run that did not end."""
-        return self.manifest(dataset) is None and any(name.startswith("part-") for name in self._entries(dataset))
+        return self.manifest(dataset) is None and any(map(is_shard, self._entries(dataset)))
 
     def missing(self, dataset: str) -> FileNotFoundError:
         """The error of a dataset that has no shards for readers."""
@@ -177,18 +178,23 @@ class Data:
 
     def _entries(self, dataset: str) -> list[str]:
         """Names of what is in the dataset's directory."""
-        return [posixpath.basename(entry["name"].rstrip("/")) for entry in self._listing(dataset)]
+        return [posixpath.basename(path.rstrip("/")) for path in self._listing(dataset, detail=False)]
 
-    def _listing(self, dataset: str) -> list[dict[str, Any]]:
-        """What is in the dataset's directory, as its file system describes it."""
+    def _details(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """What is in the dataset's directory: name -> how its file system describes it, which locally costs a call."""
+        found = self._listing(dataset, detail=True)
+        return {posixpath.basename(entry["name"].rstrip("/")): entry for entry in found}
+
+    def _listing(self, dataset: str, *, detail: bool) -> list[Any]:
         filesystem, _ = disk.filesystem_of(self.root)
         directory = self.path(dataset)
         filesystem.invalidate_cache(directory)
         try:
-            found = filesystem.ls(directory, detail=True)
+            found = filesystem.ls(directory, detail=detail)
         except FileNotFoundError:
             return []
-        return [entry for entry in found if entry["name"].rstrip("/") != directory]  # it may be an object itself
+        name = operator.itemgetter("name") if detail else str
+        return [entry for entry in found if name(entry).rstrip("/") != directory]  # it may be an object itself
 
     def _named(self, dataset: str, key: str, *, fresh: bool = False) -> str:
         """Name of the file that a key means: in the manifest, or in the directory while the dataset is being written.
@@ -293,23 +299,21 @@ class Data:
         """
         suffix = ".arrow" if intermediate else suffix
         compression = "lz4" if intermediate else None
-        if self.local:
-            with self.adding(dataset, shard + suffix, anew=anew) as path, open(path, "wb") as file:
-                _serialise(table, file, suffix, compression)
-            return
-        memory = io.BytesIO()
-        _serialise(table, memory, suffix, compression)
-        self._pipe(dataset, shard + suffix, memory.getvalue(), anew=anew)
+        self._add(dataset, shard + suffix, lambda file: _serialise(table, file, suffix, compression), anew=anew)
 
     def write_note(self, dataset: str, name: str, content: str) -> None:
         """Write a small file of a dataset that is being written, instead of an earlier one of this name."""
-        if not self.local:
-            self._pipe(dataset, name, content.encode(), anew=True)
-            return
-        with self.adding(dataset, name, anew=True) as path, open(path, "wb") as file:
-            file.write(content.encode())
+        self._add(dataset, name, lambda file: file.write(content.encode()), anew=True)
 
-    def _pipe(self, dataset: str, name: str, content: bytes, *, anew: bool) -> None:
+    def _add(self, dataset: str, name: str, write: Callable[[Any], Any], *, anew: bool) -> None:
+        """Add what is written to a file; where that is far away, by way of memory."""
+        if self.local:
+            with self.adding(dataset, name, anew=anew) as path, open(path, "wb") as file:
+                write(file)
+            return
+        memory = io.BytesIO()
+        write(memory)
+        content = memory.getvalue()
         filesystem, _ = disk.filesystem_of(self.root)
         target = self.path(dataset, checksums.tagged(name, checksums.tag(content)))
         with disk.writing(self.path(dataset, name)):
@@ -356,7 +360,8 @@ class Data:
     def _remove(self, dataset: str, names: Iterable[str]) -> None:
         filesystem, _ = disk.filesystem_of(self.root)
         paths = {self.path(dataset, name) for name in names}
-        folders = {entry["name"].rstrip("/") for entry in self._listing(dataset) if entry["type"] == "directory"}
+        entries = self._details(dataset)
+        folders = {self.path(dataset, name) for name, entry in entries.items() if entry["type"] == "directory"}
         for path in sorted(paths & folders):
             if self.local:
                 disk.discard(path)
@@ -501,7 +506,7 @@ class Data:
         Raises:
           FileNotFoundError: shards are missing.   ValueError: one is damaged, or has other columns than the first.
         """
-        entries = {posixpath.basename(entry["name"].rstrip("/")): entry for entry in self._listing(dataset)}
+        entries = self._details(dataset)
         taken = self._taken(dataset)
         versions: dict[str, str] = {}
         for name in sorted(entries, key=lambda name: (name in taken, name)):
@@ -511,8 +516,8 @@ class Data:
         names = sorted(versions.values())
         if shards is not None:
             wanted = set(shards)
-            names = [name for name in names if not name.startswith("part-") or stem(name) in wanted]
-        there = [stem(name) for name in names if name.startswith("part-")]
+            names = [name for name in names if not is_shard(name) or stem(name) in wanted]
+        there = [stem(name) for name in names if is_shard(name)]
         if there or shards is not None:
             self._complete(dataset, there)
         describe = functools.partial(self._described, dataset)

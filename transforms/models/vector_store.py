@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from gangue.transforms import arrays, text
-from gangue.transforms.datasets import schema, unfinished
+from gangue.transforms.datasets import lookup, schema, unfinished
 from gangue.transforms.datasets.storage import Data, is_of_shard, place_of
 from gangue.transforms.running.counts import Counts
 
@@ -28,20 +28,39 @@ class Left:
     place: int
     name: str
 
-    def meets(self, shard: str) -> bool:
-        """Whether its range of hashes and that of a shard have anything in common.
-
-        >>> [left.meets("part-00001-of-00003") for left in (Left(False, 2, 0, ""), Left(False, 4, 3, ""))]
-        [True, False]
-        """
-        place, shards = place_of(shard)
-        return self.place * shards < (place + 1) * self.shards and place * self.shards < (self.place + 1) * shards
-
 
 def left(data: Data, dataset: str) -> tuple[Left, ...]:
     """The files of a dataset, whatever runs left them; whole ones first."""
     found = [(name, *place_of(name)) for name in data.listed(dataset) if is_of_shard(name)]
     return tuple(sorted(Left(name[0] == ".", shards, place, name) for name, place, shards in found))
+
+
+def meeting(data: Data, dataset: str, shard: str) -> Iterator[Left]:
+    """Those files ``left`` whose range of hashes has anything in common with a shard's; whole ones first.
+
+    A process lists the dataset once: for each shard anew would take the square of their number.
+    """
+    for (_, shards), files in lookup.derived(data, _by_cut, dataset).items():
+        for place in common(shard, shards):
+            yield from files.get(place, ())
+
+
+def _by_cut(data: Data, dataset: str) -> dict[tuple[bool, int], dict[int, list[Left]]]:
+    """Whether it is unfinished and of how many shards -> which one -> the files, in their order."""
+    found: dict[tuple[bool, int], dict[int, list[Left]]] = {}
+    for file in left(data, dataset):
+        found.setdefault((file.unfinished, file.shards), {}).setdefault(file.place, []).append(file)
+    return found
+
+
+def common(shard: str, shards: int) -> range:
+    """Which of so many shards have a part of the range of hashes of this one.
+
+    >>> common("part-00001-of-00003", 2), common("part-00001-of-00003", 4), common("part-00001-of-00003", 3)
+    (range(0, 2), range(1, 3), range(1, 2))
+    """
+    place, count = place_of(shard)
+    return range(place * shards // count, -(-(place + 1) * shards // count))
 
 
 def complete(
@@ -52,7 +71,6 @@ def complete(
     fingerprint: str,
     dimensions: Callable[[], int],
     encode: Callable[[Sequence[str]], Iterable[np.ndarray]],
-    earlier: Iterable[Left],
     notes: Mapping[bytes, str] = {},
 ) -> tuple[Counts, np.ndarray]:
     """Write the vectors of a shard's texts, encoding only those that no earlier file has.
@@ -65,7 +83,6 @@ def complete(
       fingerprint: of model and settings; a file with another one is never read.
       dimensions: d; called only where no vector is known.
       encode: m texts to blocks of (some, d) float32, m in all; called only where some is missing.
-      earlier: files of the dataset that may hold vectors already.
       notes: what else to write into the file's metadata.
 
     Returns:
@@ -75,8 +92,8 @@ def complete(
     unique, first, inverse = np.unique(text.hash_numbers(hashes), axis=0, return_index=True, return_inverse=True)
     vectors: np.ndarray | None = None
     missing = np.ones(len(unique), bool)
-    for file in earlier:
-        table = of_model(data, dataset, file, fingerprint) if missing.any() and file.meets(shard) else None
+    for file in meeting(data, dataset, shard):
+        table = of_model(data, dataset, file, fingerprint) if missing.any() else None
         if table is not None:
             present, known = arrays.present(table), arrays.matrix(table)
             if vectors is None:

@@ -31,8 +31,10 @@ _failures: list[BaseException] = []
 def failures() -> Iterator[list[BaseException]]:
     """What work raises in this process while the block runs, as it was raised: Beam hands on text only."""
     _failures.clear()
-    yield _failures
-    _failures.clear()
+    try:
+        yield _failures
+    finally:  # they hold the memory of their frames
+        _failures.clear()
 
 
 def counts_of(result: Any) -> Counts:

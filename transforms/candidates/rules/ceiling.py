@@ -16,14 +16,11 @@ Which = Literal["own", "min", "mean", "max"]
 """Which positive's score sets the ceiling."""
 
 
-class Margin(RuleSection):
-    """Drop what does not stay ``margin`` below the positive (NV-Retriever's TopK-MarginPos)."""
+class _BelowPositive(RuleSection):
+    """Drop what reaches the ceiling that a positive's score sets; ``cut`` says how far below the score it is."""
 
-    cut_key: ClassVar[str] = "margin"
     reads: ClassVar[dict[str, Among]] = {"score": "scores"}
 
-    kind: Literal["margin"] = "margin"
-    margin: Annotated[float, Field(ge=0)] | None = None  # distance below the positive
     score: Name
     positive: Which = "min"
 
@@ -34,34 +31,33 @@ class Margin(RuleSection):
 
     def fires(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """(m,) where the score reaches the ceiling, (m,) where there is no score or no ceiling."""
-        assert self.margin is not None
-        return _reaches(rows, self.score, ceiling(levels(rows, self.score, self.positive), "margin", self.margin))
+        assert self.cut is not None
+        limit = ceiling(levels(rows, self.score, self.positive), self.kind, self.cut)
+        values = rows.score(self.score)
+        unscored = np.isnan(values) | np.isnan(limit)
+        return ~unscored & ~(values < limit), unscored
+
+
+class Margin(_BelowPositive):
+    """Drop what does not stay ``margin`` below the positive (NV-Retriever's TopK-MarginPos)."""
+
+    cut_key: ClassVar[str] = "margin"
+
+    kind: Literal["margin"] = "margin"
+    margin: Annotated[float, Field(ge=0)] | None = None  # distance below the positive
 
     def cuts(self, deepest: int, quantiles: Quantiles) -> list[float]:
         """From strict to loose."""
         return np.linspace(0.8, 0.0, 41).tolist()
 
 
-class Perc(RuleSection):
+class Perc(_BelowPositive):
     """Drop what reaches a share of the positive's score (NV-Retriever's TopK-PercPos)."""
 
     cut_key: ClassVar[str] = "perc"
-    reads: ClassVar[dict[str, Among]] = {"score": "scores"}
 
     kind: Literal["perc"] = "perc"
     perc: Annotated[float, Field(gt=0)] | None = None  # share of the positive's score
-    score: Name
-    positive: Which = "min"
-
-    @property
-    def own(self) -> bool:
-        """Whether each own positive sets a ceiling."""
-        return self.positive == "own"
-
-    def fires(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """(m,) where the score reaches the ceiling, (m,) where there is no score or no ceiling."""
-        assert self.perc is not None
-        return _reaches(rows, self.score, ceiling(levels(rows, self.score, self.positive), "perc", self.perc))
 
     def cuts(self, deepest: int, quantiles: Quantiles) -> list[float]:
         """From strict to loose."""
@@ -113,9 +109,3 @@ def levels(rows: Rows, score: str, which: Which) -> np.ndarray:
         own = positives[rows.positive] if len(positives) else np.full(len(rows.pair), np.nan)
         return np.where(rows.positive >= 0, own, np.nan)
     return reference(positives, candidates.positive_query, rows.queries, which)[rows.query]
-
-
-def _reaches(rows: Rows, score: str, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values = rows.score(score)
-    unscored = np.isnan(values) | np.isnan(limit)
-    return ~unscored & ~(values < limit), unscored
