@@ -23,7 +23,7 @@ from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
 
 DIMENSIONS, OF_TOPIC, DEPTH, NPROBE = 128, 500, 100, 4
-STAGES = ("cluster one", "quota", "retrieve flat", "retrieve ivf")
+STAGES = ("cluster one", "plan", "retrieve flat", "retrieve ivf")
 
 
 def main() -> None:

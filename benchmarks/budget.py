@@ -37,7 +37,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import frontier as lines
-from gangue.pipeline import calibrate, cluster, embed, ingest, learn, params, pool, quota, retrieve
+from gangue.pipeline import calibrate, cluster, embed, ingest, learn, params, plan, pool, retrieve
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup, schema
@@ -72,7 +72,7 @@ def prepare(folder: pathlib.Path, work: pathlib.Path, asked: argparse.Namespace)
     for name in p.encoders:
         embed.run(data, p, name)
         cluster.run(data, p, name)
-    quota.run(data, p)
+    plan.run(data, p)
     for name in p.retrievers:
         retrieve.run(data, p, name)
     pool.run(data, p)
@@ -101,7 +101,7 @@ def unaware_of(
     """The shard as judged by a job that never knew the hidden positives, and what that job learned."""
     data.write("positives", whole.name, whole.block.positives.filter(pa.array(~hidden)))
     data.commit("positives")
-    lookup.labels.cache_clear()  # of the other queries too, only what is labelled is known
+    lookup.forget()  # of the other queries too, only what is labelled is known
     unaware = leak.hide(data, p, whole, hidden)
     note = learn.taught(learn.examples(data, p, unaware), describing.names(p))
     opinion, told = describing.opinion(data, p, unaware, note), describing.labels(data, unaware)

@@ -75,7 +75,7 @@ def measured(command: list[str]) -> dict[str, float]:
     thread.join()
     if process.returncode:
         raise RuntimeError(said)
-    worked = sum(map(float, re.findall(r"\(([\d.]+) s\)", said)))  # quota, which has no pipeline, says nothing
+    worked = sum(map(float, re.findall(r"\(([\d.]+) s\)", said)))  # plan, which has no pipeline, says nothing
     return {"seconds": time.monotonic() - started, "worked": worked, "peak_mib": peak[0] / (1 << 20)}
 
 

@@ -39,7 +39,7 @@ import pyarrow.parquet as pq
 import pydantic
 
 from benchmarks import beir
-from gangue.pipeline import cluster, embed, ingest, learn, params, pool, quota, retrieve
+from gangue.pipeline import cluster, embed, ingest, learn, params, plan, pool, retrieve
 from gangue.transforms import randomness
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup
@@ -208,7 +208,7 @@ def mine(data: Data, p: params.Params) -> float:
     for name in p.encoders:
         embed.run(data, p, name)
         cluster.run(data, p, name)
-    quota.run(data, p)
+    plan.run(data, p)
     for name in p.retrievers:
         retrieve.run(data, p, name)
     pool.run(data, p)

@@ -99,7 +99,7 @@ def job(folder: pathlib.Path, documents: int) -> dict[str, Any]:
 
 
 STAGES = (
-    "ingest", "embed static", "cluster static", "quota", "retrieve flat", "retrieve ivf", "retrieve bm25", "pool",
+    "ingest", "embed static", "cluster static", "plan", "retrieve flat", "retrieve ivf", "retrieve bm25", "pool",
     "learn", "calibrate", "filter", "sample", "export", "audit",
 )  # fmt: skip
 

@@ -71,7 +71,7 @@ class Job:
 
 def ours(job: Job) -> dict[str, Any]:
     """Run the stages that the modes need, in one process; returns seconds of each and the peak memory."""
-    from gangue.pipeline import embed, export, filter, ingest, params, pool, quota, retrieve, sample
+    from gangue.pipeline import embed, export, filter, ingest, params, plan, pool, retrieve, sample
     from gangue.transforms.datasets.storage import Data
     from gangue.transforms.models import encoder
     from gangue.transforms.running import heap
@@ -93,7 +93,7 @@ def ours(job: Job) -> dict[str, Any]:
         stages: dict[str, Callable[[], object]] = {
             "ingest": functools.partial(ingest.run, data, p),
             "embed": functools.partial(embed.run, data, p, "encoder"),
-            "quota": functools.partial(quota.run, data, p),
+            "plan": functools.partial(plan.run, data, p),
             "retrieve": functools.partial(retrieve.run, data, p, "dense"),
             "pool": functools.partial(pool.run, data, p),
             "filter": functools.partial(filter.run, data, p),

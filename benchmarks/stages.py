@@ -29,7 +29,7 @@ import faiss
 import numpy as np
 
 from benchmarks import synthetic
-from gangue.pipeline import embed, ingest, params, quota, retrieve
+from gangue.pipeline import embed, ingest, params, plan, retrieve
 from gangue.transforms import text
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import batching, encoder
@@ -153,7 +153,7 @@ def searching(documents: int, queries: int, repeats: int, work: pathlib.Path) ->
     )
     given, asked = (synthetic.vectors(data, f"vectors/one/{dataset}") for dataset in ("documents", "queries"))
 
-    quota.run(data, p)
+    plan.run(data, p)
 
     def stage() -> float:
         started = time.monotonic()

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import beir, sides
-from gangue.pipeline import calibrate, embed, export, filter, ingest, learn, params, pool, quota, retrieve, sample
+from gangue.pipeline import calibrate, embed, export, filter, ingest, learn, params, plan, pool, retrieve, sample
 from gangue.transforms import arrays, randomness, text
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import encoder
@@ -90,7 +90,7 @@ def ours(
     learned = False
     for system in SYSTEMS:
         p = job(folder, system, 0, model)
-        quota.run(data, p)
+        plan.run(data, p)
         if pooled is None:
             ingest.run(data, p)
             embed.run(data, p, "minilm")

@@ -11,7 +11,7 @@ STAGES = {
     "ingest": "",
     "embed": "encoders",
     "cluster": "encoders",
-    "quota": "",
+    "plan": "",
     "retrieve": "retrievers",
     "pool": "",
     "teach": "scorers",

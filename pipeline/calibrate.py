@@ -9,6 +9,7 @@ without a budget only leaves a note.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import sys
@@ -45,8 +46,8 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         with data.staging("calibration"):
             data.write_note(staged("calibration"), query_shard.CUT, json.dumps({"cut": p.filter.rule.cut}) + "\n")
             if propensity.pools(p):
-                fit = functools.partial(_fit_propensities, data=data, p=p)
-                counts = runner.run("calibrate", fit, data, p.beam, rows=None, flags=flags)
+                fit = FitPropensities(data, p)
+                counts = runner.run("calibrate", lambda root: root | fit, data, p.beam, rows=None, flags=flags)
             data.publish("calibration")
         return counts
     if "shift" not in learn_note.read(data):  # DVC runs learn again for another kind of filter, not for a first budget
@@ -58,7 +59,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(measure_shard, data=data, p=p, filters=filters)
-        fitted = _fit_propensities(root, data, p)
+        fitted = root | FitPropensities(data, p) if propensity.pools(p) else None
         measured = root | beam.Create(data.shards("queries")) | ForEachShard(work, after=fitted)
         choose = functools.partial(choose_cut, data=data, p=p)
         return root | "One" >> beam.Create(["cut"]) | "Choose" >> ForEachShard(choose, after=measured)
@@ -71,12 +72,20 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     return counts
 
 
-def _fit_propensities(root: beam.Pipeline, data: Data, p: params.Params) -> Any:
-    """Lay the fits of ``relevance.propensity`` on a pipeline; returns what is done when they are, or None."""
-    if not propensity.pools(p):
-        return None
-    fit = functools.partial(propensity.fit, data=data, p=p)
-    return root | "Pools" >> beam.Create(propensity.pools(p)) | "Fit" >> ForEachShard(fit)
+@dataclasses.dataclass
+class FitPropensities(beam.PTransform):
+    """Fit for each pool how likely it is that a positive of it is labelled (``relevance.propensity``).
+
+    In: the root.  Out: the names of the pools, when the fits are written.
+    """
+
+    data: Data
+    p: params.Params
+
+    def expand(self, root: Any) -> Any:
+        """Wire the fits."""
+        fit = functools.partial(propensity.fit, data=self.data, p=self.p)
+        return root | "Pools" >> beam.Create(propensity.pools(self.p)) | "Fit" >> ForEachShard(fit)
 
 
 def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[params.Filter]) -> Counts:

@@ -106,8 +106,8 @@ def _examples(data: Data, settings: params.Teach, fold: int) -> tuple[list[str],
             settings.seed, randomness.id_hashes(pairs["query_id"]), randomness.id_hashes(pairs["document_id"])
         )
         place = arrays.rank_within(of_pair, [np.where(eligible, randomness.uniforms(hashes), 2.0)])
-        quota = settings.negatives * np.bincount(of_pair[positive], minlength=len(queries))
-        chosen = others[of_pair] & (positive | (eligible & (place < quota[of_pair])))
+        wanted = settings.negatives * np.bincount(of_pair[positive], minlength=len(queries))
+        chosen = others[of_pair] & (positive | (eligible & (place < wanted[of_pair])))
         strings = queries["text"].to_pylist()
         texts += [strings[i] for i in of_pair[chosen]]
         names = randomness.id_hashes(queries["query_id"])

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from gangue.pipeline import params
+from gangue.transforms.datasets import manifest
 from gangue.transforms.datasets.storage import Data
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -118,7 +119,9 @@ def test_stages_run_one_by_one_write_the_bytes_of_a_run_in_one_process(project, 
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("[!.]*") if path.is_file()}
+    ours = (path for pattern in ("[!.]*", manifest.NAME) for path in folder.rglob(pattern))
+    files = (path for path in ours if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(project):
@@ -140,6 +143,29 @@ def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(p
     page = shell(project, "dvc plots diff HEAD -o drawn").strip().removeprefix("file://")
     assert "https://" not in re.sub(r'xmlns[:a-z]*="[^"]*"', "", pathlib.Path(page).read_text())
     assert list((project / "drawn" / "static").glob("*.svg"))
+
+
+def test_params_without_scorers_and_encoders_are_good_ones_under_dvc_too(project, tmp_path):
+    """A scorer and an encoder that come, change or go run the stages that read them, and no other."""
+    folder = tmp_path / "clone"
+    shell(project, f"cp -r . {folder}")
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    del values["scorers"]
+
+    def ran(values):
+        (folder / "params.yaml").write_text(yaml.safe_dump(values))
+        log = shell(folder, "dvc repro")
+        return [name.partition("@")[0] for name in re.findall(r"Running stage '([^']+)'", log)]
+
+    last = ["learn", "calibrate", "filter", "sample", "export", "audit"]
+    assert ran(values) == ["plan", *last]
+    assert ran(values | {"scorers": {}}) == ["plan"]
+    bm25 = {"bm25": {"kind": "bm25"}}
+    values |= {"encoders": {}, "retrievers": bm25, "filter": {"kind": "naive"}}
+    values["sample"]["score"] = "bm25"
+    assert {"plan", "retrieve", "pool", *last} >= set(ran(values)) >= {"plan", "pool", "filter", "sample", "export"}
+    del values["encoders"]
+    assert ran(values) == ["plan"]
 
 
 def test_two_jobs_in_one_repository_leave_each_other_alone(tmp_path):

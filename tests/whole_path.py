@@ -13,8 +13,8 @@ from gangue.pipeline import (
     ingest,
     learn,
     params,
+    plan,
     pool,
-    quota,
     retrieve,
     sample,
 )
@@ -26,7 +26,7 @@ def run(data, p):
     for name in p.encoders:
         embed.run(data, p, name)
         cluster.run(data, p, name)
-    quota.run(data, p)
+    plan.run(data, p)
     for name in p.retrievers:
         retrieve.run(data, p, name)
     pool.run(data, p)

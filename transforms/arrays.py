@@ -26,6 +26,16 @@ def matrix(table: pa.Table, column: str = "vector") -> np.ndarray:
     return flat[array.offset : array.offset + len(array)]
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(n, d) vectors of length one, in their type; NaN where one has no length.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0], [np.nan, 1.0]])).tolist()
+    [[0.6, 0.8], [nan, nan], [nan, nan]]
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(vectors / np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None])
+
+
 def present(table: pa.Table, column: str = "vector") -> np.ndarray:
     """(n,) bool: which rows of the column are not null."""
     return table[column].is_valid().to_numpy()

@@ -180,8 +180,8 @@ def main() -> None:
     """Entry point of the ``gangue`` command."""
     from gangue.transforms.running import workers
 
-    workers.allow_forks()
     try:
-        app()
+        with workers.forking():
+            app()
     except KeyboardInterrupt:  # before a command could catch it
         sys.exit(130)

@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 
-from gangue.pipeline import params
+from gangue.pipeline import params, plan
 from gangue.transforms.datasets import disk, ownership
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import protocol
@@ -77,6 +77,7 @@ def datasets(p: params.Params) -> list[str]:
         *(f"{kind}/{name}" for name in p.encoders for kind in ("vectors", "clusters")),
         *(f"{kind}/{name}" for name in p.retrievers for kind in ("indexes", "candidates", "quotas")),
         *(f"{kind}/{name}" for name in p.scorers for kind in ("models", "scores")),
+        *(f"sections/{name}" for name in plan.SECTIONS),
         *("pairs", "relevance", "calibration", "verdicts", "negatives", "shortfalls", "triplets", "audit"),
         *(f"views/{view}" for view in p.export.views),
     ]

@@ -64,7 +64,7 @@ FOREIGN = {
     "documents/d.csv": b"document_id,text\n",
     "documents/part-00000-of-00001.parquet": None,  # as Beam's own writer names them
     "documents/part-00000-of-00001-0123456789abcdef.parquet": None,
-    "triplets/manifest.json": b'{"name": "an app", "version": 3, "files": []}',
+    "triplets/.manifest.json": b'{"name": "an app", "version": 3, "files": []}',
     "triplets/notes.txt": b"mine",
     "views/triplet/train.jsonl": b"{}",
     "candidates/bm25/run.trec": b"q0 Q0 d0 1",
@@ -327,15 +327,15 @@ def test_a_folder_of_an_earlier_version_is_one_line_and_mined_anew(tmp_path):
     assert run(tmp_path).exit_code == 0
     new = tree(tmp_path / "data")
     for path in (tmp_path / "data").rglob("*"):
-        if path.name == "manifest.json":
+        if path.name == ".manifest.json":
             path.unlink()
         elif path.suffix in (".parquet", ".arrow"):  # as they were named, with a checksum in their footers
             path.unlink()
             old = path.with_name(path.name[: len("part-00000-of-00001")] + path.suffix)
             pq.write_table(TABLE.replace_schema_metadata({"checksum": "gangue.crc32=0badf00d"}), old)
-        elif path.suffix == ".json" and "-" in path.name and "quotas" not in path.parts:
+        elif path.suffix == ".json" and "-" in path.name and not {"quotas", "sections"} & set(path.parts):
             path.rename(path.with_name(path.name.split("-")[0] + ".json"))
-    refused(summary(tmp_path), "triplets: must have a manifest.json", "dvc repro --force, or gangue mine")
+    refused(summary(tmp_path), "triplets: must have a .manifest.json", "dvc repro --force, or gangue mine")
     done = run(tmp_path)
     assert done.exit_code == 0, done.output
     assert tree(tmp_path / "data") == new

@@ -190,7 +190,7 @@ def test_a_manifest_says_all_that_there_is_to_know(data):
     data.write_note(staged("things"), "note.json", "[1]")
     data.publish("things")
     filesystem, _ = disk.filesystem_of(data.root)
-    content = filesystem.cat_file(data.path("things", "manifest.json"))
+    content = filesystem.cat_file(data.path("things", ".manifest.json"))
     found = json.loads(content)
     assert found.keys() == {"version", "shards", "files", "schema", "recipe", "checksum"}
     assert found["recipe"] == {"rows": {"queries": 3}}
@@ -207,7 +207,7 @@ def test_a_manifest_says_all_that_there_is_to_know(data):
         data.write(staged("things"), name, table.slice(number, 2 - number))
     data.write_note(staged("things"), "note.json", "[1]")
     data.publish("things")
-    assert filesystem.cat_file(data.path("things", "manifest.json")) == content
+    assert filesystem.cat_file(data.path("things", ".manifest.json")) == content
 
 
 def test_a_manifest_does_not_ask_what_format_a_file_has(data):
@@ -232,10 +232,10 @@ def test_a_damaged_manifest_is_named_and_written_anew(data, damage):
     data.write("things", "part-00000-of-00001", TABLE)
     data.commit("things")
     filesystem, _ = disk.filesystem_of(data.root)
-    path = data.path("things", "manifest.json")
+    path = data.path("things", ".manifest.json")
     content = filesystem.cat_file(path)
     filesystem.pipe_file(path, damage(content))
-    with pytest.raises(ValueError, match=r"things/manifest.json: must be whole .*dvc repro --force"):
+    with pytest.raises(ValueError, match=r"things/\.manifest.json: must be whole .*dvc repro --force"):
         data.rows("things")
     data.check_ours("things")
     data.commit("things")
@@ -462,7 +462,7 @@ def test_a_folder_of_an_earlier_version_is_one_line_and_gives_way(tmp_path):
     (tmp_path / "things" / "cut.json").write_text("{}")
     assert not data.exists("things")
     with pytest.raises(
-        FileNotFoundError, match=r"things: must have a manifest.json, .*dvc repro --force, or gangue mine"
+        FileNotFoundError, match=r"things: must have a .manifest.json, .*dvc repro --force, or gangue mine"
     ):
         data.shards("things")
     with data.staging("things"):

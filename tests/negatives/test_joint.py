@@ -34,7 +34,7 @@ def test_two_disjoint_retrievers_of_equal_weight_give_half_of_the_draws_each():
     logits = joint.mixture_logits(np.tile(ranks, rounds), group, np.array([0.5, 0.5]))
     words = randomness.mix(3, group.astype(np.uint64), np.tile(np.arange(2 * each, dtype=np.uint64), rounds))
     tie = np.tile(np.arange(2 * each), rounds)
-    chosen = picking.choose(group, logits + randomness.gumbels(words), tie, np.full(len(group), 1))
+    chosen = picking.highest(group, logits + randomness.gumbels(words), tie, np.full(len(group), 1))
     share = chosen.reshape(rounds, 2, each)[:, 0].sum() / rounds
     assert abs(share - 0.5) < 3 * np.sqrt(0.25 / rounds)
 
@@ -111,7 +111,7 @@ def test_taking_a_retriever_away_takes_only_what_it_alone_supplied(lists, quota)
     def union(lists):
         has = joint.suppliers(ranks_of(lists, 9)) >= 0
         keyed = np.where(has, keys, -np.inf)
-        return set(np.flatnonzero(picking.choose(np.zeros(9, int), keyed, np.arange(9), np.full(9, quota)) & has))
+        return set(np.flatnonzero(picking.highest(np.zeros(9, int), keyed, np.arange(9), np.full(9, quota)) & has))
 
     assert union(lists) - union(lists[:-1]) <= set(lists[-1])
 

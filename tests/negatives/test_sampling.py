@@ -39,7 +39,7 @@ def test_on_cosines_simans_is_almost_uniform_and_the_ratio_tells():
 
 def test_the_nearest_to_the_positive_are_those_of_smallest_distance_on_either_side():
     keys = nearest.nearness(NEGATIVES, np.full(8, 80.0), 0.0)
-    chosen = picking.choose(np.zeros(8, int), keys, np.arange(8), np.full(8, 4))
+    chosen = picking.highest(np.zeros(8, int), keys, np.arange(8), np.full(8, 4))
     assert NEGATIVES[chosen].tolist() == [81, 80, 79, 78]
     shifted = nearest.nearness(NEGATIVES, np.full(8, 80.0), -5.0)
     assert NEGATIVES[np.argsort(-shifted, kind="stable")[:2]].tolist() == [76, 74]
@@ -90,7 +90,7 @@ def test_a_band_never_rises_with_patience_or_need_and_does_not_see_the_order(row
 def test_nothing_left_out_is_nearer_than_what_is_chosen(scores, positive, b, quota):
     scores = np.array(scores)
     keys = nearest.nearness(scores, np.full(len(scores), positive), b)
-    chosen = picking.choose(np.zeros(len(scores), int), keys, np.arange(len(scores)), np.full(len(scores), quota))
+    chosen = picking.highest(np.zeros(len(scores), int), keys, np.arange(len(scores)), np.full(len(scores), quota))
     far = np.abs(scores - positive - b)
     assert far[chosen].max() <= far[~chosen].min(initial=np.inf)
 
@@ -102,7 +102,7 @@ def test_gumbel_top_k_draws_pairs_with_the_probabilities_of_the_law():
     group = np.repeat(np.arange(rounds), 6)
     words = picking.noise_hashes(7, group.astype(np.uint64), group.astype(np.uint64), np.tile(np.arange(6), rounds))
     keys = np.tile(logits, rounds) + randomness.gumbels(words)
-    chosen = picking.choose(group, keys, np.tile(np.arange(6), rounds), np.full(len(group), 2))
+    chosen = picking.highest(group, keys, np.tile(np.arange(6), rounds), np.full(len(group), 2))
     included = chosen.reshape(rounds, 6).mean(axis=0)
     expected = [0.00036, 0.55532, 0.74820, 0.55532, 0.14044, 0.00036]
     assert np.abs(included - expected).max() < 4 * 0.5 / np.sqrt(rounds)
@@ -136,7 +136,7 @@ def test_a_seed_changes_the_draw():
 )
 def test_choose_takes_the_highest_keys_of_each_group(rows, quota, skip):
     groups, keys = np.array([g for g, _ in rows], int), np.array([k for _, k in rows], float)
-    chosen = picking.choose(groups, keys, np.arange(len(rows)), np.full(len(rows), quota), skip)
+    chosen = picking.highest(groups, keys, np.arange(len(rows)), np.full(len(rows), quota), skip)
     for group in set(groups.tolist()):
         members = sorted((i for i in range(len(rows)) if groups[i] == group), key=lambda i: (-keys[i], i))
         assert sorted(np.flatnonzero(chosen & (groups == group)).tolist()) == sorted(members[skip : skip + quota])

@@ -80,7 +80,7 @@ def choose(settings, given, document, denied=None, which="own"):
     words = randomness.Hashes(
         randomness.mix(1, np.arange(3)), randomness.mix(2, np.arange(4)), randomness.mix(3, document)
     )
-    return verdicts, selection.choose(settings, given, verdicts, 3, words, similarity, denied)
+    return verdicts, selection.select(settings, given, verdicts, 3, words, similarity, denied)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -66,7 +66,7 @@ STEPS = {
     "teach@taught": {"ForEachShard"},
     "score@taught": {"ForEachShard"},
     "learn": {"Describe", "Teach", "Weigh", "Share", "Judge"},
-    "calibrate": {"Fit", "ForEachShard", "Choose"},
+    "calibrate": {"FitPropensities/Fit", "ForEachShard", "Choose"},
     "filter": {"ForEachShard"},
     "sample": {*ROUNDS, "Sample"},
     "export": {"ForEachShard"},
@@ -172,7 +172,7 @@ def spelled(components, identifier):
 
 def test_every_stage_of_the_project_becomes_a_job(remote):
     stages = {name.partition("@")[0] for name in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]}
-    assert {stage.partition("@")[0] for stage in STEPS} | {"quota"} == stages  # which only reads params
+    assert {stage.partition("@")[0] for stage in STEPS} | {"plan"} == stages  # which only reads params
     assert {stage: set(steps(job)) for stage, job in remote.jobs.items()} == STEPS
 
 

@@ -10,6 +10,7 @@ import sys
 import weakref
 
 import jobs
+import pandas
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from gangue.pipeline import params, score, teach
 from gangue.pipeline.command import cli
 from gangue.transforms import randomness
-from gangue.transforms.datasets import occupancy
+from gangue.transforms.datasets import manifest, occupancy
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import cross_encoder
 
@@ -49,9 +50,25 @@ def test_a_job_leaves_triplets_views_and_a_report_and_nothing_temporary(job):
     }  # fmt: skip
     assert "<html" in (job / "reports" / "report.html").read_text()
     assert json.loads((job / "reports" / "audit.json").read_text())
-    hidden = [path.name for path in (job / "data").rglob(".*")]
-    assert hidden == [occupancy.NAME]
+    hidden = {path.name for path in (job / "data").rglob(".*")}
+    assert hidden == {occupancy.NAME, manifest.NAME}
     assert not (job / "data" / occupancy.NAME).read_bytes()
+
+
+@pytest.mark.parametrize("dataset", ["triplets", "documents", "views/triplet", "views/scored_list"])
+def test_a_dataset_is_read_by_its_folder(job, tmp_path, monkeypatch, dataset):
+    """As pandas, pyarrow and Hugging Face read one: what is no Parquet file must not be seen."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    import datasets
+
+    folder, cache = str(job / "data" / dataset), str(tmp_path)
+    rows = sum(Data(str(job / "data")).rows(dataset))
+    assert rows
+    assert pq.ParquetDataset(folder).read().num_rows == rows
+    assert len(pandas.read_parquet(folder)) == rows
+    assert len(datasets.load_dataset(folder, split="train", cache_dir=cache)) == rows
+    assert len(datasets.load_dataset("parquet", data_dir=folder, split="train", cache_dir=cache)) == rows
 
 
 def test_no_dataset_is_listed_once_a_shard(tmp_path, monkeypatch):
@@ -227,7 +244,7 @@ def test_a_given_cross_encoder_is_used_without_teaching_and_no_model_stays_in_me
     done = mine(tmp_path)
     assert done.exit_code == 0, done.output
     left = [name.split("-")[0] for name in sorted(os.listdir(tmp_path / "data" / "models" / "taught"))]
-    assert left == ["manifest.json", "origin"]
+    assert left == [".manifest.json", "origin"]
     assert loaded
     assert not any(model() for model in loaded)
 

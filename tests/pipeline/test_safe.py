@@ -211,6 +211,7 @@ def test_the_job_leaves_the_expected_files_and_no_other(job):
     parquet += " vectors/tiny/rejected vectors/start/rejected"
     others = ".running README.md relevance/model.json calibration/cut.json models/taught/origin.json"
     others += " quotas/dense/quota.json quotas/bm25/quota.json"
+    others += " sections/encoders/section.json sections/scorers/section.json"
     others += " indexes/dense/faiss/factory.txt indexes/dense/faiss/SHARD.faiss"
     model = "1_Pooling/config.json 2_Dense/config.json 2_Dense/model.safetensors config.json model.safetensors"
     model += " config_sentence_transformers.json modules.json sentence_bert_config.json tokenizer.json"
@@ -222,8 +223,9 @@ def test_the_job_leaves_the_expected_files_and_no_other(job):
     }
     expected |= {f"data/models/taught/fold-{fold}/{name}" for fold in (0, 1) for name in model.split()}
     notes = {"relevance", "calibration", "models/taught", "quotas/dense", "quotas/bm25", "indexes/dense/faiss"}
+    notes |= {"sections/encoders", "sections/scorers"}
     datasets = {*parquet.split(), *arrow.split(), *(f"views/{view}" for view in VIEWS), *notes}
-    expected |= {f"data/{dataset}/manifest.json" for dataset in datasets}
+    expected |= {f"data/{dataset}/.manifest.json" for dataset in datasets}
     plots = {f"plots/{name}.svg" for name in ("verdicts", "score_dense", "score_bm25", "score_taught")}
     expected |= {f"reports/{name}" for name in ("report.html", "metrics.json", "audit.json", *plots)}
     assert {SHARD.sub("SHARD", TAG.sub("", name.removeprefix("a/b/job/"))) for name in left} == expected

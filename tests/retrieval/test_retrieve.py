@@ -7,10 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gangue.pipeline import params, pool, quota, retrieve
+from gangue.pipeline import params, plan, pool, retrieve
 from gangue.transforms import randomness, text
-from gangue.transforms.candidates import query_shard
-from gangue.transforms.candidates import quota as quotas
+from gangue.transforms.candidates import query_shard, quota
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data, shard_names, staged
 from gangue.transforms.retrieval import drawing, faiss_index, lexical, topk
@@ -90,7 +89,7 @@ def write_vectors(data, dataset, shard, vectors):
 
 
 def searched(data, p, name):
-    quota.run(data, p)
+    plan.run(data, p)
     retrieve.run(data, p, name)
 
 
@@ -251,7 +250,7 @@ def write_index(data, index, vectors, parts):
         with data.adding(staged("index"), name) as path:
             faiss_index.write_part(index, vectors, rows, path)
     data.publish("index")
-    lookup.fetched.cache_clear()
+    lookup.forget()
     return lookup.fetched(data, "index")
 
 
@@ -409,20 +408,20 @@ def test_shards_of_queries_are_grouped_whole_and_in_order(tmp_path, workers):
 def test_a_filter_changes_what_is_searched_only_where_a_search_may_go_deeper():
     rule = {"kind": "margin", "score": "dense", "margin": 0.1}
     other = {"kind": "margin", "score": "dense", "margin": 0.2}
-    assert quota.of(settings(rule=rule), "dense") == quota.of(settings(rule=other, negatives=9), "dense")
-    deep = [quota.of(settings(rule=r, max_depth=50), "dense") for r in (rule, other)]
+    assert plan.quota(settings(rule=rule), "dense") == plan.quota(settings(rule=other, negatives=9), "dense")
+    deep = [plan.quota(settings(rule=r, max_depth=50), "dense") for r in (rule, other)]
     assert deep[0].rules[0].margin == 0.1
     assert deep[0] != deep[1]
     assert deep[0].candidates == 3
-    assert quota.of(settings(rule=rule, max_depth=50), "bm25") == quota.Quota()
+    assert plan.quota(settings(rule=rule, max_depth=50), "bm25") == quota.Quota()
 
 
 def test_a_quota_that_is_missing_or_is_none_is_an_error_with_a_cure(tmp_path):
     data = Data(str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"quotas/dense.*: .*[Bb]uild it"):
-        quotas.read(data, "dense")
+        quota.read(data, "dense")
     for content in ('{"candidates": "many"}', '{"candidate": 3}', "[]", "{"):
         data.write_note("quotas/dense", "quota.json", content)
         data.commit("quotas/dense")
         with pytest.raises(ValueError, match=r"quotas/dense/quota.*json: must be .*Rebuild it: dvc repro --force"):
-            quotas.read(data, "dense")
+            quota.read(data, "dense")

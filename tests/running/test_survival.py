@@ -1,6 +1,7 @@
 """Killed, interrupted, without room, over damaged files: short forms of what ``make soak`` does at length."""
 
 import json
+import multiprocessing
 import os
 import pathlib
 import re
@@ -25,7 +26,7 @@ from gangue.transforms.datasets.storage import Data, shard_names
 from gangue.transforms.models import encoder, vector_store
 from gangue.transforms.relevance import learn_note
 from gangue.transforms.retrieval import faiss_index
-from gangue.transforms.running import interruption, runner, shards
+from gangue.transforms.running import interruption, runner, shards, workers
 
 TABLE = pa.table({"document_id": [f"d{i}" for i in range(40)], "n": list(range(40))})
 HERE = pathlib.Path(__file__).parent
@@ -150,7 +151,7 @@ def sleep(shard):
     return Counts()
 """
 SLEEPS = """
-import sys
+import contextlib, sys
 sys.path.insert(0, {root!r})
 import apache_beam as beam
 import sleeping
@@ -160,29 +161,44 @@ from gangue.transforms.running.shards import ForEachShard
 from gangue.transforms.running import workers
 from gangue.transforms.datasets.storage import Data
 if __name__ == "__main__":
-    {first}
     def build(root):
         return root | beam.Create(["one", "two"]) | ForEachShard(sleeping.sleep)
-    runner.run("test", build, Data({data!r}), params.Beam(workers=2), rows=0)
+    with {around}:
+        runner.run("test", build, Data({data!r}), params.Beam(workers=2), rows=0)
 """
 
 
-@pytest.mark.parametrize(("first", "name"), [("workers.allow_forks()", "ours.py"), ("pass", "gangue.py")])
+@pytest.mark.parametrize(
+    ("around", "name"), [("workers.forking()", "ours.py"), ("contextlib.nullcontext()", "gangue.py")]
+)
 def test_worker_processes_end_with_the_process_that_started_them_and_are_forks_where_that_is_safe(
-    tmp_path, first, name
+    tmp_path, around, name
 ):
     (tmp_path / "sleeping.py").write_text(SLEEPING)
-    (tmp_path / name).write_text(SLEEPS.format(root=str(ROOT), data=str(tmp_path / "data"), first=first))
+    (tmp_path / name).write_text(SLEEPS.format(root=str(ROOT), data=str(tmp_path / "data"), around=around))
     process = subprocess.Popen([sys.executable, str(tmp_path / name)], stdout=subprocess.PIPE, text=True)
-    workers, forked = zip(*(map(int, process.stdout.readline().split()) for _ in range(2)), strict=True)
-    assert set(forked) == {int(first != "pass" and sys.platform == "linux")}
-    assert len({process.pid, *workers}) == 3
+    started, forked = zip(*(map(int, process.stdout.readline().split()) for _ in range(2)), strict=True)
+    assert set(forked) == {int("forking" in around and sys.platform == "linux")}
+    assert len({process.pid, *started}) == 3
     process.kill()
     process.wait()
     deadline = time.monotonic() + 30
-    while any(psutil.pid_exists(worker) for worker in workers):
+    while any(psutil.pid_exists(worker) for worker in started):
         assert time.monotonic() < deadline, "worker processes stay without the main one"
         time.sleep(0.1)
+
+
+def test_a_process_in_which_the_command_ended_is_nobodys_alone(monkeypatch):
+    """Forks after a library has started threads wait for ever."""
+    contexts = []
+    get_context = multiprocessing.get_context
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: contexts.append(method) or get_context(method))
+    monkeypatch.setattr(sys, "argv", ["gangue", "--version"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    with workers.started("test", 2):
+        pass
+    assert contexts == ["spawn"]
 
 
 # ---- without room

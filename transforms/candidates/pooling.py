@@ -65,9 +65,7 @@ def highest_similarity(
     """
 
     def unit(rows: np.ndarray) -> np.ndarray:
-        given = vectors(rows).astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(given / np.sqrt(np.einsum("nd,nd->n", given, given))[:, None])
+        return arrays.unit(vectors(rows).astype(np.float64))
 
     result = np.full(len(query), np.nan)
     pairs = arrays.offsets_of(query, queries)

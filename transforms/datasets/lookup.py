@@ -1,4 +1,7 @@
-"""Fetch rows of a dataset by number, across its shards, without holding the dataset."""
+"""Fetch rows of a dataset by number, across its shards, without holding the dataset.
+
+What the functions return is shared by the work of one process.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import functools
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +19,7 @@ from gangue.transforms import arrays, text
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data
 
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 CACHE_BYTES = 16 << 20  # decoded shards kept at hand by each lookup: a stage has several
@@ -128,9 +132,19 @@ class Vectors:
         return result
 
 
-@functools.lru_cache(maxsize=16)
+def at_hand(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Call a function of a folder's datasets once for each of its arguments, until ``forget``."""
+    kept = functools.lru_cache(maxsize=16)(function)
+    _FORGET.append(kept.cache_clear)
+    return cast(Callable[Given, Result], kept)
+
+
+_FORGET: list[Callable[[], None]] = []
+
+
+@at_hand
 def rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:
-    """A lookup shared by the work of one process, until ``forget``."""
+    """Rows of a dataset."""
     return Rows(data, dataset, columns)
 
 
@@ -139,13 +153,13 @@ def query_rows(data: Data) -> Rows:
     return rows(data, "queries", ("query_id",))
 
 
-@functools.lru_cache(maxsize=16)
+@at_hand
 def vectors(data: Data, dataset: str) -> Vectors:
-    """Vectors shared by the work of one process, until ``forget``."""
+    """Vectors of an encoder."""
     return Vectors(data, dataset)
 
 
-@functools.lru_cache(maxsize=4)
+@at_hand
 def representatives(data: Data) -> np.ndarray:
     """(documents,) bool: the first document of each text; copies of it are never retrieved."""
     first = []
@@ -157,22 +171,20 @@ def representatives(data: Data) -> np.ndarray:
     return np.concatenate(first)
 
 
-@functools.lru_cache(maxsize=4)
+@at_hand
 def clusters(data: Data, encoder: str) -> np.ndarray:
     """(documents,) cluster of every document, -1 where it has none; four bytes a document."""
     column = data.read_all(f"clusters/{encoder}/documents", ["cluster"])["cluster"]
     return column.fill_null(-1).to_numpy().astype(np.int32)
 
 
-@functools.lru_cache(maxsize=4)
+@at_hand
 def unit_vectors(data: Data, dataset: str) -> np.ndarray:
     """(n, d) float32 vectors of every row, of length one; zeros where it has none."""
-    found = vectors(data, dataset).all()
-    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-12))
-    return found
+    return np.nan_to_num(arrays.unit(vectors(data, dataset).all()), copy=False)
 
 
-@functools.lru_cache(maxsize=4)
+@at_hand
 def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """(p,) query rows and (p,) document rows of all known positives; sixteen bytes a positive."""
     query, document = [], []
@@ -184,7 +196,7 @@ def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(query), np.concatenate(document)
 
 
-@functools.lru_cache(maxsize=4)
+@at_hand
 def usage(data: Data, retrievers: tuple[str, ...]) -> np.ndarray:
     """(documents,) int32, for how many queries each document is retrieved; four bytes a document."""
     times = np.zeros(sum(data.rows("documents")), np.int32)
@@ -195,14 +207,14 @@ def usage(data: Data, retrievers: tuple[str, ...]) -> np.ndarray:
     return times
 
 
-@functools.lru_cache(maxsize=4)
+@at_hand
 def vocabulary(data: Data, dataset: str) -> dict[str, int]:
     """Token -> its number, of a lexical index; a process holds it once, however many shards it works on."""
     tokens = data.read_all(dataset, ["token"])["token"].to_pylist()
     return {token: number for number, token in enumerate(tokens)}
 
 
-@functools.lru_cache(maxsize=4)
+@at_hand
 def languages(data: Data, vocabulary: str) -> tuple[str | None, str | None]:
     """Of which language a vocabulary lacks the stop words, and by which it is stemmed; None: of none."""
     metadata = data.metadata(vocabulary, "token")
@@ -210,32 +222,19 @@ def languages(data: Data, vocabulary: str) -> tuple[str | None, str | None]:
     return of_stopwords, of_stems
 
 
-@functools.lru_cache(maxsize=4)
+@at_hand
 def fetched(data: Data, dataset: str) -> tuple[str, ...]:
     """Paths of a dataset's shards on this machine's disk, copied at most once."""
     return tuple(data.fetched(dataset, shard) for shard in data.shards(dataset))
 
 
+@at_hand
 def derived(data: Data, make: Callable[..., Result], *names: str) -> Result:
-    """What ``make`` works out from whole datasets, and these names: once in a process, until ``forget``."""
-    return cast(Result, _derived(data, make, *names))
-
-
-@functools.lru_cache(maxsize=4)
-def _derived(data: Data, make: Callable[..., Any], *names: str) -> Any:
+    """What ``make`` works out from whole datasets, and these names."""
     return make(data, *names)
 
 
 def forget() -> None:
     """Drop what is at hand: the datasets may have changed."""
-    fetched.cache_clear()
-    vocabulary.cache_clear()
-    languages.cache_clear()
-    clusters.cache_clear()
-    labels.cache_clear()
-    unit_vectors.cache_clear()
-    usage.cache_clear()
-    _derived.cache_clear()
-    representatives.cache_clear()
-    rows.cache_clear()
-    vectors.cache_clear()
+    for clear in _FORGET:
+        clear()

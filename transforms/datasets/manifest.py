@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gangue.transforms.datasets import checksums
 
-NAME = "manifest.json"
+NAME = ".manifest.json"
 VERSION = 1
 _KEYS = {"checksum", "files", "schema", "shards", "version"}
 

@@ -121,8 +121,8 @@ def hidden_positives(
     noise = randomness.uniforms(randomness.mix(round_hash, positive_hashes))
     place = arrays.rank_within(positive_query, [noise])
     size = np.bincount(positive_query)[positive_query] if len(positive_query) else positive_query
-    quota = np.clip(np.round(share * size), 1, np.maximum(size - 1, 1))
-    return (size > 1) & (place < quota)
+    hidden = np.clip(np.round(share * size), 1, np.maximum(size - 1, 1))
+    return (size > 1) & (place < hidden)
 
 
 class Hiding(Protocol):

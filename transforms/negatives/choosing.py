@@ -29,7 +29,7 @@ def choose(
         assert settings.diverse is not None
         return DenseRetriever(data, settings.diverse.encoder).similarity(document[one], document[other])
 
-    return selection.choose(
+    return selection.select(
         settings,
         loaded.candidates,
         verdicts,

@@ -32,14 +32,14 @@ def noise_hashes(
     return randomness.mix(seed, query_hashes, positive_hashes, document_hashes)
 
 
-def choose(groups: np.ndarray, keys: np.ndarray, tie: np.ndarray, quota: np.ndarray, skip: int = 0) -> np.ndarray:
+def highest(groups: np.ndarray, keys: np.ndarray, tie: np.ndarray, quota: np.ndarray, skip: int = 0) -> np.ndarray:
     """(n,) bool: the rows with the highest keys of each group.
 
     Args:
       groups: (n,) group of each row.   keys: (n,) higher first.   tie: (n,) breaks equal keys, lower first.
       quota: (n,) how many of the row's group to choose.   skip: how many of the highest to pass over.
 
-    >>> choose(np.array([0, 0, 0]), np.array([3.0, 1.0, 2.0]), np.arange(3), np.array([1, 1, 1]), skip=1).tolist()
+    >>> highest(np.array([0, 0, 0]), np.array([3.0, 1.0, 2.0]), np.arange(3), np.array([1, 1, 1]), skip=1).tolist()
     [False, False, True]
     """
     place = arrays.rank_within(groups, [-keys, tie])

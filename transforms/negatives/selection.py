@@ -52,7 +52,7 @@ class Chosen:
         return dataclasses.replace(self, denied=denied, **kept)
 
 
-def choose(
+def select(
     settings: params.Sample,
     candidates: rules.Candidates,
     verdicts: rules.Verdicts,
@@ -94,7 +94,7 @@ def choose(
         else:
             keys = randomness.uniforms(rows.hashes[rest])
         quota = np.full(len(rest), wanted)
-        taken = picking.choose(rows.positive[rest], keys, rows.tie[rest], quota)
+        taken = picking.highest(rows.positive[rest], keys, rows.tie[rest], quota)
         kind[rest[taken]] = KINDS.index(name)
     chosen = np.flatnonzero(kind >= 0)
     chosen = chosen[np.lexsort((rows.tie[chosen], rows.positive[chosen]))]
@@ -171,7 +171,7 @@ def _hard(
         left = settings.diverse.left(those, keys, settings.hard, similarity)
         inside, those, keys = inside[left], those.take(left), keys[left]
     quota = np.full(len(inside), settings.hard)
-    result[inside[picking.choose(those.positive, keys, those.tie, quota)]] = 1
+    result[inside[picking.highest(those.positive, keys, those.tie, quota)]] = 1
     return result, order.flat, order.widened
 
 

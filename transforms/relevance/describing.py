@@ -193,8 +193,8 @@ def describe(data: Data, p: params.Params, shard: query_shard.Shard, left_out: n
                 strength[free],
                 candidates.positive_query,
                 positive_place,
-                _unit(lookup.vectors(data, f"vectors/{encoder}/queries").gather(query_rows)),
-                _unit(lookup.vectors(data, f"vectors/{encoder}/documents").gather(rows)),
+                _unit(data, f"vectors/{encoder}/queries", query_rows),
+                _unit(data, f"vectors/{encoder}/documents", rows),
             )
         for feature, values in near.items():
             columns[f"{feature}_{encoder}"] = spread = np.full(len(query), np.nan)
@@ -261,7 +261,6 @@ def left_out_for_learning(shard: query_shard.Shard, words: np.ndarray) -> np.nda
     return np.where(candidates.relations["positive"], shard.positive_of_pair, left_out)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """(n, d) float32 of length one; zeros where there is no vector."""
-    length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)  # NaN is not
+def _unit(data: Data, dataset: str, rows: np.ndarray) -> np.ndarray:
+    """(n, d) vectors of these rows, of length one; zeros where a row has none."""
+    return np.nan_to_num(arrays.unit(lookup.vectors(data, dataset).gather(rows)), copy=False)

@@ -128,9 +128,7 @@ class DenseRetriever:
     def similarity(self, documents: np.ndarray, others: np.ndarray) -> np.ndarray:
         """(n,) float32 cosine between pairs of documents; NaN where either has no vector."""
         rows, (one, other) = arrays.places(documents, others)
-        vectors = self._documents.gather(rows)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = arrays.unit(self._documents.gather(rows))
         result = np.empty(len(documents), np.float32)
         for start in range(0, len(documents), _PAIRS):
             here = slice(start, start + _PAIRS)

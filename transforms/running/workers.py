@@ -71,13 +71,18 @@ def started(stage: str, count: int) -> Iterator[None]:
         _pool = None
 
 
-def allow_forks() -> None:
+@contextlib.contextmanager
+def forking() -> Iterator[None]:
     """Say that this process is the ``gangue`` command's alone: no other threads run, so a fork is safe.
 
     It saves each worker its imports. In somebody's own program, where others may hold locks, workers are spawned.
     """
     global _forks
-    _forks = sys.platform == "linux"
+    before, _forks = _forks, sys.platform == "linux"
+    try:
+        yield
+    finally:
+        _forks = before
 
 
 def quieten_beam() -> None:
