@@ -38,9 +38,9 @@ import pyarrow as pa
 
 from benchmarks import frontier as lines
 from gangue.pipeline import calibrate, cluster, embed, ingest, learn, params, plan, pool, retrieve
-from gangue.transforms import arrays, randomness
+from gangue.transforms import arrays, at_hand, randomness
 from gangue.transforms.candidates import query_shard, rules
-from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import frontier, leak, prediction_powered
 from gangue.transforms.relevance import describing, learn_note
@@ -101,7 +101,7 @@ def unaware_of(
     """The shard as judged by a job that never knew the hidden positives, and what that job learned."""
     data.write("positives", whole.name, whole.block.positives.filter(pa.array(~hidden)))
     data.commit("positives")
-    lookup.forget()  # of the other queries too, only what is labelled is known
+    at_hand.forget()  # of the other queries too, only what is labelled is known
     unaware = leak.hide(data, p, whole, hidden)
     note = learn.taught(learn.examples(data, p, unaware), describing.names(p))
     opinion, told = describing.opinion(data, p, unaware, note), describing.labels(data, unaware)

@@ -40,7 +40,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from gangue.pipeline import params
-from gangue.transforms import sources
+from gangue.transforms import at_hand, sources
 from gangue.transforms.datasets.storage import Data, staged
 from gangue.transforms.records import planning, runs, tasks
 from gangue.transforms.records.gathering import gather
@@ -393,7 +393,7 @@ def _model_end(folder: pathlib.Path, rng: random.Random) -> str:
     try:
         encoder.load(located, None).encode(["ab", "cab ba"], prompt="", normalise=True)
     finally:
-        encoder.forget()
+        at_hand.forget()
     return "model"
 
 

@@ -58,7 +58,7 @@ import pyarrow as pa
 from benchmarks import beir
 from benchmarks import frontier as lines
 from gangue.pipeline import embed, ingest, params
-from gangue.transforms import randomness, retrieval, text
+from gangue.transforms import at_hand, randomness, retrieval, text
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
@@ -266,7 +266,7 @@ def ruled(data: Data, p: params.Params) -> dict[str, Chosen]:
     stacks |= {f"perc {cut}": rules.Perc(score="dense", perc=cut) for cut in PERC}
     stacks |= {f"shifted {cut}": rules.Shifted(score="dense", shift=cut) for cut in SHIFTED}
     found = {name: Chosen([], [], np.empty(0)) for name in stacks}
-    lookup.forget()
+    at_hand.forget()
     documents = np.array(_documents(data), object)
     for name in data.shards("queries"):
         shard = query_shard.load(data, p, name, judged=False)
@@ -353,7 +353,7 @@ def jobs(asked: argparse.Namespace, truth: Truth, work: pathlib.Path) -> Iterato
         p, bank = write_job(work / "bank", truth, known, list(truth.documents), settings), Data(str(work / "vectors"))
         ingest.run(bank, p)
         embed.run(bank, p, "minilm")
-        encoder.forget()
+        at_hand.forget()
     scores: dict[str, Score | None] = {"random": None}
     if {"bm25", "worst"}.intersection(asked.labelled):
         scores["bm25"] = best = by_bm25(truth)

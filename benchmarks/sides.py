@@ -72,8 +72,8 @@ class Job:
 def ours(job: Job) -> dict[str, Any]:
     """Run the stages that the modes need, in one process; returns seconds of each and the peak memory."""
     from gangue.pipeline import embed, export, filter, ingest, params, plan, pool, retrieve, sample
+    from gangue.transforms import at_hand
     from gangue.transforms.datasets.storage import Data
-    from gangue.transforms.models import encoder
     from gangue.transforms.running import heap
 
     data, seconds = Data(f"{job.output}/data"), Stopwatch(job.started)
@@ -103,7 +103,7 @@ def ours(job: Job) -> dict[str, Any]:
         for stage in stages if not report else ("filter", "sample", "export"):
             stages[stage]()
             if stage == "embed":  # as ``gangue mine``
-                encoder.forget()
+                at_hand.forget()
                 heap.give_back()
             seconds.lap(stage)
         report = report or _measured(seconds)

@@ -19,7 +19,7 @@ import scipy.sparse
 from benchmarks import frontier as lines
 from benchmarks import student
 from gangue.pipeline import embed, ingest, params
-from gangue.transforms import arrays, text
+from gangue.transforms import arrays, at_hand, text
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.relevance import features, portable
@@ -133,7 +133,7 @@ def load(name: str, data: Data) -> Corpus:
         for encoder in ENCODERS
     }
     words = _words(texts["queries"], texts["documents"])
-    lookup.forget()
+    at_hand.forget()
     return Corpus(name, [np.array(sorted(found)) for found in positives], vectors, words)
 
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks import synthetic
 from gangue.pipeline import embed, ingest, params, plan, retrieve
-from gangue.transforms import text
+from gangue.transforms import at_hand, text
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import batching, encoder
 
@@ -85,7 +85,7 @@ def embedding(folder: pathlib.Path | None, texts: int, repeats: int, work: pathl
         return time.monotonic() - started
 
     def bare() -> float:
-        encoder.forget()
+        at_hand.forget()
         started = time.monotonic()
         fresh = encoder.load(folder_of_model, LENGTH).model
         fresh.encode(given, batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
@@ -102,7 +102,7 @@ def embedding(folder: pathlib.Path | None, texts: int, repeats: int, work: pathl
     result = {"texts": len(given), "tokens": int(np.sum(lengths)), "batch": batch} | in_turn(
         {"stage": stage, "encode": bare}, repeats
     )
-    encoder.forget()
+    at_hand.forget()
     types = in_turn({dtype: functools.partial(as_type, dtype) for dtype in ("bfloat16", "float32")}, repeats)
     types |= {"texts": len(found["float32"])} | agreement(found["bfloat16"], found["float32"])
     return result | {"bfloat16": types}

@@ -57,7 +57,7 @@ def train(_: str, data: Data, name: str, settings: params.Cluster) -> Counts:
         if not len(sample):
             raise ValueError(f"vectors/{name}/documents: cluster needs a vector, found none. Check encoders.{name}")
         centroids = clustering.train(sample, settings.clusters, settings.iterations, settings.seed)
-        sizes = np.bincount(clustering.nearest(sample, centroids)[0], minlength=len(centroids))
+        sizes = np.bincount(clustering.nearest(sample, centroids)[0][:, 0], minlength=len(centroids))
     flat = pa.array(centroids.reshape(-1), pa.float32())
     table = pa.table(
         {

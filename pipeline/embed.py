@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays, text
+from gangue.transforms import arrays, at_hand, text
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data, shard_names, staged
 from gangue.transforms.models import encoder, prompts, trust, vector_store
@@ -25,8 +25,7 @@ _IDS = {"documents": "document_id", "queries": "query_id"}
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Embed every document and query; a text that this model has embedded before is not embedded again."""
-    encoder.forget()
-    fingerprint.cache_clear()
+    at_hand.forget()
     settings = p.encoders[name]
     folder = encoder.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
     used = {dataset: prompt(settings, folder, dataset) for dataset in ("queries", "documents")}
@@ -37,7 +36,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(embed_shard, data=data, name=name, settings=settings)
-        return root | beam.Create(shards) | ForEachShard(work, hints=p.beam.hints)
+        return root | beam.Create(shards) | ForEachShard(work, needs=p.beam)
 
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
     in_place = {f"vectors/{name}/{dataset}": data.shards(dataset) for dataset in TEXTS}
@@ -150,7 +149,7 @@ def load(folder: str, settings: params.Encoder) -> encoder.Encoder:
     )
 
 
-@functools.cache
+@at_hand.keep
 def fingerprint(folder: str, settings: params.Encoder, prompt: str) -> str:
     """What the vectors of this encoder under this prompt depend on."""
     return encoder.fingerprint(

@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.special
-import threadpoolctl
 
 from gangue.pipeline import params
 from gangue.transforms import arrays, randomness
@@ -27,7 +26,7 @@ from gangue.transforms.candidates import pooling, query_shard
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data, staged
 from gangue.transforms.relevance import classifier, describing, labelled_share, learn_note, portable, pretrained
-from gangue.transforms.running import runner
+from gangue.transforms.running import process_wide, runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
 EXAMPLES, OPINIONS, SAMPLED = "examples", "opinions", "sampled"
@@ -114,7 +113,7 @@ def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: flo
     columns = describing.describe(data, p, loaded, left_out)
     values = describing.matrix(columns, describing.names(p))[chosen]
     blind = portable.blind(describing.portable_pairs(p, loaded, columns))[chosen]
-    with threadpoolctl.threadpool_limits(1, "blas"):
+    with process_wide.one_blas_thread():
         alike = pretrained.load(p.learn.pretrained).blind.logits(blind)
     several = np.bincount(candidates.positive_query, minlength=loaded.queries)[candidates.query[chosen]] > 1
     of_query = np.bincount(candidates.query[free], minlength=loaded.queries)
@@ -167,7 +166,7 @@ def taught(
     weights = table["weight"].to_numpy().astype(np.float64)
     fold = table["fold"].to_numpy().astype(np.int64)
     try:
-        with threadpoolctl.threadpool_limits(1, "blas"):  # so that no bit depends on the number of threads
+        with process_wide.one_blas_thread():
             if labels.any() and not labels.all():
                 note["dropped"] = classifier.telling(values, labels, blind, table["several"].to_numpy(), names)
                 note["outranked"] = classifier.outranked(values, labels, weights, names, scorers, retrievers)

@@ -6,9 +6,9 @@ import importlib
 
 from gangue.pipeline import STAGES, params
 from gangue.pipeline.command import models, preflight, stages
+from gangue.transforms import at_hand
 from gangue.transforms.datasets import occupancy
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import cross_encoder, encoder
 from gangue.transforms.running import heap
 
 
@@ -48,6 +48,5 @@ def _forget_others(data: Data, p: params.Params) -> None:
 
 def _drop_models() -> None:
     """The next stages have no use for what models and their batches hold, some hundred MB."""
-    encoder.forget()
-    cross_encoder.forget()
+    at_hand.forget()
     heap.give_back()

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays, randomness, text
+from gangue.transforms import arrays, at_hand, randomness, text
 from gangue.transforms.candidates import pooling
 from gangue.transforms.datasets import lookup, schema, unfinished
 from gangue.transforms.datasets.storage import Data
@@ -23,15 +23,13 @@ from gangue.transforms.running.shards import Counts, ForEachShard
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Score the pairs worth scoring; a pair of texts that these models have scored before is not scored again."""
-    cross_encoder.forget()
-    encoder.forget()
-    _models.cache_clear()
+    at_hand.forget()
     if p.scorers[name].trust_remote_code:
         trust.announce(f"score@{name}", p.scorers[name].model or f"models/{name}")
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(score_shard, data=data, p=p, name=name)
-        return root | beam.Create(data.shards("queries")) | ForEachShard(work, hints=p.beam.hints)
+        return root | beam.Create(data.shards("queries")) | ForEachShard(work, needs=p.beam)
 
     rows = _to_score(data, p, name) if data.local else None  # for the progress only: not worth a download
     in_place = {f"scores/{name}": data.shards("queries")}
@@ -121,7 +119,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
     )
 
 
-@functools.cache
+@at_hand.keep
 def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[str, ...]]:
     """What the scores depend on, and the folder of the model of each fold."""
     if settings.model is not None:

@@ -11,7 +11,7 @@ import whole_path
 
 from benchmarks import determinism
 from gangue.pipeline import export, params, sample, teach
-from gangue.transforms.datasets import lookup
+from gangue.transforms import at_hand
 from gangue.transforms.datasets.storage import Data
 
 
@@ -56,7 +56,7 @@ def test_a_cross_encoder_learns_from_the_same_examples_in_the_same_order(work):
         ids = data.read_all("documents", ["document_id"])["document_id"].to_pylist()
         folds = [teach._examples(data, params.Teach(encoder="any"), fold) for fold in (0, 1)]
         learned_from.append([(texts, [ids[row] for row in rows], labels.tolist()) for texts, rows, labels in folds])
-        lookup.forget()
+        at_hand.forget()
     assert learned_from[0] == learned_from[1]
     assert all(0 < sum(labels) < len(labels) for _, _, labels in learned_from[0])
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 from gangue.pipeline import embed, params, score
+from gangue.transforms import at_hand
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import cross_encoder, encoder, vector_store
+from gangue.transforms.models import encoder, vector_store
 from gangue.transforms.running import workers
 
 
@@ -18,9 +22,7 @@ def check(data: Data, p: params.Params) -> None:
       ValueError, FileNotFoundError: a model is not there or not what was meant; says which, and the cure.
     """
     every: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
-    for settings in every:
-        if settings.model is not None:
-            encoder.locate(settings.model, settings.revision)
+    _locate(every)
     if p.beam.runner == "DataflowRunner":
         return
     made = {f"vectors/{name}/documents": settings for name, settings in p.encoders.items()} | {
@@ -28,15 +30,21 @@ def check(data: Data, p: params.Params) -> None:
     }
     new = [s for dataset, s in made.items() if not s.trust_remote_code and not _used(data, dataset, s)]
     try:
-        with workers.started("models", p.beam.workers if new else 1):
-            for settings, loaded in [(settings, workers.submit(_load, settings)) for settings in new]:
+        with workers.started("models", p.beam if new or p.beam.cluster else params.Beam(), data):
+            workers.everywhere(functools.partial(_locate, every))
+            for settings, loaded in [(settings, workers.submit(_load, settings, p.beam.resources)) for settings in new]:
                 if loaded is None:
                     _load(settings)
                 else:
                     loaded.result()
     finally:
-        encoder.forget()
-        cross_encoder.forget()
+        at_hand.forget()
+
+
+def _locate(every: Sequence[params.Encoder | params.Scorer]) -> None:
+    for settings in every:
+        if settings.model is not None:
+            encoder.locate(settings.model, settings.revision)
 
 
 def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from gangue.pipeline import audit, export, params, sample
 from gangue.pipeline import filter as filtering
-from gangue.transforms import arrays, randomness, text
+from gangue.transforms import arrays, at_hand, randomness, text
 from gangue.transforms.candidates import pooling, query_shard, relations
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data, shard_names
@@ -109,7 +109,7 @@ def make_pairs(data, p, rng, shard):
 def build(root, p, seed=5, **corpus):
     """Every dataset up to the views; what the stages do is done by the stages."""
     data, rng = Data(str(root)), np.random.default_rng(seed)
-    lookup.forget()
+    at_hand.forget()
     make_corpus(data, rng, **corpus)
     for name, retriever in p.retrievers.items():
         if isinstance(retriever, Bm25):  # the recipe says of which language it lacks the stop words
@@ -149,7 +149,7 @@ def sound(tmp_path_factory):
 @pytest.fixture
 def data(sound, tmp_path):
     shutil.copytree(sound, tmp_path / "data")
-    lookup.forget()
+    at_hand.forget()
     return Data(str(tmp_path / "data"))
 
 
@@ -159,7 +159,7 @@ SHARD = shard_names(SHARDS)[1]
 def check(data, p=None):
     """All invariants of one shard, without Beam."""
     p = p or parameters()
-    lookup.forget()
+    at_hand.forget()
     names = ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
     rows = {name: sum(data.rows(name)) for name in names}
     audit.audit_shard(SHARD, data, p, rows, lineage.check_shards(data, p))

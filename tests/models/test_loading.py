@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from gangue.pipeline import mine, params
 from gangue.pipeline.command import models
+from gangue.transforms import at_hand
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import cross_encoder as cross_encoders
 from gangue.transforms.models import encoder, loading
@@ -296,7 +297,7 @@ def test_what_a_library_warns_of_is_passed_on_once(tmp_path, capfd):
         "config_sentence_transformers.json", lambda found: found | {"__version__": {"sentence_transformers": "9.9"}}
     )(tmp_path / "model")
     for _ in range(2):
-        encoder.forget()
+        at_hand.forget()
         encoder.load(str(tmp_path / "model"), None)
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"model {tmp_path}/model: This model was created with Sentence Transformers version 9.9")

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from gangue.pipeline import embed, params, score
 from gangue.pipeline.command import cli
-from gangue.transforms import sources
+from gangue.transforms import at_hand, sources
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import cross_encoder as cross_encoders
 from gangue.transforms.models import encoder
@@ -351,13 +351,13 @@ def as_pickle(folder, **more):
 
 
 def vectors(folder, trust=False):
-    encoder.forget()
+    at_hand.forget()
     model = encoder.load(str(folder), None, trust_remote_code=trust)
     return model.encode(["ab ba", "cab"], prompt="", normalise=True, tokens=64)
 
 
 def scores(folder, trust=False):
-    cross_encoders.forget()
+    at_hand.forget()
     return cross_encoders.load(str(folder), 32, trust_remote_code=trust).score(["ab", "ba"], ["cab", "dab"], tokens=64)
 
 

@@ -17,9 +17,8 @@ from learned import Job, pairs_of, pairs_of_positives, rule
 
 from gangue.pipeline import filter as filtering
 from gangue.pipeline import learn, params
-from gangue.transforms import randomness
+from gangue.transforms import at_hand, randomness
 from gangue.transforms.candidates import rules
-from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import leak
 from gangue.transforms.relevance import classifier, describing, features, learn_note
@@ -523,4 +522,4 @@ def test_a_second_learning_after_a_change_of_the_params_starts_anew(tmp_path):
     learn.run(first.data, plain)
     assert not learn_note.read(first.data)["usable"]
     assert first.data.files("relevance") == []
-    lookup.forget()
+    at_hand.forget()

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from gangue.pipeline import params, plan, pool, retrieve
-from gangue.transforms import randomness, text
+from gangue.transforms import at_hand, randomness, text
 from gangue.transforms.candidates import query_shard, quota
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data, shard_names, staged
@@ -77,7 +77,7 @@ def make(tmp_path, documents=200, queries=12, shards=4, dimensions=16, copies=0,
     data.write("judged", shard_names(1)[0], schema.JUDGED.empty_table())
     for dataset in ("documents", "queries", "positives", "judged", "vectors/e/documents", "vectors/e/queries"):
         data.commit(dataset)
-    lookup.forget()
+    at_hand.forget()
     return data, texts, ids, vectors, query_texts, asked
 
 
@@ -158,7 +158,7 @@ def test_ties_are_ordered_by_id(tmp_path):
         rows = len(data.read("documents", shard))
         write_vectors(data, "documents", shard, np.ones((rows, 16), np.float32))
     data.commit("vectors/e/documents")
-    lookup.forget()
+    at_hand.forget()
     searched(data, settings(depth=40), "dense")
     for hits in candidates(data, "dense").values():
         assert [d for d, _, _ in hits] == sorted(d for d, _, _ in hits)
@@ -175,7 +175,7 @@ def test_positives_do_not_eat_the_quota(tmp_path):
     write_vectors(data, "queries", shard_names(1)[0], np.ones((12, 16), np.float32))
     data.commit("vectors/e/documents")
     data.commit("vectors/e/queries")
-    lookup.forget()
+    at_hand.forget()
     short, deep = settings(depth=4), settings(depth=4, max_depth=200)
     positives = data.read_all("positives").to_pylist()
     known = {}
@@ -239,7 +239,7 @@ def test_an_index_in_parts_finds_what_it_finds_as_one(tmp_path, monkeypatch, fac
     assert (scores == scores_of_parts).all()
     assert (np.sort(documents) == np.sort(documents_of_parts)).all()
     os.remove(paths[1])
-    lookup.forget()
+    at_hand.forget()
     with pytest.raises(FileNotFoundError, match="00001-of-"):
         lookup.fetched(data, "index")
 
@@ -250,7 +250,7 @@ def write_index(data, index, vectors, parts):
         with data.adding(staged("index"), name) as path:
             faiss_index.write_part(index, vectors, rows, path)
     data.publish("index")
-    lookup.forget()
+    at_hand.forget()
     return lookup.fetched(data, "index")
 
 
@@ -274,7 +274,7 @@ def test_an_index_never_returns_a_document_without_a_vector(tmp_path):
     data.commit("vectors/e/documents")
     data.write("clusters/e/centroids", shard_names(1)[0], table.select(["vector"])[1:5], suffix=".arrow")
     data.commit("clusters/e/centroids")
-    lookup.forget()
+    at_hand.forget()
     without = data.read("documents", shard)["document_id"][0].as_py()
     for index in ("Flat", "IVF4,Flat"):
         searched(data, settings(index=index, nprobe=4 if index != "Flat" else None, depth=60), "dense")

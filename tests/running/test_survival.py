@@ -21,6 +21,7 @@ from models import static_encoder
 from benchmarks import fuzz, kills
 from gangue.pipeline import ingest, params
 from gangue.pipeline.command import cli
+from gangue.transforms import at_hand
 from gangue.transforms.datasets import checksums, disk, lookup, manifest, storage
 from gangue.transforms.datasets.storage import Data, shard_names
 from gangue.transforms.models import encoder, vector_store
@@ -196,7 +197,7 @@ def test_a_process_in_which_the_command_ended_is_nobodys_alone(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gangue", "--version"])
     with pytest.raises(SystemExit):
         cli.main()
-    with workers.started("test", 2):
+    with workers.started("test", params.Beam(workers=2), None):
         pass
     assert contexts == ["spawn"]
 
@@ -334,7 +335,7 @@ def test_other_programs_can_check_the_pages_of_a_shard(tmp_path):
 def write_vectors(data, dataset, fingerprint, rows=30):
     texts = [f"text {i}" for i in range(rows)]
     made = lambda some: [np.ones((len(some), 4), np.float32)]  # noqa: E731
-    lookup.forget()  # as at the start of every run
+    at_hand.forget()  # as at the start of every run
     counts, _ = vector_store.complete(data, dataset, *shard_names(1), texts, fingerprint, lambda: 4, made)
     data.commit(dataset)
     return counts
@@ -372,7 +373,7 @@ def test_a_damaged_faiss_index_is_named(tmp_path):
     data.commit("index")
     paths = lookup.fetched(data, "index")
     assert faiss_index.read(paths).ntotal == 30
-    lookup.forget()
+    at_hand.forget()
     with open(paths[0], "r+b") as file:
         file.seek(200)
         file.write(b"\xaa")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import threadpoolctl
 
 from gangue.transforms import arrays, randomness, text
 from gangue.transforms.candidates import answers, pooling, relations, rules
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import protocol
+from gangue.transforms.running import process_wide
 
 if TYPE_CHECKING:
     from gangue.pipeline import params
@@ -223,7 +223,7 @@ def _similarity(
     """(n,) float32 highest cosine to another positive; empty if the sampler compares no documents."""
     if not p.sample.sampler.compares:
         return np.zeros(0)
-    with threadpoolctl.threadpool_limits(1, "blas"):  # small products; and no bit depends on the threads
+    with process_wide.one_blas_thread():  # small products
         found = pooling.highest_similarity(
             query,
             rows,

@@ -6,20 +6,18 @@ What the functions return is shared by the work of one process.
 from __future__ import annotations
 
 import collections
-import functools
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from gangue.transforms import arrays, text
+from gangue.transforms import arrays, at_hand, text
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data
 
-Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 CACHE_BYTES = 16 << 20  # decoded shards kept at hand by each lookup: a stage has several
@@ -132,17 +130,7 @@ class Vectors:
         return result
 
 
-def at_hand(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Call a function of a folder's datasets once for each of its arguments, until ``forget``."""
-    kept = functools.lru_cache(maxsize=16)(function)
-    _FORGET.append(kept.cache_clear)
-    return cast(Callable[Given, Result], kept)
-
-
-_FORGET: list[Callable[[], None]] = []
-
-
-@at_hand
+@at_hand.keep
 def rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:
     """Rows of a dataset."""
     return Rows(data, dataset, columns)
@@ -153,13 +141,13 @@ def query_rows(data: Data) -> Rows:
     return rows(data, "queries", ("query_id",))
 
 
-@at_hand
+@at_hand.keep
 def vectors(data: Data, dataset: str) -> Vectors:
     """Vectors of an encoder."""
     return Vectors(data, dataset)
 
 
-@at_hand
+@at_hand.keep
 def representatives(data: Data) -> np.ndarray:
     """(documents,) bool: the first document of each text; copies of it are never retrieved."""
     first = []
@@ -171,20 +159,20 @@ def representatives(data: Data) -> np.ndarray:
     return np.concatenate(first)
 
 
-@at_hand
+@at_hand.keep
 def clusters(data: Data, encoder: str) -> np.ndarray:
     """(documents,) cluster of every document, -1 where it has none; four bytes a document."""
     column = data.read_all(f"clusters/{encoder}/documents", ["cluster"])["cluster"]
     return column.fill_null(-1).to_numpy().astype(np.int32)
 
 
-@at_hand
+@at_hand.keep
 def unit_vectors(data: Data, dataset: str) -> np.ndarray:
     """(n, d) float32 vectors of every row, of length one; zeros where it has none."""
     return np.nan_to_num(arrays.unit(vectors(data, dataset).all()), copy=False)
 
 
-@at_hand
+@at_hand.keep
 def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """(p,) query rows and (p,) document rows of all known positives; sixteen bytes a positive."""
     query, document = [], []
@@ -196,7 +184,7 @@ def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(query), np.concatenate(document)
 
 
-@at_hand
+@at_hand.keep
 def usage(data: Data, retrievers: tuple[str, ...]) -> np.ndarray:
     """(documents,) int32, for how many queries each document is retrieved; four bytes a document."""
     times = np.zeros(sum(data.rows("documents")), np.int32)
@@ -207,14 +195,14 @@ def usage(data: Data, retrievers: tuple[str, ...]) -> np.ndarray:
     return times
 
 
-@at_hand
+@at_hand.keep
 def vocabulary(data: Data, dataset: str) -> dict[str, int]:
     """Token -> its number, of a lexical index; a process holds it once, however many shards it works on."""
     tokens = data.read_all(dataset, ["token"])["token"].to_pylist()
     return {token: number for number, token in enumerate(tokens)}
 
 
-@at_hand
+@at_hand.keep
 def languages(data: Data, vocabulary: str) -> tuple[str | None, str | None]:
     """Of which language a vocabulary lacks the stop words, and by which it is stemmed; None: of none."""
     metadata = data.metadata(vocabulary, "token")
@@ -222,19 +210,13 @@ def languages(data: Data, vocabulary: str) -> tuple[str | None, str | None]:
     return of_stopwords, of_stems
 
 
-@at_hand
+@at_hand.keep
 def fetched(data: Data, dataset: str) -> tuple[str, ...]:
     """Paths of a dataset's shards on this machine's disk, copied at most once."""
     return tuple(data.fetched(dataset, shard) for shard in data.shards(dataset))
 
 
-@at_hand
+@at_hand.keep
 def derived(data: Data, make: Callable[..., Result], *names: str) -> Result:
     """What ``make`` works out from whole datasets, and these names."""
     return make(data, *names)
-
-
-def forget() -> None:
-    """Drop what is at hand: the datasets may have changed."""
-    for clear in _FORGET:
-        clear()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from gangue.transforms import at_hand
 from gangue.transforms.datasets import disk, unfinished
 from gangue.transforms.models import batching, checkpoints, encoder, loading, trust
-from gangue.transforms.running import progress
+from gangue.transforms.running import process_wide, progress
 
-_LOCK = threading.Lock()
 FOLDS = 2
 TOKENS = 4096  # of a batch on a processor
 
@@ -93,13 +91,14 @@ class CrossEncoder:
         if not len(queries):
             return np.empty(0, np.float32)
         pairs = list(zip(queries, documents, strict=True))
-        read = batching.Pairs(self.model.tokenizer, queries, documents, self.model.max_length)
         tokens = batching.budget(self.model, tokens, TOKENS)
         prompt = self.model.prompts.get(self.model.default_prompt_name)  # as ``predict`` does
-        found = batching.outputs(self.model, pairs, read, tokens, self._scores, prompt)
-        if found is not None:
-            return found
-        return batching.filled(np.empty(len(pairs), np.float32), pairs, read.lengths, tokens, self._predict)
+        with process_wide.MODELS:
+            read = batching.Pairs(self.model.tokenizer, queries, documents, self.model.max_length)
+            found = batching.outputs(self.model, pairs, read, tokens, self._scores, prompt)
+            if found is not None:
+                return found
+            return batching.filled(np.empty(len(pairs), np.float32), pairs, read.lengths, tokens, self._predict)
 
     def slices(self, queries: Sequence[str], documents: Sequence[str], *, tokens: int | None = None) -> Iterator[slice]:
         """Consecutive slices of pairs, some seconds of work each."""
@@ -121,7 +120,7 @@ class CrossEncoder:
         return found["scores"].float().softmax(dim=1)[:, self._label]
 
 
-@functools.lru_cache(maxsize=4)
+@at_hand.keep
 def _load(folder: str, max_length: int, dtype: str, trust_remote_code: bool, label: int | str | None) -> CrossEncoder:
     return CrossEncoder(folder, max_length, dtype, trust_remote_code, label)
 
@@ -133,14 +132,9 @@ def load(
     trust_remote_code: bool = False,
     label: int | str | None = None,
 ) -> CrossEncoder:
-    """The cross-encoder, loaded once per process, until ``forget``."""
-    with _LOCK:
+    """The cross-encoder, loaded once per process."""
+    with process_wide.MODELS:
         return _load(folder, max_length, dtype, trust_remote_code, label)
-
-
-def forget() -> None:
-    """Drop the loaded cross-encoders: their folders may hold other weights."""
-    _load.cache_clear()
 
 
 def teach(
@@ -178,58 +172,58 @@ def teach(
     from safetensors import SafetensorError
     from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments, losses
 
-    transformers.set_seed(seed)
-    with loading.opening(folder) as heard:
-        model = _untaught(folder, layers, max_length, trust_remote_code)
-    loading.check_weights(folder, model, heard, of="encoder")
-    loading.check_tokenizer(folder, model)
-    loading.check_length(folder, model, max_length, "scorers.*.max_length")
-    data = datasets.Dataset.from_dict(
-        {"query": list(queries), "document": list(documents), "label": labels.astype(float).tolist()}
-    )
-    training = checkpoints.fingerprint(
-        folder,
-        [list(queries), list(documents), labels.tolist()],
-        layers=layers,
-        max_length=max_length,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        device=model.device.type,
-        **trust.settings(trust_remote_code),
-    )
-    begun = checkpoints.last(checkpoint, training)
-    arguments = CrossEncoderTrainingArguments(
-        output_dir=checkpoint,
-        num_train_epochs=epochs,
-        per_device_train_batch_size=batch_size,
-        learning_rate=learning_rate,
-        warmup_steps=0.1,
-        seed=seed,
-        data_seed=seed,
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-    )
-    trainer = checkpoints.trainer(
-        training, model=model, args=arguments, train_dataset=data, loss=losses.BinaryCrossEntropyLoss(model)
-    )
-    trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(_Progress(batch_size))
-    trainer.train(resume_from_checkpoint=begun)
-    model.eval()
-    model.tokenizer.init_kwargs.pop("local_files_only", None)  # whether a hub was in reach is none of the model's
-    with disk.writing(output):
-        try:
-            model.save_pretrained(output, create_model_card=False)
-        except SafetensorError as error:
-            code = re.search(r"os error (\d+)", str(error))
-            if code is None:
-                raise
-            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+    with process_wide.seeded(seed):
+        with loading.opening(folder) as heard:
+            model = _untaught(folder, layers, max_length, trust_remote_code)
+        loading.check_weights(folder, model, heard, of="encoder")
+        loading.check_tokenizer(folder, model)
+        loading.check_length(folder, model, max_length, "scorers.*.max_length")
+        data = datasets.Dataset.from_dict(
+            {"query": list(queries), "document": list(documents), "label": labels.astype(float).tolist()}
+        )
+        training = checkpoints.fingerprint(
+            folder,
+            [list(queries), list(documents), labels.tolist()],
+            layers=layers,
+            max_length=max_length,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            device=model.device.type,
+            **trust.settings(trust_remote_code),
+        )
+        begun = checkpoints.last(checkpoint, training)
+        arguments = CrossEncoderTrainingArguments(
+            output_dir=checkpoint,
+            num_train_epochs=epochs,
+            per_device_train_batch_size=batch_size,
+            learning_rate=learning_rate,
+            warmup_steps=0.1,
+            seed=seed,
+            data_seed=seed,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )
+        trainer = checkpoints.trainer(
+            training, model=model, args=arguments, train_dataset=data, loss=losses.BinaryCrossEntropyLoss(model)
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.add_callback(_Progress(batch_size))
+        trainer.train(resume_from_checkpoint=begun)
+        model.eval()
+        model.tokenizer.init_kwargs.pop("local_files_only", None)  # whether a hub was in reach is none of the model's
+        with disk.writing(output):
+            try:
+                model.save_pretrained(output, create_model_card=False)
+            except SafetensorError as error:
+                code = re.search(r"os error (\d+)", str(error))
+                if code is None:
+                    raise
+                raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def _untaught(folder: str, layers: int, max_length: int, trust_remote_code: bool) -> Any:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import hashlib
 import importlib.util
 import json
 import logging
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from gangue.transforms import at_hand
 from gangue.transforms.datasets import disk, unfinished
 from gangue.transforms.models import batching, loading, trust
-from gangue.transforms.running import heap
+from gangue.transforms.running import heap, process_wide
 
 Backend = Literal["torch", "onnx", "openvino"]
 
-_LOCK = threading.Lock()
 TOKENS = 2048  # of a batch on a processor
 _IRRELEVANT = (".md", ".gitattributes", ".lock", ".txt.orig")
 
@@ -66,7 +64,7 @@ def locate(model: str, revision: str | None = None) -> str:
         ) from error
 
 
-@functools.cache
+@at_hand.keep
 def _copied(url: str) -> str:
     return disk.local_copy(url)
 
@@ -171,7 +169,8 @@ class Encoder:
         """
         import torch
 
-        vectors = self._outputs(list(texts), prompt, task, batching.budget(self.model, tokens, TOKENS))
+        with process_wide.MODELS:
+            vectors = self._outputs(list(texts), prompt, task, batching.budget(self.model, tokens, TOKENS))
         return torch.nn.functional.normalize(torch.from_numpy(vectors)).numpy() if normalise else vectors
 
     def blocks(self, texts: Sequence[str], *, tokens: int | None = None, **how: Any) -> Iterator[np.ndarray]:
@@ -239,7 +238,7 @@ def _installed(backend: Backend) -> Iterator[None]:
         ) from None
 
 
-_load = functools.lru_cache(maxsize=4)(Encoder)
+_load = at_hand.keep(Encoder)
 
 
 def load(
@@ -250,12 +249,6 @@ def load(
     backend: Backend = "torch",
     model_file: str | None = None,
 ) -> Encoder:
-    """The encoder, loaded once per process, until ``forget``."""
-    with _LOCK:
+    """The encoder, loaded once per process."""
+    with process_wide.MODELS:
         return _load(folder, max_length, dtype, trust_remote_code, backend, model_file)
-
-
-def forget() -> None:
-    """Drop the loaded encoders: their folders may hold other weights."""
-    _load.cache_clear()
-    _copied.cache_clear()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 import scipy.special
-import threadpoolctl
 
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import query_shard
@@ -18,6 +17,7 @@ from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.relevance import classifier, features, learn_note, portable, pretrained
 from gangue.transforms.retrieval import protocol
+from gangue.transforms.running import process_wide
 
 if TYPE_CHECKING:
     from gangue.pipeline import params
@@ -96,7 +96,7 @@ def opinion(
     columns = describe(data, p, shard, shard.positive_of_pair)
     pairs = portable_pairs(p, shard, columns)
     filters = pretrained.load(p.learn.pretrained)
-    with threadpoolctl.threadpool_limits(1, "blas"):
+    with process_wide.one_blas_thread():
         full = filters.full.logits(portable.full(pairs))
         unaware = filters.blind.logits(portable.blind(pairs)) if blind else np.full(len(full), np.nan)
         taught = np.zeros(len(full))
@@ -184,7 +184,7 @@ def describe(data: Data, p: params.Params, shard: query_shard.Shard, left_out: n
     encoders = protocol.encoders(p.retrievers)
     for encoder in encoders:
         strength = candidates.scores[next(n for n, r in p.retrievers.items() if protocol.encoder(r) == encoder)]
-        with threadpoolctl.threadpool_limits(1, "blas"):  # small matrices; and no bit depends on the threads
+        with process_wide.one_blas_thread():  # small matrices
             near = features.neighbourhood(
                 query[free],
                 place[free],

@@ -9,7 +9,6 @@ small neural networks. ``benchmarks/pretrain.py`` fits it anew.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib.resources
 import itertools
 import json
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from gangue.transforms import at_hand
 from gangue.transforms.relevance import portable
 
 FILE = "pretrained.json"
@@ -95,7 +95,7 @@ def load(path: str | None = None) -> Pretrained:
     return _loaded(path)
 
 
-@functools.lru_cache(maxsize=2)
+@at_hand.keep
 def _loaded(path: str | None) -> Pretrained:
     if path is None:
         text, where = importlib.resources.files("gangue.transforms.relevance").joinpath(FILE).read_text("utf-8"), FILE

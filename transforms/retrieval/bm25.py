@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from gangue.transforms import arrays, text
+from gangue.transforms import arrays, at_hand, text
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data, shard_names, staged
 from gangue.transforms.retrieval import lexical, topk
@@ -79,7 +79,6 @@ class Bm25(Section):
 
     def indexing(self, data: Data, name: str) -> Indexing:
         """Count the terms of every shard, number them, and weigh those of every shard."""
-        _statistics.cache_clear()  # an earlier run in this process may have counted other documents
         documents = data.shards("documents")
         steps = []
         for tokens in _TOKENS[: 1 if self.stem is None else 2]:  # terms tell the language by which they are stemmed
@@ -178,7 +177,7 @@ def _languages(settings: Bm25, occurrences: Mapping[str, int]) -> tuple[str | No
     return detected if settings.stopwords == "auto" else settings.stopwords, stem
 
 
-@functools.lru_cache(maxsize=1)
+@at_hand.keep
 def _statistics(data: Data, name: str) -> tuple[np.ndarray, int, float]:
     """(v,) documents that hold each token, how many there are, and their mean length in tokens."""
     table = data.read(_vocabulary(name), shard_names(1)[0], ["documents"])

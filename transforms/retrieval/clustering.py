@@ -6,6 +6,8 @@ import numpy as np
 
 from gangue.transforms.retrieval.faiss_setup import faiss
 
+_ROWS_AT_ONCE = 4096  # of vectors, and of the centroids beside them
+
 
 def train(vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> np.ndarray:
     """Centroids of unit length.
@@ -41,13 +43,34 @@ def assign(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.n
     """
     absent = ~np.isfinite(vectors).all(axis=1)
     cluster, similarity = nearest(np.nan_to_num(vectors), centroids)
-    return np.where(absent, -1, cluster), np.where(absent, np.nan, similarity)
+    return np.where(absent, -1, cluster[:, 0]), np.where(absent, np.nan, similarity[:, 0])
 
 
-def nearest(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``assign`` where all vectors are finite: without a copy of them, so they may be memory-mapped."""
-    similarity, cluster = faiss.knn(vectors, centroids, 1, metric=faiss.METRIC_INNER_PRODUCT)
-    return cluster[:, 0], similarity[:, 0]
+def nearest(vectors: np.ndarray, centroids: np.ndarray, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest centroids of finite vectors by inner product: without a copy of them, so they may be memory-mapped.
+
+    FAISS's last bits depend on its threads: one more than asked for is found, and compared again in float64.
+
+    Args:
+      vectors: (n, d) float32.   centroids: (c, d).   count: how many to find, at most c.
+
+    Returns:
+      (n, count) int64 clusters, nearest first, equal ones by number, and (n, count) float32 inner products.
+
+    >>> nearest(np.float32([[1, 0.5]]), np.float32([[0, 1], [1, 0], [-1, 0]]), 2)[0].tolist()
+    [[1, 0]]
+    """
+    clusters = np.empty((len(vectors), count), np.int64)
+    similarities = np.empty((len(vectors), count), np.float32)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        some = np.asarray(vectors[start : start + _ROWS_AT_ONCE])
+        found = faiss.knn(some, centroids, min(count + 1, len(centroids)), metric=faiss.METRIC_INNER_PRODUCT)[1]
+        exact = np.einsum("nd,nkd->nk", some, centroids[found], dtype=np.float64)
+        order = np.lexsort((found, -exact))[:, :count]
+        here = slice(start, start + len(some))
+        clusters[here] = np.take_along_axis(found, order, axis=1)
+        similarities[here] = np.take_along_axis(exact, order, axis=1)
+    return clusters, similarities
 
 
 def second_nearest(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
@@ -68,5 +91,4 @@ def second_nearest(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     if len(centroids) < 2:
         raise ValueError(f"cluster.clusters must be >= 2 for a second nearest cluster, got {len(centroids)}")
     absent = ~np.isfinite(vectors).all(axis=1)
-    _, cluster = faiss.knn(np.nan_to_num(vectors), centroids, 2, metric=faiss.METRIC_INNER_PRODUCT)
-    return np.where(absent, -1, cluster[:, 1])
+    return np.where(absent, -1, nearest(np.nan_to_num(vectors), centroids, 2)[0][:, 1])

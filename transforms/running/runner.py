@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from gangue.transforms.datasets import lookup
+from gangue.transforms import at_hand
 from gangue.transforms.datasets.manifest import Manifest
 from gangue.transforms.datasets.storage import Data, staged
 from gangue.transforms.running import heap, interruption, progress, shards, workers
@@ -106,10 +106,10 @@ def run(
     for dataset in in_place:
         data.check_ours(dataset)
     with data.staging(*writes):
-        lookup.forget()
+        at_hand.forget()
         heap.keep(block=8, on_top=32)
         started = time.monotonic()
-        counts = _execute(stage, build, settings, rows, flags)
+        counts = _execute(stage, build, data, settings, rows, flags)
         written = {dataset: data.describe(dataset, shards) for dataset, shards in in_place.items()}
         written |= {staged(dataset): data.describe(staged(dataset), data.shards(staged(dataset))) for dataset in writes}
         reconcile(stage, counts, data, written)
@@ -125,7 +125,9 @@ def run(
     return counts
 
 
-def _execute(stage: str, build: Build, settings: sections.Beam, rows: int | None, flags: Sequence[str]) -> Counts:
+def _execute(
+    stage: str, build: Build, data: Data, settings: sections.Beam, rows: int | None, flags: Sequence[str]
+) -> Counts:
     """Run the pipeline and return its counters."""
     if settings.runner == "DataflowRunner":  # its log says where the job is to be seen
         logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -133,8 +135,7 @@ def _execute(stage: str, build: Build, settings: sections.Beam, rows: int | None
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     pipeline = beam.Pipeline(options=options(settings, flags))
     build(pipeline)
-    here = 1 if settings.runner == "DataflowRunner" else settings.workers
-    with progress.shown(stage, rows), workers.started(stage, here), shards.failures() as failures:
+    with progress.shown(stage, rows), workers.started(stage, settings, data), shards.failures() as failures:
         try:
             result = pipeline.run()
             result.wait_until_finish()

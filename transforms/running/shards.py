@@ -7,7 +7,6 @@ runner as Beam metrics, and the runner holds them against the files.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -21,6 +20,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from gangue.transforms.running import progress, workers
 from gangue.transforms.running.counts import Counts as Counts
+from gangue.transforms.settings import sections
 
 _NAMESPACE = "gangue"
 
@@ -55,26 +55,27 @@ class ForEachShard(beam.PTransform):
 
     work: Callable[[Any], Counts]
     after: Any = None  # a PCollection that must be done first
-    hints: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what the work needs of a machine
+    needs: sections.Beam | None = None  # its machine is to have what this names for models; None: any machine
 
     def expand(self, elements: Any) -> Any:
         """Wire the transform; the reshuffle lets a runner spread the elements."""
         spread = elements | beam.Reshuffle()
         waited = [] if self.after is None else [beam.pvalue.AsList(self.after)]
-        work = beam.ParDo(_Work(self.work), *waited).with_output_types(elements.element_type)
-        return spread | work.with_resource_hints(**self.hints)
+        resources, hints = (self.needs.resources, self.needs.hints) if self.needs else ({}, {})
+        work = beam.ParDo(_Work(self.work, resources), *waited).with_output_types(elements.element_type)
+        return spread | work.with_resource_hints(**hints)
 
 
 class _Work(beam.DoFn):
-    def __init__(self, work: Callable[[Any], Counts]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[Any], Counts], resources: Mapping[str, float]) -> None:
+        self._work, self._resources = work, resources
 
     def start_bundle(self) -> None:
-        self._at_work: list[tuple[Any, concurrent.futures.Future[Counts]]] = []
+        self._at_work: list[tuple[Any, workers.Future]] = []
 
     def process(self, element: Any, waited: Any = None) -> Iterator[Any]:
         work = functools.partial(_explained, self._work)
-        future = workers.submit(work, element)
+        future = workers.submit(work, element, self._resources)
         if future is not None:
             self._at_work.append((element, future))
             return

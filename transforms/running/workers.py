@@ -1,4 +1,4 @@
-"""Worker processes of a stage on one machine: they do the work of Beam's elements, which are names of shards.
+"""The workers of a stage, processes here or a cluster's: they do the work of Beam's elements, names of shards.
 
 Beam's own ``multi_processing`` mode is refused: it takes five seconds to start, loses large elements, and waits for
 ever when a process dies. Here Beam runs in this process and hands each element to a pool of Python's.
@@ -15,33 +15,84 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import progress
+from gangue.transforms.settings import sections
 
-Result = TypeVar("Result")
+if TYPE_CHECKING:
+    from gangue.transforms.running import cluster
 
 _pool: concurrent.futures.Executor | None = None
+_cluster: cluster.Workers | None = None
 _forks = False
 
 
-def submit(work: Callable[[Any], Result], element: Any) -> concurrent.futures.Future[Result] | None:
-    """Have a worker process call ``work``; None where there are none, and the caller must do it."""
+class Future(Protocol):
+    """What a worker will return."""
+
+    def result(self) -> Any:
+        """It, as soon as it is there; what the work raised is raised."""
+
+
+def submit(work: Callable[[Any], Any], element: Any, resources: Mapping[str, float] = {}) -> Future | None:
+    """Have a worker call ``work``, on a cluster one that has these resources; None where there are no workers."""
+    if _cluster is not None:
+        return _cluster.submit(work, element, resources)
     return None if _pool is None else _pool.submit(work, element)
 
 
+def everywhere(call: Callable[[], Any]) -> None:
+    """Have every worker of a cluster, if there is one, call something that must succeed there.
+
+    Raises:
+      ValueError: it does not; a line for each worker.
+    """
+    if _cluster is not None and (lines := _cluster.everywhere(call)):
+        raise ValueError("\n".join(f"beam.cluster: {line}" for line in lines))
+
+
 @contextlib.contextmanager
-def started(stage: str, count: int) -> Iterator[None]:
-    """Keep ``count`` worker processes for what runs inside; with 1, none: this process works itself.
+def started(stage: str, settings: sections.Beam, data: Data) -> Iterator[None]:
+    """Keep workers for what runs inside; where there are none, this process works itself.
 
     Raises:
       ChildProcessError: one died.
+      ValueError, ConnectionError: a cluster cannot do it; says why, and the cure.
     """
-    global _pool
-    if count == 1:
+    if settings.runner == "DataflowRunner":
         yield
-        return
+    elif settings.cluster is not None:
+        with _on_cluster(stage, settings.cluster, data, settings.resources):
+            yield
+    elif settings.workers == 1:
+        yield
+    else:
+        with _processes(stage, settings.workers):
+            yield
+
+
+@contextlib.contextmanager
+def _on_cluster(stage: str, address: str, data: Data, resources: Mapping[str, float]) -> Iterator[None]:
+    global _cluster
+    from gangue.transforms.running import cluster
+
+    with cluster.connected(address) as client:
+        if faults := cluster.faults(client, data, resources):
+            raise ValueError("\n".join(f"beam.cluster: {fault}" for fault in faults))
+        _cluster = cluster.Workers(client, stage, data)
+        try:
+            yield
+        finally:
+            _cluster.end()
+            _cluster = None
+
+
+@contextlib.contextmanager
+def _processes(stage: str, count: int) -> Iterator[None]:
+    global _pool
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("fork" if _forks else "spawn")
     ours: set[Any] = set()

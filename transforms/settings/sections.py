@@ -139,6 +139,7 @@ class Beam(Section):
 
     runner: Literal["FnApiRunner", "DataflowRunner"] = "FnApiRunner"
     workers: Positive = 1
+    cluster: Annotated[str, Field(min_length=1)] | None = None  # a Dask scheduler's address, or its file
     options: tuple[str, ...] = ()  # further Beam flags
     accelerator: Annotated[str, Field(pattern=r"^type:[^;]+;count:\d+(;.+)?$")] | None = None  # for models
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[KMGTP]i?B$")] | None = None  # for models, at least
@@ -148,6 +149,20 @@ class Beam(Section):
         """Beam's resource hints for steps that run a model; none on one machine, where each would only add workers."""
         hints = {"accelerator": self.accelerator, "min_ram": self.memory}
         return {name: value for name, value in hints.items() if value and self.runner == "DataflowRunner"}
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """Dask's resources for steps that run a model: what ``accelerator`` names, in its number."""
+        if self.accelerator is None or self.cluster is None:
+            return {}
+        kind, count = (part.partition(":")[2] for part in self.accelerator.split(";")[:2])
+        return {kind: float(count)}
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Beam:
+        if self.cluster is not None and (self.runner != "FnApiRunner" or self.workers > 1):
+            raise ValueError("cluster must be alone: it is in the place of workers and of another runner. Remove those")
+        return self
 
     @field_validator("runner", mode="before")
     @classmethod

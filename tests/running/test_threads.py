@@ -1,0 +1,112 @@
+"""Elements side by side in threads of one process, in any order, after any other stage: the same bytes."""
+
+import concurrent.futures
+import contextlib
+import json
+import random
+import time
+
+import jobs
+import numpy as np
+import pytest
+import threadpoolctl
+import torch
+
+from gangue.pipeline import mine
+from gangue.transforms.datasets import occupancy
+from gangue.transforms.models import cross_encoder
+from gangue.transforms.running import process_wide, workers
+
+
+class InAnyOrder(concurrent.futures.ThreadPoolExecutor):
+    """Four threads that begin what they are given in another order each time."""
+
+    def submit(self, work, *given):
+        """Wait for some milliseconds first."""
+        wait = random.random() / 50
+        return super().submit(lambda: (time.sleep(wait), work(*given))[1])
+
+
+@contextlib.contextmanager
+def threads(*_):
+    """In the place of ``workers.started``."""
+    with InAnyOrder(4) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "_pool", pool)
+        yield
+
+
+def test_a_job_of_four_threads_has_the_bytes_of_one(tmp_path, monkeypatch):
+    values = jobs.write(tmp_path, documents=120)
+    values["retrievers"]["ivf"] = {"kind": "dense", "encoder": "tiny", "depth": 12, "index": "IVF4,Flat", "nprobe": 2}
+    values["filter"] = {"kind": "learned", "max_false_negatives": 0.3, "fallback": {"kind": "naive"}}
+    values["pool"]["next_cluster"] = {"encoder": "tiny", "documents": 2}
+    values["sample"] |= {"reuse": 4, "next_cluster": 1, "negatives": 4}
+    (tmp_path / "params.yaml").write_text(json.dumps(values))
+    mined(tmp_path, "alone")
+    monkeypatch.setattr(workers, "started", threads)
+    for name in ("together", "again"):  # again: each stage after every other
+        mined(tmp_path, name)
+        one, other = content(tmp_path / "alone"), content(tmp_path / name)
+        assert one.keys() == other.keys()
+        assert [file for file in one if one[file] != other[file]] == []
+
+
+def mined(folder, name):
+    mine.run(str(folder / "params.yaml"), str(folder / name / "data"), str(folder / name / "reports"))
+
+
+def content(folder):
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != occupancy.NAME)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_blas_has_one_thread_in_whatever_thread_and_its_own_afterwards():
+    def blas(wait):
+        with process_wide.one_blas_thread():
+            time.sleep(wait)
+            return {
+                library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"
+            }
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    before = threadpoolctl.threadpool_info()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(blas, [0.05, 0.01, 0.03, 0.0])) == [{1}] * 4
+    assert blas(0) == {1}
+    assert threadpoolctl.threadpool_info() == before
+
+
+def test_what_is_seeded_draws_alike_and_leaves_the_generators_of_others_alone():
+    def draws():
+        return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
+
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)  # noqa: NPY002
+    expected = draws(), draws()
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)  # noqa: NPY002
+    first = draws()
+    threads_before = torch.get_num_threads()
+    with process_wide.seeded(3):
+        inside = draws()
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == threads_before
+    assert (first, draws()) == expected
+    with process_wide.seeded(3):
+        assert draws() == inside
+
+
+def test_what_is_taught_does_not_depend_on_the_number_of_threads(tmp_path):
+    jobs.write(tmp_path)
+    texts = [f"alpha {i} beta" for i in range(40)]
+    before = torch.get_num_threads()
+    found = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        output = tmp_path / f"model-{count}"
+        cross_encoder.teach(
+            str(tmp_path / "cross_encoder"), texts, texts[::-1], np.arange(40) % 2,
+            layers=1, max_length=16, epochs=1, batch_size=8, learning_rate=1e-3, seed=3,
+            output=str(output), checkpoint=str(tmp_path / f"checkpoint-{count}"),
+        )  # fmt: skip
+        found.append((output / "model.safetensors").read_bytes())
+    torch.set_num_threads(before)
+    assert found[0] == found[1]

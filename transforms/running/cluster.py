@@ -1,0 +1,212 @@
+"""A Dask cluster in the place of worker processes: its scheduler hands out names, and sees to workers that it loses.
+
+Its deployments (Slurm, Kubernetes, SSH), retries and dashboard are Dask's; nothing of that is written here. What would
+end a job on it late is said before the first stage.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import platform
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gangue.transforms import at_hand
+from gangue.transforms.datasets import disk
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.running import heap, progress
+
+if TYPE_CHECKING:
+    import distributed
+
+Result = TypeVar("Result")
+
+_SECONDS = 15  # that a scheduler may take to answer, and the first worker to come
+_ALIKE = ("gangue", "numpy", "pyarrow", "faiss-cpu", "scipy", "torch", "transformers", "sentence-transformers")
+"""What bytes depend on, and what a function's name means."""
+
+_lock = threading.Lock()
+_run = ""
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[distributed.Client]:
+    """A client of the scheduler at an address, or of the one that a scheduler file names, with a worker at least.
+
+    Raises:
+      ValueError: Dask is not installed.   ConnectionError: no scheduler answers, or it has no worker.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise ValueError("beam.cluster: Dask must be installed: pip install 'gangue[cluster]'") from None
+    where = {"address": address} if "://" in address else {"scheduler_file": address}
+    if "://" not in address and not os.path.isfile(address):
+        raise FileNotFoundError(
+            f"beam.cluster: {address} must be a scheduler's address (tcp://HOST:8786) or its file, found none."
+            " Correct it, or start one: dask scheduler --scheduler-file FILE"
+        )
+    try:
+        client = distributed.Client(timeout=_SECONDS, set_as_default=False, name="gangue", **where)
+    except OSError:
+        raise ConnectionError(
+            f"beam.cluster: a scheduler must answer at {address}, none did in {_SECONDS} seconds. Start one"
+            " (dask scheduler), or correct the address"
+        ) from None
+    try:
+        with contextlib.suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=_SECONDS)
+        if not client.scheduler_info()["workers"]:
+            raise ConnectionError(
+                f"beam.cluster: the scheduler at {address} must have workers, none came in {_SECONDS} seconds. Start"
+                f" one: dask worker {client.scheduler.address}"
+            )
+        yield client
+    finally:
+        with contextlib.suppress(Exception):
+            client.close(timeout=5)
+
+
+def faults(client: distributed.Client, data: Data, resources: Mapping[str, float]) -> list[str]:
+    """What would go wrong on some worker, a line each: other versions, datasets that it cannot see, no accelerator."""
+    ours, lines = versions(), []
+    for worker, theirs in sorted(client.run(versions).items()):
+        other = [f"{name} {theirs[name]} for {ours[name]}" for name in ours if theirs[name] != ours[name]]
+        if other:
+            lines.append(f"worker {worker} must have the versions of this process, has {', '.join(other)}")
+    token = uuid.uuid4().hex
+    filesystem, path = disk.filesystem_of(data.root)[0], data.path(f".{token}.tmp")
+    filesystem.makedirs(data.path(""), exist_ok=True)
+    filesystem.pipe_file(path, token.encode())
+    try:
+        for worker, seen in sorted(client.run(_seen, data.root, path).items()):
+            if seen != token:
+                lines.append(
+                    f"worker {worker} must see the datasets at {data.root}, and does not ({seen}). Name a folder that"
+                    " is mounted there too, or a bucket: --data s3://BUCKET/JOB"
+                )
+    finally:
+        filesystem.rm_file(path)
+    there = [worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    for kind, count in resources.items():
+        if not any(each.get(kind, 0) >= count for each in there):
+            lines.append(
+                f"a worker must have what beam.accelerator names, {kind} {count:g}, none has. Start it with --resources"
+                f" '{kind}={count:g}', or leave beam.accelerator out"
+            )
+    return lines
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that bytes depend on; "none" for what is not there."""
+    found = {"Python": platform.python_version()}
+    for name in _ALIKE:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+def _seen(root: str, path: str) -> str:
+    """What a worker reads there, or why it reads nothing."""
+    try:
+        return str(disk.filesystem_of(root)[0].cat_file(path), "ascii")
+    except Exception as error:  # whatever a file system's client raises
+        return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _said(call: Callable[[], Any]) -> str | None:
+    try:
+        call()
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+class Workers:
+    """The workers of a cluster, as an executor for one stage."""
+
+    def __init__(self, client: distributed.Client, stage: str, data: Data) -> None:
+        self._futures: list[_Future]
+        self._client, self.stage, self._futures = client, stage, []
+        self._job = f"gangue {hashlib.blake2b(data.root.encode(), digest_size=8).hexdigest()}"
+        self._run = f"{self._job} {uuid.uuid4().hex}"
+        if self._at_work():
+            print(f"{stage}: waiting for what the cluster still does of a run before", file=sys.stderr, flush=True)  # noqa: T201
+        while self._at_work():  # what it writes must not meet what we write
+            time.sleep(0.2)
+
+    def submit(self, work: Callable[[Any], Result], element: Any, resources: Mapping[str, float]) -> _Future:
+        """Have a worker call ``work``, one that has these resources."""
+        key = f"{self._run} {self.stage} {len(self._futures)} {element}"
+        future = self._client.submit(_called, self._run, work, element, key=key, resources=dict(resources) or None)
+        self._futures.append(_Future(future, self.stage, element))
+        return self._futures[-1]
+
+    def everywhere(self, call: Callable[[], Any]) -> list[str]:
+        """Which errors a call raises on the workers, a line each."""
+        said = self._client.run(_said, call)
+        return [f"worker {worker}: {error}" for worker, error in sorted(said.items()) if error is not None]
+
+    def end(self) -> None:
+        """Have nothing of it done that has not begun, and wait for what has: it may be writing."""
+        self._client.cancel([each.future for each in self._futures])
+        self._futures.clear()
+        while self._at_work():
+            time.sleep(0.1)
+
+    def _at_work(self) -> bool:
+        """Whether a worker does anything for the datasets of this root; the scheduler forgets what was cancelled."""
+        return any(self._client.run(_does, self._job).values())
+
+
+class _Future:
+    """What a worker will return."""
+
+    def __init__(self, future: distributed.Future, stage: str, element: Any) -> None:
+        self.future, self._stage, self._element = future, stage, element
+
+    def result(self) -> Any:
+        """It, as soon as it is there; what the work raised is raised.
+
+        Raises:
+          ChildProcessError: workers died of it.
+        """
+        import distributed
+
+        try:
+            counts = self.future.result()
+        except distributed.KilledWorker as error:
+            raise ChildProcessError(
+                f"{self._stage}: {self._element} took {error.allowed_failures + 1} workers of the cluster with it, most"
+                " likely for want of memory. Give them more (dask worker --memory-limit), or lower the rows per shard"
+                " under ingest, and run the same command again"
+            ) from None
+        if isinstance(counts, collections.Counter):
+            progress.advance(counts["in"])
+        return counts
+
+
+def _does(job: str, dask_worker: distributed.Worker) -> bool:
+    with dask_worker.active_threads_lock:
+        return any(str(key).startswith(job) for key in dask_worker.active_threads.values())
+
+
+def _called(run: str, work: Callable[[Any], Result], element: Any) -> Result:
+    """Call ``work`` in a worker; the first time in a stage's run what is at hand there is dropped."""
+    global _run
+    with _lock:
+        if run != _run:
+            at_hand.forget()
+            heap.keep(block=8, on_top=32)
+            _run = run
+    return work(element)
