@@ -153,9 +153,7 @@ def test_what_needs_an_accelerator_is_done_where_it_is_and_all_else_anywhere(sch
 def test_a_shard_that_takes_workers_with_it_is_named(scheduler, tmp_path):
     with (
         cluster.connected(scheduler) as client,
-        pytest.raises(
-            ChildProcessError, match=r"score: 3 took 4 workers of the cluster with it, .* --memory-limit"
-        ),
+        pytest.raises(ChildProcessError, match=r"score: 3 took 4 workers of the cluster with it, .* --memory-limit"),
     ):
         cluster.Workers(client, "score", Data(str(tmp_path))).submit(os._exit, 3, {}).result()
 
