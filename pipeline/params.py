@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 from gangue.transforms import retrieval
 from gangue.transforms.candidates import rules
 from gangue.transforms.candidates.rules.filter import Filter as Filter
-from gangue.transforms.negatives import Phi
 from gangue.transforms.negatives.section import Ensemble as Ensemble
 from gangue.transforms.negatives.section import Sample as Sample
+from gangue.transforms.negatives.weights import Phi
 from gangue.transforms.retrieval import protocol
 from gangue.transforms.settings import mistakes, params_file
 from gangue.transforms.settings.section import Name, Section

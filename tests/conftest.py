@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import elsewhere
 import fsspec
 import pytest
 from hypothesis import settings
@@ -30,6 +31,12 @@ def shared_data() -> Callable[[str], pathlib.Path]:
         return root / name
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_job(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The folder of a job with everything in it, mined in this process alone."""
+    return elsewhere.whole_job(tmp_path_factory.mktemp("job"))
 
 
 @pytest.fixture(scope="session")

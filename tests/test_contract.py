@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from gangue.pipeline import params
-from gangue.transforms import negatives, retrieval
+from gangue.transforms import retrieval
 from gangue.transforms.candidates import rules
+from gangue.transforms.negatives import diverse, samplers, weights
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -211,7 +212,7 @@ def test_every_key_of_the_params_is_explained():
     models = [
         params.PythonCode, params.Beir, params.Pairs, params.Tables, params.Ingest, params.Encoder, params.Cluster,
         *kinds(retrieval.Settings), params.Pool, params.Teach, params.Scorer, *rules.KINDS, params.Filter,
-        *negatives.SAMPLERS.values(), *kinds(negatives.Weight), *kinds(negatives.Diverse), params.Ensemble,
+        *samplers.SAMPLERS.values(), *kinds(weights.Weight), *kinds(diverse.Diverse), params.Ensemble,
         params.NextCluster,
         params.Sample, params.Learn, params.Calibrate, params.Export, params.Audit, params.Beam,
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
 
@@ -10,6 +11,8 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 _clear: list[Callable[[], None]] = []
+_run = ""
+_lock = threading.Lock()
 
 
 def keep(function: Callable[Given, Result]) -> Callable[Given, Result]:
@@ -32,3 +35,19 @@ def forget() -> None:
     """Drop all of it: the files that it was made of may have changed."""
     for clear in _clear:
         clear()
+
+
+def begin(run: str) -> bool:
+    """Forget what is of another run of a stage than this one; whether it was another."""
+    global _run
+    with _lock:
+        if run == _run:
+            return False
+        forget()
+        _run = run
+        return True
+
+
+def run() -> str:
+    """The run of a stage that was begun last."""
+    return _run

@@ -23,7 +23,7 @@ def check(data: Data, p: params.Params) -> None:
     """
     every: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
     _locate(every)
-    if p.beam.runner == "DataflowRunner":
+    if p.beam.elsewhere:
         return
     made = {f"vectors/{name}/documents": settings for name, settings in p.encoders.items()} | {
         f"scores/{name}": settings for name, settings in p.scorers.items() if settings.model is not None

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gangue.transforms.negatives import mmr, one_per_cluster, reuse
+from gangue.transforms.negatives import reuse
+from gangue.transforms.negatives.diverse import mmr, one_per_cluster
 from gangue.transforms.retrieval import clustering
 
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 3), st.integers(0, 9)), min_size=1, max_size=25)

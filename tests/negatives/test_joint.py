@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gangue.transforms import randomness
-from gangue.transforms.negatives import joint, picking
+from gangue.transforms.negatives import picking
+from gangue.transforms.negatives.samplers import joint
 
 NONE = np.nan
 

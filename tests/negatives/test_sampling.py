@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gangue.transforms import randomness
-from gangue.transforms.negatives import band, nearest, picking, simans, softmax
+from gangue.transforms.negatives import picking
+from gangue.transforms.negatives.samplers import band, nearest, simans, softmax
 
 NEGATIVES = np.array([84, 81, 80, 79, 78, 76, 74, 70.0])
 

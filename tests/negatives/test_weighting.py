@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.negatives import Asl, Negatives, asl, cet, lambda_rank, phi
+from gangue.transforms.negatives.weights import Asl, Negatives, asl, cet, lambda_rank, phi
 from gangue.transforms.relevance import propensity
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=20).map(np.array)

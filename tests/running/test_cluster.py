@@ -4,41 +4,17 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import pathlib
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import distributed
-import jobs
-import psutil
 import pytest
-from test_threads import content, mined
+from elsewhere import assert_same, mined, process
 
-from gangue.pipeline import mine
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import cluster
-
-
-@contextlib.contextmanager
-def process(folder, module, *arguments):
-    """A process with a working folder and a home of its own."""
-    folder.mkdir()
-    here = pathlib.Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(here), "HOME": str(folder), "DASK_DISTRIBUTED__LOGGING": "{}"}
-    command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments]
-    with open(folder / "log", "w") as log:
-        started = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    try:
-        yield started
-    finally:
-        for each in [*psutil.Process(started.pid).children(recursive=True), started]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-        started.wait()
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +24,12 @@ def scheduler(tmp_path_factory):
     file = folder / "scheduler.json"
     with contextlib.ExitStack() as stack:
         at = ("--scheduler-file", str(file))
-        stack.enter_context(process(folder / "scheduler", "dask_scheduler", *at, "--port", "0", "--no-dashboard"))
+        stack.enter_context(
+            process(folder / "scheduler", "distributed.cli.dask_scheduler", *at, "--port", "0", "--no-dashboard")
+        )
         for number, threads in enumerate((1, 1, 3)):
             own = ("--nthreads", str(threads), "--no-dashboard", "--resources", f"quick={number // 2}")
-            stack.enter_context(process(folder / f"worker-{number}", "dask_worker", *at, *own))
+            stack.enter_context(process(folder / f"worker-{number}", "distributed.cli.dask_worker", *at, *own))
         while not file.exists():
             time.sleep(0.1)
         with distributed.Client(scheduler_file=str(file), set_as_default=False) as client:
@@ -59,33 +37,15 @@ def scheduler(tmp_path_factory):
         yield str(file)
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    """A job with everything in it, mined in this process alone."""
-    folder = tmp_path_factory.mktemp("job")
-    values = jobs.write(folder, documents=120)
-    values["retrievers"]["ivf"] = {"kind": "dense", "encoder": "tiny", "depth": 12, "index": "IVF4,Flat", "nprobe": 2}
-    values["sample"] |= {"reuse": 4}
-    (folder / "params.yaml").write_text(json.dumps(values))
-    mined(folder, "alone")
-    return folder
-
-
-def on_cluster(job, address, **beam):
-    values = json.loads((job / "params.yaml").read_text())
+def on_cluster(whole_job, address, **beam):
+    values = json.loads((whole_job / "params.yaml").read_text())
     values["beam"] = {"cluster": address, **beam}
-    (job / "cluster.yaml").write_text(json.dumps(values))
-    return str(job / "cluster.yaml")
-
-
-def assert_same(job, name):
-    one, other = content(job / "alone"), content(job / name)
-    assert one.keys() == other.keys()
-    assert [file for file in one if one[file] != other[file]] == []
+    (whole_job / "cluster.yaml").write_text(json.dumps(values))
+    return "cluster.yaml"
 
 
 def test_a_cluster_writes_the_bytes_of_one_process_and_has_models_run_where_the_accelerator_is(
-    job, scheduler, monkeypatch
+    whole_job, scheduler, monkeypatch
 ):
     asked, submit = set(), cluster.Workers.submit
 
@@ -94,58 +54,45 @@ def test_a_cluster_writes_the_bytes_of_one_process_and_has_models_run_where_the_
         return submit(workers, work, element, resources)
 
     monkeypatch.setattr(cluster.Workers, "submit", noted)
-    path = on_cluster(job, scheduler, accelerator="type:quick;count:1")
-    mine.run(path, str(job / "there" / "data"), str(job / "there" / "reports"))
-    assert_same(job, "there")
+    mined(whole_job, "cluster", on_cluster(whole_job, scheduler, accelerator="type:quick;count:1"))
+    assert_same(whole_job, "cluster")
     assert {stage for stage, kinds in asked if kinds} == {"models", "embed", "teach", "score"}
-    assert {stage for stage, kinds in asked if not kinds} >= {
-        "ingest",
-        "cluster",
-        "retrieve",
-        "pool",
-        "export",
-        "audit",
-    }
+    anywhere = {stage for stage, kinds in asked if not kinds}
+    assert anywhere >= {"ingest", "cluster", "retrieve", "pool", "learn", "export", "audit"}
 
 
-def test_workers_that_ran_whole_jobs_write_the_same_bytes(job, scheduler):
-    mine.run(on_cluster(job, scheduler), str(job / "again" / "data"), str(job / "again" / "reports"))
-    assert_same(job, "again")
+def test_workers_that_ran_whole_jobs_write_the_same_bytes(whole_job, scheduler):
+    mined(whole_job, "cluster again", on_cluster(whole_job, scheduler))
+    assert_same(whole_job, "cluster again")
 
 
-def test_a_worker_that_is_killed_in_the_middle_costs_nothing_but_time(job, scheduler, monkeypatch):
+def test_a_worker_that_is_killed_in_the_middle_costs_nothing_but_time(whole_job, scheduler, monkeypatch):
     struck = []
 
     def strike():
         """Kill the process of a worker that scores."""
         with distributed.Client(scheduler_file=scheduler, set_as_default=False) as client:
             while not struck:
-                busy = {
-                    address for address, keys in client.processing().items() if any("score@" in key for key in keys)
-                }
+                at_work = client.processing().items()
+                busy = [address for address, keys in at_work if any("score@" in key for key in keys)]
                 if busy:
-                    pids = client.run(os.getpid, workers=list(busy))
+                    pids = client.run(os.getpid, workers=busy)
                     os.kill(next(iter(pids.values())), signal.SIGKILL)
                     struck.append(pids)
                 time.sleep(0.02)
 
     thread = threading.Thread(target=strike, daemon=True)
     thread.start()
-    mine.run(on_cluster(job, scheduler), str(job / "killed" / "data"), str(job / "killed" / "reports"))
+    mined(whole_job, "killed", on_cluster(whole_job, scheduler))
     assert struck
-    assert_same(job, "killed")
+    assert_same(whole_job, "killed")
 
 
 def test_what_needs_an_accelerator_is_done_where_it_is_and_all_else_anywhere(scheduler, tmp_path):
     with cluster.connected(scheduler) as client:
         workers = cluster.Workers(client, "x", Data(str(tmp_path)))
-        there, anywhere = (
-            {
-                os.path.basename(future.result())
-                for future in [workers.submit(os.path.abspath, ".", what) for _ in range(9)]
-            }
-            for what in ({"quick": 1}, {})
-        )
+        given = [[workers.submit(os.path.abspath, ".", what) for _ in range(9)] for what in ({"quick": 1}, {})]
+        there, anywhere = ({os.path.basename(future.result()) for future in futures} for futures in given)
     assert there == {"worker-2"}
     assert len(anywhere) > 1
 
@@ -165,10 +112,10 @@ def test_a_shard_that_takes_workers_with_it_is_named(scheduler, tmp_path):
         ("nowhere.json", r"beam.cluster: nowhere.json must be a scheduler's address .* found none"),
     ],
 )
-def test_where_no_scheduler_is_one_line_says_so(job, monkeypatch, address, said):
+def test_where_no_scheduler_is_one_line_says_so(whole_job, monkeypatch, address, said):
     monkeypatch.setattr(cluster, "_SECONDS", 2)
     with pytest.raises(OSError, match=said) as error:
-        mine.run(on_cluster(job, address), str(job / "x" / "data"), str(job / "x" / "reports"))
+        mined(whole_job, "nowhere", on_cluster(whole_job, address))
     assert "\n" not in str(error.value)
 
 

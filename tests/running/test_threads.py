@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import json
 import random
 import time
 
@@ -11,9 +10,8 @@ import numpy as np
 import pytest
 import threadpoolctl
 import torch
+from elsewhere import assert_same, mined
 
-from gangue.pipeline import mine
-from gangue.transforms.datasets import occupancy
 from gangue.transforms.models import cross_encoder
 from gangue.transforms.running import process_wide, workers
 
@@ -35,29 +33,11 @@ def threads(*_):
         yield
 
 
-def test_a_job_of_four_threads_has_the_bytes_of_one(tmp_path, monkeypatch):
-    values = jobs.write(tmp_path, documents=120)
-    values["retrievers"]["ivf"] = {"kind": "dense", "encoder": "tiny", "depth": 12, "index": "IVF4,Flat", "nprobe": 2}
-    values["filter"] = {"kind": "learned", "max_false_negatives": 0.3, "fallback": {"kind": "naive"}}
-    values["pool"]["next_cluster"] = {"encoder": "tiny", "documents": 2}
-    values["sample"] |= {"reuse": 4, "next_cluster": 1, "negatives": 4}
-    (tmp_path / "params.yaml").write_text(json.dumps(values))
-    mined(tmp_path, "alone")
+def test_a_job_of_four_threads_has_the_bytes_of_one(whole_job, monkeypatch):
     monkeypatch.setattr(workers, "started", threads)
-    for name in ("together", "again"):  # again: each stage after every other
-        mined(tmp_path, name)
-        one, other = content(tmp_path / "alone"), content(tmp_path / name)
-        assert one.keys() == other.keys()
-        assert [file for file in one if one[file] != other[file]] == []
-
-
-def mined(folder, name):
-    mine.run(str(folder / "params.yaml"), str(folder / name / "data"), str(folder / name / "reports"))
-
-
-def content(folder):
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != occupancy.NAME)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    for name in ("threads", "threads again"):  # again: each stage after every other
+        mined(whole_job, name)
+        assert_same(whole_job, name)
 
 
 def test_blas_has_one_thread_in_whatever_thread_and_its_own_afterwards():

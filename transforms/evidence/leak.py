@@ -24,8 +24,9 @@ from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import checks, intervals
 from gangue.transforms.evidence.distribution import Distribution, distribution_of
-from gangue.transforms.negatives import joint, selection
+from gangue.transforms.negatives import selection
 from gangue.transforms.negatives.choosing import choose
+from gangue.transforms.negatives.samplers import joint
 from gangue.transforms.relevance import describing, learn_note, propensity
 
 if TYPE_CHECKING:

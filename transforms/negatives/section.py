@@ -6,7 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from gangue.transforms.negatives import SAMPLERS, Diverse, Mmr, Sampler, SamplerSection, Weight
+from gangue.transforms.negatives.diverse import Diverse, Mmr
+from gangue.transforms.negatives.samplers import SAMPLERS, Sampler, SamplerSection
+from gangue.transforms.negatives.weights import Weight
 from gangue.transforms.settings import mistakes
 from gangue.transforms.settings.section import Among, Count, Name, Positive, Section
 

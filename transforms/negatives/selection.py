@@ -9,9 +9,10 @@ import numpy as np
 
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import rules
-from gangue.transforms.negatives import joint, picking
-from gangue.transforms.negatives.mmr import Similarity
+from gangue.transforms.negatives import picking
+from gangue.transforms.negatives.diverse.mmr import Similarity
 from gangue.transforms.negatives.rows import Rows
+from gangue.transforms.negatives.samplers import joint
 
 if TYPE_CHECKING:
     from gangue.pipeline import params

@@ -8,7 +8,8 @@ import numpy as np
 
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.negatives import Negatives, selection
+from gangue.transforms.negatives import selection
+from gangue.transforms.negatives.weights import Negatives
 from gangue.transforms.relevance import propensity
 
 if TYPE_CHECKING:

@@ -13,16 +13,14 @@ import importlib.metadata
 import os
 import platform
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gangue.transforms import at_hand
 from gangue.transforms.datasets import disk
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.running import heap, progress
+from gangue.transforms.running import progress
 
 if TYPE_CHECKING:
     import distributed
@@ -32,9 +30,6 @@ Result = TypeVar("Result")
 _SECONDS = 15  # that a scheduler may take to answer, and the first worker to come
 _ALIKE = ("gangue", "numpy", "pyarrow", "faiss-cpu", "scipy", "torch", "transformers", "sentence-transformers")
 """What bytes depend on, and what a function's name means."""
-
-_lock = threading.Lock()
-_run = ""
 
 
 @contextlib.contextmanager
@@ -148,7 +143,7 @@ class Workers:
     def submit(self, work: Callable[[Any], Result], element: Any, resources: Mapping[str, float]) -> _Future:
         """Have a worker call ``work``, one that has these resources."""
         key = f"{self._run} {self.stage} {len(self._futures)} {element}"
-        future = self._client.submit(_called, self._run, work, element, key=key, resources=dict(resources) or None)
+        future = self._client.submit(work, element, key=key, resources=dict(resources) or None)
         self._futures.append(_Future(future, self.stage, element))
         return self._futures[-1]
 
@@ -199,14 +194,3 @@ class _Future:
 def _does(job: str, dask_worker: distributed.Worker) -> bool:
     with dask_worker.active_threads_lock:
         return any(str(key).startswith(job) for key in dask_worker.active_threads.values())
-
-
-def _called(run: str, work: Callable[[Any], Result], element: Any) -> Result:
-    """Call ``work`` in a worker; the first time in a stage's run what is at hand there is dropped."""
-    global _run
-    with _lock:
-        if run != _run:
-            at_hand.forget()
-            heap.keep(block=8, on_top=32)
-            _run = run
-    return work(element)

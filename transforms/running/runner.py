@@ -7,6 +7,7 @@ import pathlib
 import re
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,10 @@ def options(settings: sections.Beam, flags: Sequence[str] = ()) -> PipelineOptio
     if any(argument.startswith("--runner") for argument in arguments):
         raise ValueError("beam.options: the runner is named by beam.runner, got --runner too. Remove it")
     arguments.append(f"--runner={settings.runner}")
+    if settings.elsewhere:
+        arguments.append("--no_save_main_session")
     if settings.runner == "DataflowRunner":
-        arguments += ["--no_save_main_session", *_shipped(arguments)]
+        arguments += _shipped(arguments)
     if settings.runner == "FnApiRunner" and not any("direct_running_mode" in a for a in arguments):
         arguments += ["--direct_running_mode=in_memory"]
     return PipelineOptions(arguments)
@@ -106,7 +109,7 @@ def run(
     for dataset in in_place:
         data.check_ours(dataset)
     with data.staging(*writes):
-        at_hand.forget()
+        at_hand.begin(f"{stage} {uuid.uuid4().hex}")
         heap.keep(block=8, on_top=32)
         started = time.monotonic()
         counts = _execute(stage, build, data, settings, rows, flags)
@@ -173,5 +176,6 @@ def _plain(stage: str, error: BaseException) -> BaseException:
     if (interrupted := interruption.struck()) is not None:
         return interrupted()
     kind = ValueError if isinstance(error, ValueError | OSError) else RuntimeError
-    last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    lines = [line.strip() for line in str(error).splitlines() if re.search(r"\w", line)]
+    last = lines[-1] if lines else type(error).__name__
     return kind(f"{stage}: {re.sub(r' *[[]while running .*?]', '', last)}")

@@ -18,7 +18,8 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from gangue.transforms.running import progress, workers
+from gangue.transforms import at_hand
+from gangue.transforms.running import heap, progress, workers
 from gangue.transforms.running.counts import Counts as Counts
 from gangue.transforms.settings import sections
 
@@ -62,19 +63,19 @@ class ForEachShard(beam.PTransform):
         spread = elements | beam.Reshuffle()
         waited = [] if self.after is None else [beam.pvalue.AsList(self.after)]
         resources, hints = (self.needs.resources, self.needs.hints) if self.needs else ({}, {})
-        work = beam.ParDo(_Work(self.work, resources), *waited).with_output_types(elements.element_type)
+        work = beam.ParDo(_Work(self.work, resources, at_hand.run()), *waited).with_output_types(elements.element_type)
         return spread | work.with_resource_hints(**hints)
 
 
 class _Work(beam.DoFn):
-    def __init__(self, work: Callable[[Any], Counts], resources: Mapping[str, float]) -> None:
-        self._work, self._resources = work, resources
+    def __init__(self, work: Callable[[Any], Counts], resources: Mapping[str, float], run: str) -> None:
+        self._work, self._resources, self._run = work, resources, run
 
     def start_bundle(self) -> None:
         self._at_work: list[tuple[Any, workers.Future]] = []
 
     def process(self, element: Any, waited: Any = None) -> Iterator[Any]:
-        work = functools.partial(_explained, self._work)
+        work = functools.partial(_explained, self._run, self._work)
         future = workers.submit(work, element, self._resources)
         if future is not None:
             self._at_work.append((element, future))
@@ -101,8 +102,13 @@ def _noted() -> Iterator[None]:
         raise
 
 
-def _explained(work: Callable[[Any], Counts], element: Any) -> Counts:
-    """Call ``work``; its errors name the element. What it did not show by itself as it went on is shown at its end."""
+def _explained(run: str, work: Callable[[Any], Counts], element: Any) -> Counts:
+    """Call ``work``; its errors name the element. What it did not show by itself as it went on is shown at its end.
+
+    In a process that worked for another run of a stage nothing of that stays at hand.
+    """
+    if at_hand.begin(run):
+        heap.keep(block=8, on_top=32)
     before = progress.advanced()
     try:
         counts = work(element)

@@ -18,12 +18,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import progress
-from gangue.transforms.settings import sections
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command says what it can do before any of these is loaded
+    from gangue.transforms.datasets.storage import Data
     from gangue.transforms.running import cluster
+    from gangue.transforms.settings import sections
 
 _pool: concurrent.futures.Executor | None = None
 _cluster: cluster.Workers | None = None
@@ -62,7 +62,7 @@ def started(stage: str, settings: sections.Beam, data: Data) -> Iterator[None]:
       ChildProcessError: one died.
       ValueError, ConnectionError: a cluster cannot do it; says why, and the cure.
     """
-    if settings.runner == "DataflowRunner":
+    if settings.elsewhere:
         yield
     elif settings.cluster is not None:
         with _on_cluster(stage, settings.cluster, data, settings.resources):

@@ -137,7 +137,9 @@ class Audit(Section):
 class Beam(Section):
     """Where the pipelines run."""
 
-    runner: Literal["FnApiRunner", "DataflowRunner"] = "FnApiRunner"
+    runner: Literal["FnApiRunner", "DataflowRunner", "PortableRunner", "PrismRunner", "FlinkRunner", "SparkRunner"] = (
+        "FnApiRunner"
+    )
     workers: Positive = 1
     cluster: Annotated[str, Field(min_length=1)] | None = None  # a Dask scheduler's address, or its file
     options: tuple[str, ...] = ()  # further Beam flags
@@ -145,10 +147,15 @@ class Beam(Section):
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[KMGTP]i?B$")] | None = None  # for models, at least
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether other processes than the command's own, and its workers, do the work."""
+        return self.runner != "FnApiRunner"
+
+    @property
     def hints(self) -> dict[str, str]:
         """Beam's resource hints for steps that run a model; none on one machine, where each would only add workers."""
         hints = {"accelerator": self.accelerator, "min_ram": self.memory}
-        return {name: value for name, value in hints.items() if value and self.runner == "DataflowRunner"}
+        return {name: value for name, value in hints.items() if value and self.elsewhere}
 
     @property
     def resources(self) -> dict[str, float]:
@@ -160,7 +167,7 @@ class Beam(Section):
 
     @model_validator(mode="after")
     def _one_engine(self) -> Beam:
-        if self.cluster is not None and (self.runner != "FnApiRunner" or self.workers > 1):
+        if self.cluster is not None and (self.elsewhere or self.workers > 1):
             raise ValueError("cluster must be alone: it is in the place of workers and of another runner. Remove those")
         return self
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gangue.transforms.negatives.weight import Negatives, WeightSection
+from gangue.transforms.negatives.weights.weight import Negatives, WeightSection
 from gangue.transforms.settings.section import Among, Name, Positive
 
 

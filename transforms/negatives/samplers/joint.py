@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from gangue.transforms import arrays, randomness
 from gangue.transforms.negatives.rows import Order, Rows
-from gangue.transforms.negatives.sampler import SamplerSection
+from gangue.transforms.negatives.samplers.sampler import SamplerSection
 from gangue.transforms.settings import mistakes
 from gangue.transforms.settings.section import Count, Name, Positive
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from gangue.transforms.negatives.rows import Order, Rows
-from gangue.transforms.negatives.sampler import SamplerSection
+from gangue.transforms.negatives.samplers.sampler import SamplerSection
 
 
 class Random(SamplerSection):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from gangue.transforms.negatives.weight import Negatives, WeightSection
+from gangue.transforms.negatives.weights.weight import Negatives, WeightSection
 from gangue.transforms.settings.section import Among, Name
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from gangue.transforms.negatives.rows import Order, Rows
-from gangue.transforms.negatives.sampler import SamplerSection
+from gangue.transforms.negatives.samplers.sampler import SamplerSection
 from gangue.transforms.settings.section import Count
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gangue.transforms.negatives import picking
 from gangue.transforms.negatives.rows import Order, Rows
-from gangue.transforms.negatives.sampler import SamplerSection
+from gangue.transforms.negatives.samplers.sampler import SamplerSection
 
 
 class Simans(SamplerSection):

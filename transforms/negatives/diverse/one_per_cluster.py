@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from gangue.transforms import arrays
-from gangue.transforms.negatives.mmr import Similarity
+from gangue.transforms.negatives.diverse.mmr import Similarity
 from gangue.transforms.negatives.rows import Rows
 from gangue.transforms.settings.section import Among, Name, Section
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from gangue.transforms.negatives.rows import Order, Rows
-from gangue.transforms.negatives.sampler import SamplerSection
+from gangue.transforms.negatives.samplers.sampler import SamplerSection
 
 
 class Nearest(SamplerSection):
