@@ -15,6 +15,7 @@ import apache_beam as beam
 
 from gangue.pipeline import params
 from gangue.transforms import sources
+from gangue.transforms.datasets import disk
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import runs, tasks
 from gangue.transforms.records.gathering import gather
@@ -34,7 +35,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """
     data.begin("ingest")
     try:
-        with progress.shown("ingest: reading the source", None, "records"):
+        with progress.shown("ingest: reading the source", None, "records"), disk.answering(p.source.path):
             found = runs.spill(data, sources.read(p.source, p.labels))
         build = functools.partial(_build, data=data, found=found, p=p)
         counts = runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)

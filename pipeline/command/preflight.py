@@ -66,8 +66,10 @@ def check_folder(path: str, option: str) -> None:
       ValueError: a file is there.
     """
     filesystem, inside = disk.filesystem_of(path)
-    if filesystem.isfile(inside):
-        raise ValueError(f"{option}: {path} must be a folder, got a file. Name another")
+    with disk.answering(path):
+        if filesystem.isfile(inside):
+            raise ValueError(f"{option}: {path} must be a folder, got a file. Name another")
+    disk.check_writable(path)
 
 
 def datasets(p: params.Params) -> list[str]:

@@ -10,6 +10,7 @@ import os
 import posixpath
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -27,6 +28,10 @@ _CURES = {
     errno.EACCES: _FORBIDDEN,
     errno.EPERM: _FORBIDDEN,
 }
+
+
+_BUCKETS = {"abfs", "az", "gcs", "gs", "s3", "s3a"}
+_CLIENTS = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs"}
 
 
 def absolute(path: str) -> str:
@@ -59,6 +64,50 @@ def _filesystem_of(root: str, process: int) -> tuple[Any, str]:
             " s3fs"
         ) from None
     return filesystem, path.rstrip("/")
+
+
+@contextlib.contextmanager
+def answering(path: str) -> Iterator[None]:
+    """Say in a line what a remote store says; its client raises errors of its own, after dozens of calls.
+
+    Raises:
+      OSError: it does not answer, or lets nobody in.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise OSError(
+            f"{path}: must be in a store that answers and lets you in, it says: {said}. Check its address, the bucket's"
+            " name, and the credentials and their rights"
+        ) from error
+
+
+def check_writable(root: str) -> None:
+    """Check that a remote folder can be written, before hours of work; a local one is tried by the first file.
+
+    Raises:
+      OSError: it cannot.
+    """
+    filesystem, inside = filesystem_of(root)
+    if filesystem.protocol[0] == "file":
+        return
+    path, token = posixpath.join(inside, f".{uuid.uuid4().hex}.tmp"), b"gangue"
+    with answering(root), writing(root):
+        if filesystem.protocol[0] not in _BUCKETS:  # there to make the folders would make a bucket of a misspelt name
+            filesystem.makedirs(inside, exist_ok=True)
+        try:
+            filesystem.pipe_file(path, token)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{root}: must be in a bucket that exists, this one does not. Correct its name, or make it"
+            ) from None
+        found = filesystem.cat_file(path)
+        filesystem.rm_file(path)
+    if found != token:
+        raise OSError(f"{root}: must give back what was written, it does not. Name another place")
 
 
 def local_copy(path: str) -> str:

@@ -87,15 +87,15 @@ def _content(path: str) -> bytes:
             return bytes(file.read())
     except FileNotFoundError:
         raise FileNotFoundError(f"{shown(path)}: params file must exist, found none. {_CURE}") from None
-    except OSError as error:
-        reason = error.strerror or _one_line(str(error))
-        raise OSError(
-            f"{shown(path)}: must be a file that can be read: {reason}. Correct its name or permissions"
-        ) from None
     except (ImportError, KeyError, ValueError) as error:  # an fsspec path of a kind that is not known here
         reason = _one_line(str(error))
         raise ValueError(
             f"{shown(path)}: must be a path that can be opened: {reason}. Copy the file to this machine"
+        ) from None
+    except Exception as error:  # of the system, or of a store's client
+        reason = getattr(error, "strerror", None) or _one_line(str(error))
+        raise OSError(
+            f"{shown(path)}: must be a file that can be read: {reason}. Correct its name, permissions or credentials"
         ) from None
 
 
