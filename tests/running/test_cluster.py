@@ -122,6 +122,7 @@ def test_where_no_scheduler_is_one_line_says_so(whole_job, monkeypatch, address,
 def test_other_versions_and_folders_that_a_worker_cannot_see_are_named(scheduler, tmp_path, monkeypatch):
     version = importlib.metadata.version
     with cluster.connected(scheduler) as client:
+        client.wait_for_workers(3, timeout=60)  # those that another test killed are coming back
         assert cluster.faults(client, Data(str(tmp_path / "data")), {"quick": 1}) == []
         monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1" if name == "torch" else version(name))
         lines = cluster.faults(client, Data("memory://elsewhere/data"), {"gpu": 1})

@@ -91,23 +91,37 @@ def check_writable(root: str) -> None:
     Raises:
       OSError: it cannot.
     """
-    filesystem, inside = filesystem_of(root)
+    filesystem, _ = filesystem_of(root)
     if filesystem.protocol[0] == "file":
         return
-    path, token = posixpath.join(inside, f".{uuid.uuid4().hex}.tmp"), b"gangue"
-    with answering(root), writing(root):
-        if filesystem.protocol[0] not in _BUCKETS:  # there to make the folders would make a bucket of a misspelt name
-            filesystem.makedirs(inside, exist_ok=True)
-        try:
-            filesystem.pipe_file(path, token)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"{root}: must be in a bucket that exists, this one does not. Correct its name, or make it"
-            ) from None
+    with answering(root), writing(root), token(root) as (path, content):
         found = filesystem.cat_file(path)
-        filesystem.rm_file(path)
-    if found != token:
+    if found != content:
         raise OSError(f"{root}: must give back what was written, it does not. Name another place")
+
+
+@contextlib.contextmanager
+def token(root: str) -> Iterator[tuple[str, bytes]]:
+    """Path and content of a file in a folder, there while the block runs: who reads it sees the folder.
+
+    Raises:
+      FileNotFoundError: there is no such bucket.
+    """
+    filesystem, inside = filesystem_of(root)
+    content = uuid.uuid4().hex.encode()
+    path = posixpath.join(inside, f".{content.decode()}.tmp")
+    if filesystem.protocol[0] not in _BUCKETS:  # there to make the folders would make a bucket of a misspelt name
+        filesystem.makedirs(inside, exist_ok=True)
+    try:
+        filesystem.pipe_file(path, content)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{root}: must be in a bucket that exists, this one does not. Correct its name, or make it"
+        ) from None
+    try:
+        yield path, content
+    finally:
+        filesystem.rm_file(path)
 
 
 def local_copy(path: str) -> str:

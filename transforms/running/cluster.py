@@ -77,19 +77,13 @@ def faults(client: distributed.Client, data: Data, resources: Mapping[str, float
         other = [f"{name} {theirs[name]} for {ours[name]}" for name in ours if theirs[name] != ours[name]]
         if other:
             lines.append(f"worker {worker} must have the versions of this process, has {', '.join(other)}")
-    token = uuid.uuid4().hex
-    filesystem, path = disk.filesystem_of(data.root)[0], data.path(f".{token}.tmp")
-    filesystem.makedirs(data.path(""), exist_ok=True)
-    filesystem.pipe_file(path, token.encode())
-    try:
+    with disk.token(data.root) as (path, content):
         for worker, seen in sorted(client.run(_seen, data.root, path).items()):
-            if seen != token:
+            if seen != content.decode():
                 lines.append(
                     f"worker {worker} must see the datasets at {data.root}, and does not ({seen}). Name a folder that"
                     " is mounted there too, or a bucket: --data s3://BUCKET/JOB"
                 )
-    finally:
-        filesystem.rm_file(path)
     there = [worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
     for kind, count in resources.items():
         if not any(each.get(kind, 0) >= count for each in there):
