@@ -269,7 +269,6 @@ def limits(measured: dict[str, Any]) -> list[dict[str, Any]]:
     """What one worker holds or does alone, and how many documents that allows; least first."""
     vector = 4 * 384
     held = {
-        "all document vectors in memory, where datasets are remote (retrieve Flat, pool, cluster, learn)": vector,
         "a hash of every document's signature in the one plan (ingest.near_duplicate)": 8,
         "where every document lies for random draws (pool, teach)": 10,
         "cluster of every document (cluster rules)": 4,
@@ -279,6 +278,8 @@ def limits(measured: dict[str, Any]) -> list[dict[str, Any]]:
     ingest = measured["cpu_seconds"]["ingest"] / measured["rows"]["documents"]
     day = {"what": "a day of one process reading the source and planning (ingest)", "documents": int(86400 / ingest)}
     stored = {
+        "200 GB of disk for document vectors, which a worker copies and maps where datasets are remote"
+        " (pool, cluster, learn; retrieve Flat: those of its ranges)": vector,
         "200 GB of disk for the IVF,Flat index, which every worker copies (retrieve)": vector + 8,
         "200 GB of disk for MinHash signatures on the worker that plans (ingest.near_duplicate)": 512,
     }

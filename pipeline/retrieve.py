@@ -17,10 +17,10 @@ from gangue.pipeline import params
 from gangue.transforms import arrays
 from gangue.transforms.candidates import quota, relations
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.datasets.storage import Data, shard_name, shard_names, staged
 from gangue.transforms.retrieval import protocol
-from gangue.transforms.retrieval.searching import Hits, search
-from gangue.transforms.running import runner
+from gangue.transforms.retrieval.searching import Hits, best_first, search
+from gangue.transforms.running import progress, runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
 RECALL = pa.schema([("query_id", pa.string()), ("wanted", pa.int32()), ("found", pa.int32())])
@@ -31,6 +31,8 @@ _MEASURED, _SHARDS = 64, 4  # queries of each of the first shards on which an in
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Index the documents where the retriever needs it, then search every query."""
     index = protocol.indexing(p.retrievers[name], data, name)
+    parts = ranges(data, p, name)
+    scratch = [*index.scratch, _hits(name)]
     writes = [f"candidates/{name}", f"indexes/{name}/recall", *index.datasets]
 
     def build(root: beam.Pipeline) -> Any:
@@ -38,18 +40,22 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         for step in index.steps:
             elements = root | f"Elements of {step.name}" >> beam.Create(step.elements)
             indexed = elements | step.name >> ForEachShard(step.work, after=indexed)
+        firsts = list(groups(data, p.beam.workers))
+        if len(parts) > 1:
+            work = functools.partial(search_range, data=data, p=p, name=name)
+            elements = root | "Ranges" >> beam.Create(list(itertools.product(firsts, range(len(parts)))))
+            indexed = elements | "Search ranges" >> ForEachShard(work, after=indexed)
         work = functools.partial(retrieve_shards, data=data, p=p, name=name)
-        firsts = root | beam.Create(list(groups(data, p.beam.workers)))
-        searched = firsts | "Search" >> ForEachShard(work, after=indexed)
+        searched = root | beam.Create(firsts) | "Search" >> ForEachShard(work, after=indexed)
         measure = functools.partial(measure_recall, data=data, p=p, name=name)
         return root | "Recall" >> beam.Create(["recall"]) | "Measure" >> ForEachShard(measure, after=searched)
 
-    rows = sum(data.rows("queries"))
-    with data.staging(*index.folders, *index.scratch):
+    rows = sum(data.rows("queries")) * (1 if len(parts) == 1 else len(parts) + 1)
+    with data.staging(*index.folders, *scratch):
         counts = runner.run(f"retrieve@{name}", build, data, p.beam, writes=writes, rows=rows, flags=flags)
         for folder in index.folders:
             data.publish(folder)
-        for dataset in index.scratch:
+        for dataset in scratch:
             data.begin(dataset)
     kept = (f"indexes/{name}/recall", *index.datasets, *index.folders)
     data.prune(f"indexes/{name}", map(posixpath.basename, kept))  # the index may have been of another kind
@@ -73,11 +79,60 @@ def groups(data: Data, workers: int) -> dict[str, list[str]]:
     return result
 
 
+def ranges(data: Data, p: params.Params, name: str) -> list[range]:
+    """Rows of the documents that are searched at once, whole shards; an index is searched as one."""
+    offsets, most = lookup.rows(data, "documents", ("document_id",)).offsets, p.beam.documents_per_range
+    if most is None or protocol.exact(p.retrievers[name]) is not None:
+        return [range(offsets[-1])]
+    result, start = [], 0
+    for before, end in itertools.pairwise(offsets.tolist()):
+        if end - start > most and before > start:
+            result.append(range(start, before))
+            start = before
+    return [*result, range(start, offsets[-1])]
+
+
+def _hits(name: str) -> str:
+    """The dataset of what was found in each range, which is merged and then not needed."""
+    return f"indexes/{name}/hits"
+
+
+def search_range(place: tuple[str, int], data: Data, p: params.Params, name: str) -> Counts:
+    """Search one range of documents for the queries of the shards whose first is named, and write what was found."""
+    first, number = place
+    _, rows = relations.query_block(data, *groups(data, p.beam.workers)[first])
+    parts = ranges(data, p, name)
+    allowed = np.zeros(parts[-1].stop, bool)
+    allowed[parts[number].start : parts[number].stop] = True
+    settings = p.retrievers[name]
+    retriever = settings.open(data, name, unpublished=True)
+    found = search(data, retriever, rows, np.arange(len(rows)), settings.depth, allowed)
+    table = pa.table([found.query, found.document, found.score], names=["query", "document_row", "score"])
+    data.write(staged(_hits(name)), _shard_of_hits(data, p, name, first, number), table, intermediate=True)
+    progress.advance(len(rows))
+    return Counts()
+
+
+def _shard_of_hits(data: Data, p: params.Params, name: str, first: str, number: int) -> str:
+    firsts, parts = list(groups(data, p.beam.workers)), ranges(data, p, name)
+    return shard_name(firsts.index(first) * len(parts) + number, len(firsts) * len(parts))
+
+
+def _merged(data: Data, p: params.Params, name: str, first: str) -> Hits:
+    """The best of what was found in all ranges for the queries of the shards whose first is named."""
+    shards = [_shard_of_hits(data, p, name, first, number) for number in range(len(ranges(data, p, name)))]
+    table = pa.concat_tables(data.read(staged(_hits(name)), shard) for shard in shards)
+    query, document, score = (column.to_numpy() for column in table.columns)
+    order = best_first(data, query, document, score)
+    best = order[arrays.rank_within(query[order], [np.arange(len(order))]) < p.retrievers[name].depth]
+    return Hits(query[best], document[best], score[best])
+
+
 def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Counts:
     """Search the queries of the shards whose ``first`` is named and write what was found, a file for each."""
     shards = groups(data, p.beam.workers)[first]
     block, rows = relations.query_block(data, *shards)
-    found = find(data, p, name, block, rows)
+    found = find(data, p, name, block, rows, first)
     documents, (place,) = arrays.places(found.document)
     ids = lookup.rows(data, "documents", ("document_id",)).take(documents)["document_id"]
     rank = arrays.rank_within(found.query, [np.arange(len(found.query))]) + 1
@@ -110,15 +165,17 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
     )
 
 
-def find(data: Data, p: params.Params, name: str, block: relations.QueryBlock, rows: np.ndarray) -> Hits:
+def find(data: Data, p: params.Params, name: str, block: relations.QueryBlock, rows: np.ndarray, first: str) -> Hits:
     """The candidates of the queries of a block, sorted by query; deeper for those that would miss their quota."""
     settings, wanted = p.retrievers[name], quota.read(data, name)
     retriever = settings.open(data, name, unpublished=True)
     found = Hits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     pending, depth = np.arange(len(rows)), settings.depth
     deepest = max(settings.depth, settings.max_depth or 0)
+    searched = len(ranges(data, p, name)) > 1
     while pending.size:
-        hits = search(data, retriever, rows, pending, depth)
+        hits = _merged(data, p, name, first) if searched else search(data, retriever, rows, pending, depth)
+        searched = False
         short = pending if depth < deepest else pending[:0]
         if short.size:
             short = quota.short_queries(data, wanted, name, retriever, block, rows, hits, pending, depth)

@@ -1,6 +1,7 @@
 """Retrieval against brute force: the right documents, the right scores, one order."""
 
 import os
+import tempfile
 
 import bm25s
 import numpy as np
@@ -81,8 +82,10 @@ def make(tmp_path, documents=200, queries=12, shards=4, dimensions=16, copies=0,
     return data, texts, ids, vectors, query_texts, asked
 
 
-def write_vectors(data, dataset, shard, vectors):
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1), pa.float32()), vectors.shape[1])
+def write_vectors(data, dataset, shard, vectors, absent=()):
+    mask = pa.array(np.isin(np.arange(len(vectors)), absent))
+    flat = pa.array(vectors.reshape(-1), pa.float32())
+    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=mask)
     hashes = text.hashes([str(i) for i in range(len(vectors))])
     table = pa.table([hashes, column], schema=schema.vectors(vectors.shape[1]))
     data.write(f"vectors/e/{dataset}", shard, table, suffix=".arrow")
@@ -197,12 +200,59 @@ def test_a_ceiling_deepens_the_search_for_those_it_starves(tmp_path):
     assert min(lengths) >= 5
 
 
-def test_an_approximate_index_reports_its_recall(tmp_path):
-    data, *_ = make(tmp_path, documents=600)
-    centroids = RNG.normal(size=(16, 16)).astype(np.float32)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(centroids.reshape(-1)), 16)
+@pytest.mark.parametrize("index", ["Flat", "IVF4,Flat"])
+def test_ranges_of_documents_change_no_byte(tmp_path, index):
+    data, *_ = make(tmp_path, documents=300, shards=16, copies=20)
+    write_centroids(data, 4)
+    for shard in data.shards("documents")[3:5]:  # all their vectors are the same, and some are missing
+        rows = len(data.read("documents", shard))
+        write_vectors(data, "documents", shard, np.ones((rows, 16), np.float32), absent=[0, rows - 1])
+    data.commit("vectors/e/documents")
+    rule = {"kind": "margin", "score": "dense", "margin": 0.0}  # deepens the search for some
+    found, counts = [], []
+    for most in (None, 150, 40, 1):
+        p = settings(index=index, nprobe=4, depth=5, max_depth=100, rule=rule)
+        p = p.model_copy(update={"beam": p.beam.model_copy(update={"documents_per_range": most})})
+        counts.append(len(retrieve.ranges(data, p, "bm25")))
+        assert len(retrieve.ranges(data, p, "dense")) == (counts[-1] if index == "Flat" else 1)
+        for name in ("dense", "bm25"):
+            searched(data, p, name)
+            assert not data.listed(f"indexes/{name}/hits")
+        found.append([data.checksum(f"candidates/{name}") for name in ("dense", "bm25")])
+    assert found == [found[0]] * 4
+    assert counts[0] == 1
+    assert counts[1] in (2, 3)
+    assert counts[3] == 16
+
+
+def write_centroids(data, count):
+    column = pa.FixedSizeListArray.from_arrays(pa.array(RNG.normal(size=16 * count).astype(np.float32)), 16)
     data.write("clusters/e/centroids", shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
     data.commit("clusters/e/centroids")
+
+
+def test_vectors_of_a_remote_store_are_mapped_from_copies_that_nobody_else_sees(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    local, *_ = make(tmp_path / "local", shards=4)
+    remote = Data(f"memory://vectors-{tmp_path.name}")
+    for shard in local.shards("vectors/e/documents"):
+        remote.write("vectors/e/documents", shard, local.read("vectors/e/documents", shard), suffix=".arrow")
+    remote.commit("vectors/e/documents")
+    here, there = (lookup.vectors(data, "vectors/e/documents") for data in (local, remote))
+    before = pa.total_allocated_bytes()
+    rows = RNG.permutation(len(here))
+    assert (there.gather(rows) == here.gather(rows)).all()
+    assert pa.total_allocated_bytes() == before, "no shard is in memory"
+    copies = [name for folder, _, names in os.walk(tmp_path / "temporary") for name in names]
+    assert copies == []
+    at_hand.forget()
+    assert os.listdir(tmp_path / "temporary") == []
+
+
+def test_an_approximate_index_reports_its_recall(tmp_path):
+    data, *_ = make(tmp_path, documents=600)
+    write_centroids(data, 16)
     shares = []
     for nprobe in (1, 16):
         searched(data, settings(index="IVF16,Flat", nprobe=nprobe), "dense")

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import random
 import time
 
@@ -35,8 +36,10 @@ def threads(*_):
 
 def test_a_job_of_four_threads_has_the_bytes_of_one(whole_job, monkeypatch):
     monkeypatch.setattr(workers, "started", threads)
-    for name in ("threads", "threads again"):  # again: each stage after every other
-        mined(whole_job, name)
+    in_ranges = json.loads((whole_job / "params.yaml").read_text()) | {"beam": {"documents_per_range": 20}}
+    (whole_job / "in ranges.yaml").write_text(json.dumps(in_ranges))
+    for name, params in (("threads", "params.yaml"), ("threads again", "in ranges.yaml")):  # each stage after any other
+        mined(whole_job, name, params)
         assert_same(whole_job, name)
 
 

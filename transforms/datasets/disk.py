@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import functools
@@ -11,11 +10,13 @@ import posixpath
 import shutil
 import tempfile
 import uuid
+import weakref
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import fsspec
 
+from gangue.transforms import at_hand
 from gangue.transforms.datasets import checksums
 
 _FULL = "Free some space there"
@@ -124,8 +125,27 @@ def token(root: str) -> Iterator[tuple[str, bytes]]:
         filesystem.rm_file(path)
 
 
+class _Folder:
+    """A temporary folder that is gone when nobody holds this any more, or the process that made it ends."""
+
+    def __init__(self) -> None:
+        self.path = tempfile.mkdtemp(prefix="gangue-")
+        weakref.finalize(self, _remove_own, self.path, os.getpid())
+
+
+def _remove_own(folder: str, process: int) -> None:
+    if os.getpid() == process:  # a fork holds it too
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@at_hand.keep
+def _copies() -> _Folder:
+    """Where this process has its copies: one that works for many runs, on a cluster, would fill its disk with them."""
+    return _Folder()
+
+
 def local_copy(path: str) -> str:
-    """Path on this machine's disk of a file or folder: its own, or that of a copy that lasts as long as the process.
+    """Path on this machine's disk of a file or folder: its own, or that of a copy that lasts as what is at hand.
 
     Raises:
       FileNotFoundError: it is not there.
@@ -135,9 +155,7 @@ def local_copy(path: str) -> str:
         raise FileNotFoundError(f"{path}: must exist, found nothing")
     if filesystem.protocol[0] == "file":
         return str(inside)
-    folder = tempfile.mkdtemp(prefix="gangue-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    target = os.path.join(folder, posixpath.basename(inside))
+    target = os.path.join(tempfile.mkdtemp(dir=_copies().path), posixpath.basename(inside))
     filesystem.get(inside, target, recursive=bool(filesystem.isdir(inside)))
     return target
 

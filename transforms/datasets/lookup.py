@@ -6,6 +6,7 @@ What the functions return is shared by the work of one process.
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -82,23 +83,53 @@ class Rows:
 
 
 class Vectors:
-    """An encoder's vectors by row number; memory-mapped where the file system allows it."""
+    """An encoder's vectors by row number, mapped shard by shard as they are asked for: never in memory."""
 
     def __init__(self, data: Data, dataset: str) -> None:
-        self._tables = [data.read(dataset, shard) for shard in data.shards(dataset)]
-        models = {(table.schema.metadata or {}).get(schema.FINGERPRINT) for table in self._tables}
-        if len(models) > 1:  # embed was stopped halfway through another model's
-            raise ValueError(
-                f"{data.path(dataset)}: all vectors must be of one model, found {len(models)}. Embed again: dvc repro"
-            )
-        self.offsets = np.concatenate([[0], np.cumsum([len(t) for t in self._tables])]).astype(np.int64)
-        self.blocks = [arrays.matrix(table) for table in self._tables]
-        self.present = np.concatenate([arrays.present(table) for table in self._tables])
-        self._complete = bool(self.present.all())
-        self.dimensions = self.blocks[0].shape[1]
+        self._data, self._dataset = data, dataset
+        self._shards = data.shards(dataset)
+        self.offsets = np.concatenate([[0], np.cumsum(data.rows(dataset))]).astype(np.int64)
+        self._mapped: list[tuple[np.ndarray, np.ndarray | None] | None] = [None] * len(self._shards)
+        self._model: bytes | None = None
+        self._lock = threading.Lock()
+        self.dimensions = self._shard(0)[0].shape[1]
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
+
+    def _shard(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """(n, d) vectors of a shard, and (n,) which of them there are; None: all."""
+        with self._lock:
+            found = self._mapped[number]
+            if found is None:
+                table = self._data.mapped(self._dataset, self._shards[number])
+                model = (table.schema.metadata or {}).get(schema.FINGERPRINT, b"")
+                self._model = model if self._model is None else self._model
+                if model != self._model:  # embed was stopped halfway through another model's
+                    raise ValueError(
+                        f"{self._data.path(self._dataset)}: all vectors must be of one model, found 2."
+                        " Embed again: dvc repro"
+                    )
+                present = arrays.present(table) if table["vector"].null_count else None
+                found = self._mapped[number] = (arrays.matrix(table), present)
+            return found
+
+    @functools.cached_property
+    def present(self) -> np.ndarray:
+        """(n,) bool: which rows have a vector."""
+        return self.present_in(0, len(self))
+
+    def present_in(self, first: int, stop: int) -> np.ndarray:
+        """(n,) bool: which of the rows from ``first`` to before ``stop`` have a vector."""
+        result = np.ones(stop - first, bool)
+        numbers = np.searchsorted(self.offsets, first, "right") - 1, np.searchsorted(self.offsets, stop)
+        shards = range(*map(int, numbers))
+        for number in shards if stop > first else ():
+            start, present = int(self.offsets[number]), self._shard(number)[1]
+            if present is not None:
+                here = slice(max(first - start, 0), stop - start)
+                result[max(start - first, 0) :][: len(present[here])] = present[here]
+        return result
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """(n, d) float32 vectors of these rows; NaN where the row has none."""
@@ -106,12 +137,9 @@ class Vectors:
             return np.empty((0, self.dimensions), np.float32)
         result = np.empty((len(rows), self.dimensions), np.float32)
         if (rows[1:] >= rows[:-1]).all():
-            self.copy(rows, result)
-        else:
-            order = np.argsort(rows, kind="stable")
-            result[order] = self.copy(rows[order], np.empty_like(result))
-        if not self._complete:
-            result[~self.present[rows]] = np.nan
+            return self.copy(rows, result)
+        order = np.argsort(rows, kind="stable")
+        result[order] = self.copy(rows[order], np.empty_like(result))
         return result
 
     def copy(self, rows: np.ndarray, into: np.ndarray) -> np.ndarray:
@@ -120,14 +148,15 @@ class Vectors:
         for number in np.flatnonzero(np.diff(bounds)):
             here = slice(bounds[number], bounds[number + 1])
             local = rows[here] - self.offsets[number]
-            np.take(self.blocks[number], local, axis=0, out=into[here], mode="clip")  # "raise" would copy twice
+            vectors, present = self._shard(int(number))
+            np.take(vectors, local, axis=0, out=into[here], mode="clip")  # "raise" would copy twice
+            if present is not None:
+                into[here][~present[local]] = np.nan
         return into
 
     def all(self) -> np.ndarray:
         """(n, d) float32 vectors of every row, zeros where it has none: for datasets that fit in memory."""
-        result = np.concatenate(self.blocks)
-        result[~self.present] = 0
-        return result
+        return np.nan_to_num(self.gather(np.arange(len(self))), copy=False)
 
 
 @at_hand.keep

@@ -233,6 +233,19 @@ class Data:
         """
         return self._found(dataset, shard, lambda name: self.read_file(dataset, name, columns))
 
+    def mapped(self, dataset: str, shard: str) -> pa.Table:
+        """A shard that is Arrow without compression, whose pages the kernel may drop: from a copy if it is far away.
+
+        The copy has no name any more, and is gone with the table.
+        """
+        if self.local:
+            return self.read(dataset, shard)
+        path = self.fetched(dataset, shard)
+        with pa.memory_map(path) as source:
+            table = _columns(source, None)
+        os.remove(path)
+        return table
+
     def read_all(self, dataset: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All shards, one after the other, all of one version: for columns that are small."""
         while True:

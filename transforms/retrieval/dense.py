@@ -141,8 +141,11 @@ class DenseRetriever:
         # New memory for every block would cost as much as the copying.
         room = np.empty((min(_BLOCK_ROWS, len(documents)), documents.dimensions), np.float32)
         for first in range(0, len(documents), _BLOCK_ROWS):
-            here = slice(first, first + _BLOCK_ROWS)
-            rows = first + np.flatnonzero(allowed[here] & documents.present[here])
+            stop = min(first + _BLOCK_ROWS, len(documents))
+            searched = allowed[first:stop]
+            if searched.any():
+                searched = searched & documents.present_in(first, stop)
+            rows = first + np.flatnonzero(searched)
             if rows.size:
                 yield rows, documents.copy(rows, room[: rows.size])
 

@@ -142,6 +142,7 @@ class Beam(Section):
     )
     workers: Positive = 1
     cluster: Annotated[str, Field(min_length=1)] | None = None  # a Dask scheduler's address, or its file
+    documents_per_range: Positive | None = None  # that a worker searches at once for its queries; null: all
     options: tuple[str, ...] = ()  # further Beam flags
     accelerator: Annotated[str, Field(pattern=r"^type:[^;]+;count:\d+(;.+)?$")] | None = None  # for models
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[KMGTP]i?B$")] | None = None  # for models, at least

@@ -1,0 +1,247 @@
+"""The largest job that this machine can do: passages and queries of MS MARCO's numbers and lengths, all stages.
+
+Usage: python -m benchmarks.largest [--documents 8800000] [--queries 500000] [--index IVF4096,Flat]
+       [--work DIR] [--output NAME]
+
+Passages have 56 words on average, most of them of one of the topics (one of 500 passages) and the rest as often as
+words are (Zipf), queries six. A static model embeds them (wordllama, 256 dimensions), BM25 and vectors retrieve, the
+learned filter judges. Then a hundredth of new passages comes and everything runs again. One JSON object: of each
+stage the seconds, processor seconds, and the peaks of anonymous memory of its largest process and of all of them
+(pages of mapped files can be dropped and are not counted); bytes on disk; the recall of an index; and beside them what
+this machine does at best: multiply-adds and bytes a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.candidates import GANGUE, RESULTS
+from benchmarks.growth import write_model
+from gangue.pipeline import params
+from gangue.transforms.datasets.storage import Data
+
+WORDS, OF_TOPIC, PASSAGES_OF_TOPIC = 200_000, 60, 500
+MEAN_WORDS, SPREAD, QUERY_WORDS = 56, 0.4, 6
+_AT_ONCE = 20_000  # passages
+EXACT = 1_000_000  # documents up to which vectors are searched as they are
+STAGES = (
+    "ingest", "embed static", "cluster static", "plan", "retrieve dense", "retrieve bm25", "pool", "learn", "calibrate",
+    "filter", "sample", "export", "audit",
+)  # fmt: skip
+
+
+def vocabulary(rng: np.random.Generator) -> np.ndarray:
+    """(WORDS,) made-up words of two to five syllables, each once."""
+    syllables = np.array([a + b for a in "bcdfghjklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "on")])
+    found: dict[str, None] = {}
+    while len(found) < WORDS:
+        size = int(rng.integers(2, 6))
+        found |= dict.fromkeys(map("".join, syllables[rng.integers(0, len(syllables), (WORDS, size))].tolist()))
+    return rng.permutation(np.array(list(found)[:WORDS]))
+
+
+def write(folder: pathlib.Path, first: int, documents: int, total: int) -> None:
+    """Append passages from number ``first`` on to a BEIR folder's corpus; topics are those of ``total`` passages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words, topics = _world(total)
+    rng = np.random.default_rng([5, first])
+    with open(folder / "corpus.jsonl", "a", encoding="utf-8") as file:
+        for start in range(first, first + documents, _AT_ONCE):
+            count = min(_AT_ONCE, first + documents - start)
+            lengths = np.clip(rng.lognormal(np.log(MEAN_WORDS) - SPREAD**2 / 2, SPREAD, count), 8, 250).astype(int)
+            ends = np.cumsum(lengths)
+            text = words[_drawn(rng, topics, np.repeat(np.arange(start, start + count), lengths))].tolist()
+            file.writelines(
+                f'{{"_id": "d{start + i}", "title": "", "text": "{" ".join(text[end - length : end])}"}}\n'
+                for i, (end, length) in enumerate(zip(ends.tolist(), lengths.tolist(), strict=True))
+            )
+
+
+def write_queries(folder: pathlib.Path, queries: int, total: int) -> None:
+    """Queries of a passage's topic each, and that passage as the only positive."""
+    words, topics = _world(total)
+    rng = np.random.default_rng(6)
+    positive = rng.choice(total, queries, replace=False)
+    drawn = words[_drawn(rng, topics, np.repeat(positive, QUERY_WORDS))].reshape(queries, QUERY_WORDS).tolist()
+    with open(folder / "queries.jsonl", "w", encoding="utf-8") as file:
+        file.writelines(f'{{"_id": "q{i}", "text": "{" ".join(row)}"}}\n' for i, row in enumerate(drawn))
+    (folder / "qrels").mkdir(exist_ok=True)
+    with open(folder / "qrels" / "train.tsv", "w", encoding="utf-8") as file:
+        file.write("query-id\tcorpus-id\tscore\n")
+        file.writelines(f"q{i}\td{row}\t1\n" for i, row in enumerate(positive.tolist()))
+
+
+def _world(total: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(4)
+    words = vocabulary(rng)
+    return words, rng.integers(0, len(words), (max(1, total // PASSAGES_OF_TOPIC), OF_TOPIC))
+
+
+def _drawn(rng: np.random.Generator, topics: np.ndarray, passage: np.ndarray) -> np.ndarray:
+    """(n,) word numbers: of the topic of each passage for six in ten, else as frequent as words are."""
+    of_topic = topics[(passage * 7919) % len(topics), rng.integers(0, OF_TOPIC, len(passage))]
+    any_word = np.exp(rng.random(len(passage)) * np.log(WORDS)).astype(int) - 1  # Zipf: rank r as often as 1 / r
+    return np.where(rng.random(len(passage)) < 0.6, of_topic, any_word)
+
+
+def job(folder: pathlib.Path, index: str, workers: int) -> dict[str, Any]:
+    """Params: the defaults, but for what such a size wants."""
+    lists = re.match(r"IVF(\d+)", index)
+    dense = {"kind": "dense", "encoder": "static", "depth": 100, "index": index}
+    return {
+        "source": {"kind": "beir", "path": str(folder / "source")},
+        "ingest": {"documents_per_shard": 32768, "queries_per_shard": 4096},
+        "encoders": {"static": {"model": str(folder / "model")}},
+        "cluster": {"clusters": int(lists[1]) if lists else 256},
+        "retrievers": {
+            "dense": {**dense, "nprobe": max(8, int(lists[1]) // 64)} if lists else dense,
+            "bm25": {"kind": "bm25", "depth": 100},
+        },
+        "filter": {"kind": "learned", "max_false_negatives": 0.02},
+        "sample": {"kind": "top", "score": "dense", "negatives": 5},
+        "export": {"views": ["triplet"]},
+        "audit": {"rounds": 1},
+        "beam": {"workers": workers},
+    }
+
+
+def measured(command: list[str]) -> dict[str, float]:
+    """Seconds, processor seconds, and peaks of anonymous memory of a command and its processes."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    process = psutil.Popen(command, stderr=subprocess.PIPE, text=True)
+    peaks, ended = [0, 0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            try:
+                held = [_anonymous(one.pid) for one in (process, *process.children(recursive=True))]
+            except psutil.Error:
+                continue
+            peaks[:] = max(peaks[0], *held), max(peaks[1], sum(held))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    _, said = process.communicate()
+    ended.set()
+    thread.join()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{said}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "seconds": round(time.monotonic() - started, 1),
+        "processor_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "largest_process_mib": round(peaks[0] / 1024),
+        "all_processes_mib": round(peaks[1] / 1024),
+    }
+
+
+def _anonymous(process: int) -> int:
+    """KiB of memory that a process holds for itself; 0 where it has ended."""
+    try:
+        status = pathlib.Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    return int(found[1]) if found else 0
+
+
+def machine(folder: pathlib.Path) -> dict[str, float]:
+    """The best of this machine: multiply-adds of a float32 matrix product, bytes written to disk and read."""
+    rng = np.random.default_rng(0)
+    left, right = rng.random((4096, 256), np.float32), rng.random((256, 65536), np.float32)
+    left @ right
+    started = time.monotonic()
+    left @ right
+    multiply_adds = left.shape[0] * left.shape[1] * right.shape[1] / (time.monotonic() - started)
+    content, path = os.urandom(1 << 28), folder / "speed"
+    started = time.monotonic()
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    wrote = len(content) / (time.monotonic() - started)
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        started = time.monotonic()
+        file.read()
+    read = len(content) / (time.monotonic() - started)
+    path.unlink()
+    return {"multiply_adds_per_second": multiply_adds, "written_per_second": wrote, "read_per_second": read}
+
+
+def run(folder: pathlib.Path) -> dict[str, Any]:
+    """Every stage as a command of its own."""
+    places = ["--data", str(folder / "data"), "--params", str(folder / "params.yaml")]
+    stages = {}
+    for stage in STAGES:
+        reports = ["--reports", str(folder / "reports")] if stage == "audit" else []
+        stages[stage] = measured([GANGUE, *stage.split(), *places, *reports])
+        print(stage, stages[stage], file=sys.stderr, flush=True)
+    return stages
+
+
+def size_of(folder: pathlib.Path) -> dict[str, int]:
+    """Bytes of each dataset."""
+    return {
+        entry.name: sum(path.stat().st_size for path in entry.rglob("*") if path.is_file())
+        for entry in sorted(folder.iterdir())
+    }
+
+
+def main() -> None:
+    """Write, run, add, run again, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=8_800_000)
+    parser.add_argument("--queries", type=int, default=500_000)
+    parser.add_argument("--index", help=f"a FAISS factory string; by default Flat up to {EXACT:,} documents")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here")
+    parser.add_argument("--output", help="NAME: also write benchmarks/results/largest_NAME.json")
+    asked = parser.parse_args()
+    work = asked.work or pathlib.Path(tempfile.mkdtemp())
+    more = asked.documents // 100
+    total = asked.documents + more
+    if not (work / "source").exists():
+        write(work / "source", 0, asked.documents, total)
+        write_queries(work / "source", asked.queries, asked.documents)
+        write_model(work / "model")
+    index = asked.index or ("Flat" if asked.documents <= EXACT else "IVF4096,Flat")
+    settings = job(work, index, asked.workers)
+    params.parse(settings)
+    (work / "params.yaml").write_text(json.dumps(settings))
+    result: dict[str, Any] = {"documents": asked.documents, "queries": asked.queries, "index": index}
+    result["machine"] = {name: round(value) for name, value in machine(work).items()}
+    result["stages"] = run(work)
+    data = Data(str(work / "data"))
+    result["rows"] = {name: sum(data.rows(name)) for name in ("documents", "queries", "pairs", "triplets")}
+    result["bytes"] = size_of(work / "data")
+    recall = data.read_all("indexes/dense/recall", ["wanted", "found"])
+    if len(recall):
+        wanted, got = (int(recall[name].to_numpy().sum()) for name in ("wanted", "found"))
+        result["recall"] = round(got / wanted, 4)
+    write(work / "source", asked.documents, more, total)
+    result["a_hundredth_more"] = run(work)
+    print(json.dumps(result, indent=1))
+    if asked.output:
+        (RESULTS / f"largest_{asked.output}.json").write_text(json.dumps(result, indent=1) + "\n")
+    if asked.work is None:
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()
