@@ -47,6 +47,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     Raises:
       ValueError: an invariant is broken; names the rows.
     """
+    data = data.deriving_from("triplets", *(f"views/{view}" for view in p.export.views))
     view_rows = lineage.check_shards(data, p)
     lineage.check_rejected_texts(data, protocol.encoders(p.retrievers))
     rows = {name: sum(data.rows(name)) for name in COUNTED}

@@ -41,6 +41,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     Raises:
       ValueError: the learn stage ran for a filter without a learned rule or a budget.
     """
+    data = data.deriving_from("relevance")
     if p.filter.max_false_negatives is None:
         counts = Counts()
         with data.staging("calibration"):

@@ -25,6 +25,7 @@ _ROWS_AT_ONCE = 8192  # vectors copied at once: 12 MB of 384 dimensions
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Train one k-means on the document vectors of an encoder, and assign every document."""
+    data = data.deriving_from(*(f"vectors/{name}/{part}" for part in ("documents", "queries", "rejected")))
     shards = data.shards("documents")
 
     def build(root: beam.Pipeline) -> Any:

@@ -26,6 +26,7 @@ _IDS = {"documents": "document_id", "queries": "query_id"}
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Embed every document and query; a text that this model has embedded before is not embedded again."""
     at_hand.forget()
+    data = data.deriving_from(*TEXTS)
     settings = p.encoders[name]
     folder = encoder.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
     used = {dataset: prompt(settings, folder, dataset) for dataset in ("queries", "documents")}

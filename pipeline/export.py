@@ -29,6 +29,7 @@ _STEMMER = ("PyStemmer",)
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Add the texts to the chosen negatives, and write them as triplets and in the shapes that trainers read."""
+    data = data.deriving_from("negatives", "shortfalls")
     recipe = json.dumps(describe(data, p), sort_keys=True)
 
     def build(root: beam.Pipeline) -> Any:

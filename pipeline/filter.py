@@ -24,6 +24,7 @@ KEPT = "kept"
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Give every candidate its verdict."""
+    data = data.deriving_from("calibration")
     p = query_shard.in_force(data, p)
 
     def build(root: beam.Pipeline) -> Any:

@@ -42,6 +42,8 @@ NOTHING = {
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Teach the models, one per fold of queries, estimate the labelled share, and judge every pair."""
+    sections = (f"sections/{name}" for name in ("encoders", "scorers"))
+    data = data.deriving_from("pairs", *(f"scores/{name}" for name in p.scorers), *sections)
     if not p.filter.asks_to_learn:
         with data.staging("relevance"):
             data.write_note(staged("relevance"), learn_note.MODEL, json.dumps(NOTHING) + "\n")

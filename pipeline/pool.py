@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ _FOUND = ("query_id", "rank", "score", "document_row")  # of the candidates: ids
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Join what was found with positives, judged pairs and random draws; score every pair by every retriever."""
+    found = (f"candidates/{name}" for name in p.retrievers)
+    indexes = (protocol.indexing(retriever, data, name).published(name) for name, retriever in p.retrievers.items())
+    data = data.deriving_from(*found, *itertools.chain.from_iterable(indexes))
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(pool_shard, data=data, p=p)

@@ -30,6 +30,8 @@ _MEASURED, _SHARDS = 64, 4  # queries of each of the first shards on which an in
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Index the documents where the retriever needs it, then search every query."""
+    clusters = (f"clusters/{encoder}/{part}" for encoder in p.encoders for part in ("centroids", "documents"))
+    data = data.deriving_from("documents", "queries", "positives", "judged", "rejected", *clusters)
     index = protocol.indexing(p.retrievers[name], data, name)
     parts = ranges(data, p, name)
     scratch = [*index.scratch, _hits(name)]
@@ -57,8 +59,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
             data.publish(folder)
         for dataset in scratch:
             data.begin(dataset)
-    kept = (f"indexes/{name}/recall", *index.datasets, *index.folders)
-    data.prune(f"indexes/{name}", map(posixpath.basename, kept))  # the index may have been of another kind
+    # The index may have been of another kind.
+    data.prune(f"indexes/{name}", map(posixpath.basename, index.published(name)))
     if index.said is not None:
         print(f"retrieve@{name}: {index.said()}", file=sys.stderr, flush=True)  # noqa: T201
     return counts

@@ -29,6 +29,7 @@ NOT_FINITE = "not_finite"
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Choose the negatives of every (query, positive)."""
+    data = data.deriving_from("verdicts")
     p = query_shard.in_force(data, p)
 
     def build(root: beam.Pipeline) -> Any:

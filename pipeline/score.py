@@ -23,6 +23,7 @@ from gangue.transforms.running.shards import Counts, ForEachShard
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Score the pairs worth scoring; a pair of texts that these models have scored before is not scored again."""
+    data = data.deriving_from(f"models/{name}")
     if p.scorers[name].trust_remote_code:
         trust.announce(f"score@{name}", p.scorers[name].model or f"models/{name}")
 

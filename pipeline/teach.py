@@ -29,6 +29,7 @@ from gangue.transforms.running.shards import Counts, ForEachShard
 
 def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> Counts:
     """Teach the models of a scorer, one per fold; a scorer that has a model is only noted down."""
+    data = data.deriving_from("pairs")
     settings = p.scorers[name]
     output = f"models/{name}"
     teach, note = settings.teach, {"model": settings.model, "revision": settings.revision}

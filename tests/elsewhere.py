@@ -1,17 +1,21 @@
 """A whole job in this process, and the same one elsewhere: the bytes are compared."""
 
+import collections
 import contextlib
+import importlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import jobs
 import psutil
 
-from gangue.pipeline import mine
+from gangue.pipeline import STAGES, mine
 from gangue.transforms.datasets import occupancy
+from gangue.transforms.datasets.storage import Data
 
 
 @contextlib.contextmanager
@@ -41,8 +45,40 @@ def whole_job(folder):
     values["pool"]["next_cluster"] = {"encoder": "tiny", "documents": 2}
     values["sample"] |= {"reuse": 4, "next_cluster": 1, "negatives": 4}
     (folder / "params.yaml").write_text(json.dumps(values))
-    mined(folder, "alone")
+    with reads() as found:
+        mined(folder, "alone")
+    (folder / "reads.json").write_text(json.dumps({stage: sorted(paths) for stage, paths in found.items()}))
     return folder
+
+
+@contextlib.contextmanager
+def reads():
+    """Stage -> what it asks its datasets for, while the block mines in this process."""
+    found = collections.defaultdict(set)
+
+    def noting(stage, run):
+        def noted(data, *given, **named):
+            def asked(function):
+                def ask(self, place, *rest):
+                    if self.root == data.root:  # not the reports
+                        found[stage].add(place)
+                    return function(self, place, *rest)
+
+                return ask
+
+            with (
+                mock.patch.object(Data, "path", asked(Data.path)),
+                mock.patch.object(Data, "local_copy", asked(Data.local_copy)),
+            ):
+                return run(data, *given, **named)
+
+        return noted
+
+    with contextlib.ExitStack() as stack:
+        for stage in STAGES:
+            module = importlib.import_module(f"gangue.pipeline.{stage}")
+            stack.enter_context(mock.patch.object(module, "run", noting(stage, module.run)))
+        yield found
 
 
 def mined(folder, name, params="params.yaml"):

@@ -210,6 +210,22 @@ def test_a_manifest_says_all_that_there_is_to_know(data):
     assert filesystem.cat_file(data.path("things", ".manifest.json")) == content
 
 
+def test_a_dataset_changes_with_what_it_is_derived_from_and_with_nothing_else(data):
+    def written(dataset, rows, *origins):
+        through = data.deriving_from(*origins)
+        through.write(staged(dataset), "part-00000-of-00001", TABLE.slice(rows))
+        through.publish(dataset)
+        return data.checksum(dataset)
+
+    first = written("origins", 0)
+    names = [written("things", 0, "origins", "not there"), written("others", 0, "things"), written("alone", 0)]
+    assert data.manifest("things").derived_from == {"origins": first}
+    assert first == written("origins", 0) != written("origins", 1) == data.checksum("origins")
+    again = [written("things", 0, "origins", "not there"), written("others", 0, "things"), written("alone", 0)]
+    assert [one == other for one, other in zip(names, again, strict=True)] == [False, False, True]
+    assert data.read("things", "part-00000-of-00001").equals(TABLE)
+
+
 def test_a_manifest_does_not_ask_what_format_a_file_has(data):
     for name in storage.shard_names(2):
         with data.adding(staged("things"), f"{name}.jsonl") as path, open(path, "w") as file:

@@ -42,11 +42,13 @@ class Manifest:
       files: file name -> what it is.
       schema: 16 hex digits that change with the columns' names and types; None: it has no tables.
       recipe: how it was made, where its files say so.
+      derived_from: dataset that its stage read -> its checksum then, as ``Data.deriving_from`` was told.
     """
 
     files: Mapping[str, File]
     schema: str | None = None
     recipe: dict[str, Any] | None = None
+    derived_from: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def shards(self) -> dict[str, str]:
@@ -65,7 +67,7 @@ class Manifest:
 
     @functools.cached_property
     def checksum(self) -> str:
-        """32 hex digits that change with any byte of the dataset.
+        """32 hex digits that change with any byte of the dataset, and of those that it is derived from.
 
         >>> Manifest({}).checksum
         '438d34e2c279664b9461833866345fca'
@@ -95,12 +97,14 @@ class Manifest:
         if _checksum(found) != written:
             raise ValueError(f"its checksum must be {written}, as written, got {_checksum(found)}")
         files = {name: File(**file) for name, file in found["files"].items()}
-        return Manifest(files, found["schema"], found.get("recipe"))
+        return Manifest(files, found["schema"], found.get("recipe"), found.get("derived_from", {}))
 
     def _listed(self) -> dict[str, Any]:
         files = {name: file._asdict() for name, file in self.files.items()}
-        recipe = {} if self.recipe is None else {"recipe": self.recipe}
-        return {"version": VERSION, "shards": len(self.shards), "files": files, "schema": self.schema, **recipe}
+        more: dict[str, Any] = {} if self.recipe is None else {"recipe": self.recipe}
+        if self.derived_from:
+            more["derived_from"] = self.derived_from
+        return {"version": VERSION, "shards": len(self.shards), "files": files, "schema": self.schema, **more}
 
 
 def _checksum(listed: dict[str, Any]) -> str:

@@ -73,13 +73,29 @@ def is_of_shard(name: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """The datasets under one root: a local folder, ``gs://bucket/job``, ``memory://job``…"""
+    """The datasets under one root: a local folder, ``gs://bucket/job``, ``memory://job``…
+
+    Attributes:
+      root: where they are.
+      derived_from: datasets and their checksums, which what is committed names as its origin: ``deriving_from``.
+    """
 
     root: str
+    derived_from: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """A relative path is meant from where it was given, also when the working folder changes."""
         object.__setattr__(self, "root", disk.absolute(self.root))
+
+    def deriving_from(self, *datasets: str) -> Data:
+        """The same datasets, for a stage that reads these, as they are now; one that is not there is left out.
+
+        The manifest of what it commits names them and their checksums, so it changes whenever one of them does. Who
+        depends on what the stage wrote depends on what it read: ``dvc.yaml`` need not say it again.
+        """
+        found = {dataset: self.manifest(dataset) for dataset in datasets}
+        known = ((dataset, manifest.checksum) for dataset, manifest in sorted(found.items()) if manifest is not None)
+        return dataclasses.replace(self, derived_from=tuple(known))
 
     @property
     def local(self) -> bool:
@@ -162,7 +178,7 @@ class Data:
         return self.read(dataset, self.shards(dataset)[0], [column]).schema.metadata or {}
 
     def checksum(self, dataset: str) -> str:
-        """32 hex digits that change with any byte of the dataset.
+        """32 hex digits that change with any byte of the dataset, and of those that it is derived from.
 
         Raises:
           FileNotFoundError: there is no such dataset.
@@ -587,7 +603,7 @@ class Data:
           FileNotFoundError, ValueError: as ``describe``.
         """
         filesystem, _ = disk.filesystem_of(self.root)
-        new = new or self.describe(dataset)
+        new = dataclasses.replace(new or self.describe(dataset), derived_from=dict(self.derived_from))
         path = self.path(dataset, MANIFEST)
         with disk.writing(path):
             filesystem.makedirs(self.path(dataset), exist_ok=True)

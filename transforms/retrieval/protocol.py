@@ -96,6 +96,10 @@ class Indexing:
     scratch: Sequence[str] = ()
     said: Callable[[], str] | None = None
 
+    def published(self, name: str) -> list[str]:
+        """What lies under ``indexes/NAME`` when the retriever of this name has searched."""
+        return [f"indexes/{name}/recall", *self.datasets, *self.folders]
+
 
 @runtime_checkable
 class _Indexed(Protocol):
