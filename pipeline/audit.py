@@ -70,6 +70,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
         lineage.recipe(data),
         reuse=_reuse(data),
         recall=_recall(data, p),
+        rejected=lineage.rejected_texts(data, p.encoders, p.audit.examples),
         triplets=data.checksum("triplets"),
         learned=learn_note.read(data) if p.filter.asks_to_learn else None,
         budget=data.read_note("calibration", query_shard.CUT) if p.filter.max_false_negatives is not None else None,

@@ -21,6 +21,7 @@ from gangue.transforms.models import vector_store
 from gangue.transforms.running import progress
 
 _RELATED = {"siblings": "positives of queries that ask the same", "near_copies": "near copies of positives"}
+_NAMED = 5  # texts without a usable vector
 _AT_ONCE = 64  # triplets made ready to print
 FULL = 0.99  # share of the quota from which on a setting counts as full
 
@@ -56,7 +57,14 @@ def summary(params_path: str, root: str, reports: str) -> None:
     )
     for name in p.encoders:
         if gone := sum(data.rows(place := vector_store.rejected(name))):
-            console.print(f"{gone} texts have no usable vector of {name} and take no part: {data.path(place)}")
+            first = lineage.rejected_texts(data, [name], _NAMED)
+            named = ", ".join(f"{row['id']} ({row['reason']})" for row in first) + ", …" * (gone > len(first))
+            console.print(
+                escape(
+                    f"Rejected by the encoder {name}, which makes no usable vector of them: {gone} texts, {named}."
+                    f" {_sentence(first[0]['cure'])}. All are in {data.path(place)}"
+                )
+            )
     if metrics:
         short = sum(metrics["shortfalls"].values())
         console.print(
@@ -110,7 +118,7 @@ def triplets(root: str, count: int | None, query: str | None = None) -> None:
       root: of the datasets.   count: how many, None for all.   query: an id, or words of the query's text.
 
     Raises:
-      ValueError: no query has this id, and none these words.
+      ValueError: no query with triplets has this id, and none these words; says why where its texts were rejected.
     """
     data, console = Data(root), Console(highlight=False, soft_wrap=True)
     tables = [_of_query(data, query)] if query else (data.read("triplets", shard) for shard in data.shards("triplets"))
@@ -131,8 +139,28 @@ def _of_query(data: Data, query: str) -> pa.Table:
         if like is None and len(some):
             like = some.filter(pc.equal(some["query_id"], some["query_id"][0]))
     if like is None:
-        raise ValueError(f"{data.path('triplets')}: no query has the id or the words {query}. gangue show prints some")
+        why = _rejected(data, query) or f"no query has the id or the words {query}. gangue show prints some"
+        raise ValueError(f"{data.path('triplets')}: {why}")
     return _suspicious_first(like)
+
+
+def _rejected(data: Data, query: str) -> str | None:
+    """Why there are no triplets of this text, or of the query of this id, if an encoder rejected it or its positive."""
+    from gangue.transforms.evidence import lineage
+
+    short = data.read_all("shortfalls", ["query_id", "positive_id"])
+    asked = {query, *short.filter(pc.equal(short["query_id"], query))["positive_id"].to_pylist()}
+    for row in lineage.rejected_texts(data, lineage.recipe(data).get("without_vector", {})):
+        if row["id"] in asked or query.lower() in row["text"].lower():
+            return (
+                f"none of {query}, for {row['id']} of {row['dataset']} has no usable vector of the encoder"
+                f" {row['encoder']}: {row['reason']}. {_sentence(row['cure'])}"
+            )
+    return None
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _suspicious_first(table: pa.Table) -> pa.Table:

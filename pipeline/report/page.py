@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -32,6 +32,7 @@ def write(
     *,
     reuse: dict[str, Any],
     recall: dict[str, dict[str, int]],
+    rejected: Sequence[Mapping[str, str]],
     triplets: str,
     learned: dict[str, Any] | None = None,
     budget: dict[str, Any] | None = None,
@@ -45,6 +46,7 @@ def write(
       recipe: as in the triplets' footer.
       reuse: documents, times, most, most_id.
       recall: retriever -> queries, wanted, found.
+      rejected: some of the texts without a usable vector, as ``lineage.rejected_texts``.
       triplets: their checksum, which says whose numbers these are.
       learned: what the learn stage learned, where a learned rule was asked for.
       budget: the note of the calibrate stage, where there is a budget.
@@ -56,7 +58,7 @@ def write(
         "metrics.json": _json(metrics(numbers, p.sample.score)),
         lineage.NUMBERS: _json({"checksum_of_triplets": triplets} | numbers),
         **{f"plots/{name}.svg": charts.standalone(chart) for name, chart in drawn.items()},
-        "report.html": page(p, evidence, recipe, numbers, drawn, reuse, recall, learned, budget),
+        "report.html": page(p, evidence, recipe, numbers, drawn, reuse, recall, rejected, learned, budget),
     }
     for path, content in files.items():
         reports.write_text(path, content)
@@ -169,6 +171,7 @@ def page(
     drawn: Mapping[str, str],
     reuse: dict[str, Any],
     recall: dict[str, dict[str, int]],
+    rejected: Sequence[Mapping[str, str]] = (),
     learned: dict[str, Any] | None = None,
     budget: dict[str, Any] | None = None,
 ) -> str:
@@ -195,6 +198,7 @@ def page(
         recipe=recipe,
         reuse=reuse,
         recall=recall,
+        rejected=rejected,
         total=sum(evidence.verdicts.values()),
         waterfall=drawn["verdicts"],
         tables={name: {side: columns(sides[side]) for side in SIDES} for name, sides in evidence.scores.items()},

@@ -10,6 +10,7 @@ from models import WORDS, cross_encoder, static_encoder
 from safetensors.torch import load_file, save_file
 
 from gangue.pipeline import embed, mine, params, sample
+from gangue.pipeline.command import show
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import vector_store
 from gangue.transforms.views.recipe import RECIPE
@@ -100,6 +101,20 @@ def test_a_text_whose_vector_is_no_number_takes_no_part(value, tmp_path, capsys)
     said = capsys.readouterr().err
     assert "embed@tiny: 4 texts have no usable vector and take no part, first d-" in said
     assert "without_vector" in next(line for line in said.splitlines() if line.startswith("pool: "))
+    page = (tmp_path / "reports" / "report.html").read_text()
+    assert "4 texts have no usable vector of tiny and take no part" in page
+    show.summary(str(tmp_path / "params.yaml"), str(tmp_path / "data"), str(tmp_path / "reports"))
+    (told,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Rejected by the encoder tiny"))
+    assert told.endswith(f" or correct or remove the text. All are in {data.path(vector_store.rejected('tiny'))}")
+    for row in rejected:
+        assert f"{row['id']} ({row['reason']})" in told
+        assert f"<code>{row['id']}</code></td><td>{row['reason']}</td><td>Name another encoders.tiny.model" in page
+    lost = {texts["ab cab dab"], "oak oak oak", *(row["query_id"] for row in short if row["query_id"] in gone)}
+    for query in lost:  # by the id of a query whose only positive is rejected, or of one that is; by its words
+        with pytest.raises(
+            ValueError, match=rf"none of {query}, for \S+ of \w+ has no usable .* tiny: vector is .*Name"
+        ):
+            show.triplets(str(tmp_path / "data"), None, query)
 
 
 def test_where_all_vectors_are_numbers_nothing_is_named(tmp_path):

@@ -93,6 +93,20 @@ def check_rejected_texts(data: Data, encoders: Iterable[str]) -> None:
             )
 
 
+def rejected_texts(data: Data, encoders: Iterable[str], count: int | None = None) -> list[dict[str, str]]:
+    """The texts of which an encoder makes no usable vector, the first ``count`` of each encoder or all.
+
+    Returns:
+      ``encoder``, ``dataset``, ``id``, ``reason``, ``cure``, ``text`` of each.
+    """
+    return [
+        {"encoder": name, **row}
+        for name in encoders
+        if data.exists(dataset := vector_store.rejected(name))
+        for row in data.read_all(dataset).slice(0, count).to_pylist()
+    ]
+
+
 def check_recipe(found: bytes | None, first: bytes | None, p: params.Params, rows: Mapping[str, int]) -> dict[str, Any]:
     """The recipe of a shard, if it is that of the first shard, of these params and of these data.
 
