@@ -91,7 +91,8 @@ def project(tmp_path_factory):
 
 def shell(folder, script):
     path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(folder)}
+    code = os.pathsep.join((str(folder), str(ROOT)))  # gangue is this tree's, whichever is installed
+    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": code}
     done = subprocess.run(
         ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
