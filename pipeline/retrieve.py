@@ -36,6 +36,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     parts = ranges(data, p, name)
     scratch = [*index.scratch, _hits(name)]
     writes = [f"candidates/{name}", f"indexes/{name}/recall", *index.datasets]
+    faster = protocol.accelerated(p.retrievers[name], data, min(_QUERIES, sum(data.rows("queries"))))
+    needs = p.beam if p.beam.accelerator is not None and faster else None
 
     def build(root: beam.Pipeline) -> Any:
         indexed = None
@@ -46,9 +48,10 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         if len(parts) > 1:
             work = functools.partial(search_range, data=data, p=p, name=name)
             elements = root | "Ranges" >> beam.Create(list(itertools.product(firsts, range(len(parts)))))
-            indexed = elements | "Search ranges" >> ForEachShard(work, after=indexed)
+            indexed = elements | "Search ranges" >> ForEachShard(work, after=indexed, needs=needs)
         work = functools.partial(retrieve_shards, data=data, p=p, name=name)
-        searched = root | beam.Create(firsts) | "Search" >> ForEachShard(work, after=indexed)
+        needs_here = needs if len(parts) == 1 else None  # to merge takes no device
+        searched = root | beam.Create(firsts) | "Search" >> ForEachShard(work, after=indexed, needs=needs_here)
         measure = functools.partial(measure_recall, data=data, p=p, name=name)
         return root | "Recall" >> beam.Create(["recall"]) | "Measure" >> ForEachShard(measure, after=searched)
 

@@ -1,4 +1,4 @@
-"""Dense retrieval with FAISS: exact by blocks of documents, or through an index."""
+"""Dense retrieval: exact by blocks of documents, on a device where there is one, or through an index of FAISS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from gangue.transforms import arrays
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data, shard_names, staged
-from gangue.transforms.retrieval import topk
+from gangue.transforms.retrieval import devices, topk
 from gangue.transforms.retrieval.protocol import Indexing, Step
 from gangue.transforms.settings.section import Name, Positive, Section
 
@@ -41,6 +41,10 @@ class Dense(Section):
     def exact(self) -> Dense | None:
         """Search without an index, which an index is measured against."""
         return None if self.index == "Flat" else self.model_copy(update={"index": "Flat", "nprobe": None})
+
+    def accelerated(self, data: Data, queries: int) -> bool:
+        """Whether so many queries at a time are searched sooner where there is a device; an index is not."""
+        return self.index == "Flat" and devices.pay(queries, sum(data.rows("documents")))
 
     def indexing(self, data: Data, name: str) -> Indexing:
         """One step that builds the FAISS index; nothing where vectors are searched as they are."""
@@ -88,18 +92,18 @@ class DenseRetriever:
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best documents of each query, as ``Opened.search``."""
-        faiss = _faiss()
         vectors = self._queries.gather(queries)
-        scores = np.full((len(queries), 0), -np.inf, np.float32)
-        rows = np.full((len(queries), 0), -1, np.int64)
-        for block_rows, block in self._blocks(allowed) if self.index_path is None else ():
-            found, places = faiss.knn(vectors, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-            scores, rows = topk.merge(scores, rows, found, block_rows[places], depth)
         if self.index_path is not None:
             scores, rows = self._index.search(np.nan_to_num(vectors), min(depth, self._index.ntotal))
             scores = np.where(rows < 0, -np.inf, scores)
             searched = allowed & self._documents.present
             rows = np.where((rows >= 0) & searched[np.maximum(rows, 0)], rows, -1)
+        elif there := devices.pay(len(queries), int(np.count_nonzero(allowed))) and devices.found():
+            from gangue.transforms.retrieval import device_search
+
+            scores, rows = device_search.search(self._documents, there, vectors, depth, allowed)
+        else:
+            scores, rows = self._by_faiss(vectors, depth, allowed)
         rows[~np.isfinite(vectors).all(axis=1)] = -1  # a query without a vector finds nothing
         return rows, scores
 
@@ -134,6 +138,16 @@ class DenseRetriever:
             here = slice(start, start + _PAIRS)
             result[here] = np.einsum("nd,nd->n", vectors[one[here]], vectors[other[here]])
         return result
+
+    def _by_faiss(self, vectors: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and rows of the best documents of each query, as ``device_search.search``."""
+        faiss = _faiss()
+        scores = np.full((len(vectors), 0), -np.inf, np.float32)
+        rows = np.full((len(vectors), 0), -1, np.int64)
+        for block_rows, block in self._blocks(allowed):
+            found, places = faiss.knn(vectors, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+            scores, rows = topk.merge(scores, rows, found, block_rows[places], depth)
+        return scores, rows
 
     def _blocks(self, allowed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row numbers and vectors of the allowed documents, many shards at a time; a block lasts until the next."""

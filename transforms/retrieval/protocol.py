@@ -120,6 +120,12 @@ class _Approximate(Protocol):
 
 
 @runtime_checkable
+class _Accelerated(Protocol):
+    def accelerated(self, data: Data, queries: int) -> bool:
+        """Whether a search of so many queries at a time is done sooner on a machine with a device."""
+
+
+@runtime_checkable
 class _OfVectors(Protocol):
     @property
     def encoder(self) -> str:
@@ -158,6 +164,11 @@ def indexing(retriever: Retriever, data: Data, name: str) -> Indexing:
 def exact(retriever: Retriever) -> Retriever | None:
     """The retriever that an approximate one is measured against; None for one that misses nothing."""
     return retriever.exact() if isinstance(retriever, _Approximate) else None
+
+
+def accelerated(retriever: Retriever, data: Data, queries: int) -> bool:
+    """Whether a search of so many queries at a time is done sooner on a machine with a device (a GPU)."""
+    return isinstance(retriever, _Accelerated) and retriever.accelerated(data, queries)
 
 
 def encoder(retriever: Retriever) -> str | None:
