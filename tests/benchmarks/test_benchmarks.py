@@ -14,6 +14,7 @@ from benchmarks import (
     beir,
     budget,
     candidates,
+    gpu,
     growth,
     languages,
     learned_cost,
@@ -52,6 +53,12 @@ def test_candidates_go_through_the_stages_and_workers_leave_the_same_bytes(print
     before = several.digest(tmp_path / "data")
     candidates.run_stages(tmp_path, Data(str(tmp_path / "data")), 64, 2)
     assert several.digest(tmp_path / "data") == before
+
+
+def test_search_on_a_device_is_held_against_its_bare_product_and_against_faiss(tmp_path):
+    found = gpu.retrieval(3000, 100, 1, tmp_path)
+    assert found["equal"]
+    assert set(found["seconds"]) == {"search", "device", "bare", "first"}
 
 
 def test_an_approximate_index_is_held_against_exact_search(printed):
