@@ -1,4 +1,4 @@
-"""Exact search by torch, here on the processor as its device, finds what FAISS finds."""
+"""Exact search by torch finds what FAISS finds; on a GPU where there is one, else on the processor as its device."""
 
 import collections
 import contextlib
@@ -26,6 +26,7 @@ from gangue.transforms.retrieval.searching import search
 from gangue.transforms.running import workers
 
 CPU = torch.device("cpu")
+DEVICE = torch.device("cuda:0") if torch.cuda.is_available() else CPU
 
 
 def write(data, dataset, vectors, missing, shards=1):
@@ -81,7 +82,7 @@ def test_hits_are_those_of_faiss(drawn, cut):
         retriever, asked = DenseRetriever(data, "e"), np.arange(len(queries))
         expected = search(data, retriever, asked, asked, depth, allowed)
         patch.setattr(devices, "PAIRS", 0)
-        patch.setattr(devices, "found", lambda: (CPU,) * count)
+        patch.setattr(devices, "found", lambda: (DEVICE,) * count)
         patch.setattr(device_search, "_BLOCK_BYTES", 4 * documents.shape[1] * rows)
         patch.setattr(device_search, "_PRODUCT", product)
         patch.setattr(DenseRetriever, "_by_faiss", None)
@@ -98,7 +99,7 @@ def test_hits_are_those_of_faiss(drawn, cut):
 def test_a_stage_writes_the_same_files(tmp_path, monkeypatch):
     data, *_ = make(tmp_path, documents=300, copies=40)
     p, files = params_of(depth=20, max_depth=80, negatives=40), []
-    for there in ((), (CPU, CPU)):
+    for there in ((), (DEVICE, DEVICE)):
         monkeypatch.setattr(devices, "PAIRS", 0)
         monkeypatch.setattr(devices, "found", lambda there=there: there)
         monkeypatch.setattr(device_search, "_BLOCK_BYTES", 4 * 16 * 64)
