@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: mine test soak bench install lint format lock
+.PHONY: mine test cluster-test soak bench install lint format lock
 
 mine: install
 	@# killed while it wrote this note of its own, DVC cannot read it
@@ -18,11 +18,16 @@ test: install
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
+# Of `make test`, alone: an S3 server, a scheduler and workers that share nothing with the caller but the store.
+cluster-test: install
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/running/test_cluster.py
+
 # Hours, not minutes: killed everywhere, any input, any disaster, many corpora against the oracle.
 soak: install
 	$(BIN)/python -m benchmarks.kills --output benchmarks/results/kills.json
 	$(BIN)/python -m benchmarks.kills --kills 16 --signal SIGTERM --output benchmarks/results/kills_sigterm.json
 	$(BIN)/python -m benchmarks.kills --kills 16 --signal SIGINT --output benchmarks/results/kills_sigint.json
+	$(BIN)/python -m benchmarks.cluster_kills --output benchmarks/results/cluster_kills.json
 	$(BIN)/python -m benchmarks.disasters --output benchmarks/results/disasters.json
 	$(BIN)/python -m benchmarks.fuzz --output benchmarks/results/fuzz.json
 	GANGUE_CORPORA=20 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_oracle.py

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -14,27 +15,52 @@ import jobs
 import psutil
 
 from gangue.pipeline import STAGES, mine
-from gangue.transforms.datasets import occupancy
+from gangue.transforms.datasets import disk, occupancy
 from gangue.transforms.datasets.storage import Data
+
+_HIDING = 'for folder in $HIDDEN; do mount -t tmpfs none "$folder"; done; exec "$@"'
+
+
+@functools.cache
+def namespaces():
+    """The command that gives a process mounts of its own; empty where this machine does not allow it."""
+    command = ["unshare", "--mount", "--map-root-user"]
+    try:
+        allowed = subprocess.run([*command, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return []
+    return [] if allowed.returncode else command
 
 
 @contextlib.contextmanager
-def process(folder, module, *arguments):
-    """A process with a working folder and a home of its own."""
+def process(folder, module, *arguments, hidden=()):
+    """A process with a working folder and a home of its own; where this machine lets it, it sees folders empty."""
     folder.mkdir()
     here = pathlib.Path(__file__).parents[1]
     path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))  # Beam's pool starts a python of it
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(here), "HOME": str(folder)}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(here), "HOME": str(folder), "TMPDIR": str(folder)}
     command = [sys.executable, "-m", module, *arguments]
+    if hidden and namespaces():
+        environment["HIDDEN"] = " ".join(map(str, hidden))
+        command = [*namespaces(), "sh", "-c", _HIDING, "sh", *command]
     with open(folder / "log", "w") as log:
         started = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         yield started
     finally:
-        for each in [*psutil.Process(started.pid).children(recursive=True), started]:
+        for each in children(started.pid):
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
+        started.kill()
         started.wait()
+
+
+def children(pid):
+    """All processes that a process started; none where it is gone."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def whole_job(folder):
@@ -81,19 +107,22 @@ def reads():
         yield found
 
 
-def mined(folder, name, params="params.yaml"):
-    """Mine it into a folder of this name."""
-    mine.run(str(folder / params), str(folder / name / "data"), str(folder / name / "reports"))
+def mined(folder, name, params="params.yaml", root=None):
+    """Mine it into a folder of this name, beside it or under another root."""
+    mine.run(str(folder / params), f"{root or folder}/{name}/data", f"{root or folder}/{name}/reports")
 
 
-def assert_same(folder, name):
+def assert_same(folder, name, root=None):
     """Assert that what was mined under this name has the bytes of the job in one process."""
-    one, other = content(folder / "alone"), content(folder / name)
+    one, other = content(folder / "alone"), content(f"{root or folder}/{name}")
     assert one.keys() == other.keys()
     assert [file for file in one if one[file] != other[file]] == []
 
 
 def content(folder):
-    """Every file but the note of how the last run ended."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != occupancy.NAME)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    """Every file but the note of how the last run ended, which remote storage has not."""
+    filesystem, inside = disk.filesystem_of(str(folder))
+    found = {name.removeprefix(f"{inside}/"): name for name in filesystem.find(inside)}
+    kept = {name: path for name, path in found.items() if os.path.basename(name) != occupancy.NAME}
+    files = filesystem.cat(list(kept.values()))
+    return {name: files[path] for name, path in kept.items()}

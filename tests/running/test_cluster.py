@@ -1,4 +1,4 @@
-"""A Dask cluster: the bytes of one process, whatever dies, and one line for what cannot work."""
+"""A Dask cluster and an S3 server: the bytes of one process, whatever dies, and one line for what cannot work."""
 
 import contextlib
 import importlib.metadata
@@ -11,15 +11,18 @@ import time
 
 import distributed
 import pytest
-from elsewhere import assert_same, mined, process
+from elsewhere import assert_same, mined, namespaces, process
 
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import cluster
 
 
 @pytest.fixture(scope="module")
-def scheduler(tmp_path_factory):
-    """A scheduler's file; three workers, of one, one and three threads, share only a mount with this process."""
+def scheduler(tmp_path_factory, s3, whole_job):
+    """A scheduler's file; workers of one, one and three threads, who share the store and the models with this process.
+
+    Source and datasets of the job are empty folders to them where the machine allows it.
+    """
     folder = tmp_path_factory.mktemp("cluster")
     file = folder / "scheduler.json"
     with contextlib.ExitStack() as stack:
@@ -29,11 +32,15 @@ def scheduler(tmp_path_factory):
         )
         for number, threads in enumerate((1, 1, 3)):
             own = ("--nthreads", str(threads), "--no-dashboard", "--resources", f"quick={number // 2}")
-            stack.enter_context(process(folder / f"worker-{number}", "distributed.cli.dask_worker", *at, *own))
+            worker = folder / f"worker-{number}"
+            hidden = [whole_job / name for name in ("source", "alone")]
+            stack.enter_context(process(worker, "distributed.cli.dask_worker", *at, *own, hidden=hidden))
         while not file.exists():
             time.sleep(0.1)
         with distributed.Client(scheduler_file=str(file), set_as_default=False) as client:
             client.wait_for_workers(3, timeout=60)
+            if namespaces():
+                assert not any(map(any, client.run(os.listdir, str(whole_job / "source")).values()))
         yield str(file)
 
 
@@ -44,8 +51,31 @@ def on_cluster(whole_job, address, **beam):
     return "cluster.yaml"
 
 
-def test_a_cluster_writes_the_bytes_of_one_process_and_has_models_run_where_the_accelerator_is(
-    whole_job, scheduler, monkeypatch
+@contextlib.contextmanager
+def struck(scheduler, stage):
+    """Kill the process of a worker that is at work for a stage; yields what was killed."""
+    found, over = [], threading.Event()
+
+    def strike():
+        with distributed.Client(scheduler_file=scheduler, set_as_default=False) as client:
+            while not found and not over.wait(0.02):
+                at_work = client.processing().items()
+                busy = [address for address, keys in at_work if any(stage in key for key in keys)]
+                if busy:
+                    found.extend(client.run(os.getpid, workers=busy[:1]).values())
+                    os.kill(found[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_cluster_on_s3_writes_the_bytes_of_one_process_though_a_worker_is_killed(
+    whole_job, scheduler, s3, monkeypatch
 ):
     asked, submit = set(), cluster.Workers.submit
 
@@ -54,38 +84,14 @@ def test_a_cluster_writes_the_bytes_of_one_process_and_has_models_run_where_the_
         return submit(workers, work, element, resources)
 
     monkeypatch.setattr(cluster.Workers, "submit", noted)
-    mined(whole_job, "cluster", on_cluster(whole_job, scheduler, accelerator="type:quick;count:1"))
-    assert_same(whole_job, "cluster")
+    params = on_cluster(whole_job, scheduler, accelerator="type:quick;count:1")
+    with struck(scheduler, "score@") as killed:
+        mined(whole_job, "cluster", params, s3)
+    assert killed
+    assert_same(whole_job, "cluster", s3)
     assert {stage for stage, kinds in asked if kinds} == {"models", "embed", "teach", "score"}
     anywhere = {stage for stage, kinds in asked if not kinds}
     assert anywhere >= {"ingest", "cluster", "retrieve", "pool", "learn", "export", "audit"}
-
-
-def test_workers_that_ran_whole_jobs_write_the_same_bytes(whole_job, scheduler):
-    mined(whole_job, "cluster again", on_cluster(whole_job, scheduler))
-    assert_same(whole_job, "cluster again")
-
-
-def test_a_worker_that_is_killed_in_the_middle_costs_nothing_but_time(whole_job, scheduler, monkeypatch):
-    struck = []
-
-    def strike():
-        """Kill the process of a worker that scores."""
-        with distributed.Client(scheduler_file=scheduler, set_as_default=False) as client:
-            while not struck:
-                at_work = client.processing().items()
-                busy = [address for address, keys in at_work if any("score@" in key for key in keys)]
-                if busy:
-                    pids = client.run(os.getpid, workers=busy)
-                    os.kill(next(iter(pids.values())), signal.SIGKILL)
-                    struck.append(pids)
-                time.sleep(0.02)
-
-    thread = threading.Thread(target=strike, daemon=True)
-    thread.start()
-    mined(whole_job, "killed", on_cluster(whole_job, scheduler))
-    assert struck
-    assert_same(whole_job, "killed")
 
 
 def test_what_needs_an_accelerator_is_done_where_it_is_and_all_else_anywhere(scheduler, tmp_path):
@@ -97,12 +103,31 @@ def test_what_needs_an_accelerator_is_done_where_it_is_and_all_else_anywhere(sch
     assert len(anywhere) > 1
 
 
-def test_a_shard_that_takes_workers_with_it_is_named(scheduler, tmp_path):
+def test_a_shard_that_takes_workers_with_it_is_named_and_workers_that_go_are_asked_nothing(scheduler, tmp_path):
+    with cluster.connected(scheduler) as client:
+        future = cluster.Workers(client, "score", Data(str(tmp_path))).submit(os._exit, 3, {})
+        while not future.future.done():
+            assert cluster.faults(client, Data(str(tmp_path)), {}) == []
+        with pytest.raises(ChildProcessError, match=r"^3 took 4 workers of the cluster with it, .* --memory-limit"):
+            future.result()
+
+
+def test_a_scheduler_that_goes_away_is_a_line(tmp_path):
+    def lose(gone):
+        with cluster.connected(gone.scheduler_address) as client:
+            workers = cluster.Workers(client, "score", Data(str(tmp_path)))
+            future = workers.submit(time.sleep, 1, {})
+            gone.close()
+            try:
+                future.result()
+            finally:
+                workers.end()
+
     with (
-        cluster.connected(scheduler) as client,
-        pytest.raises(ChildProcessError, match=r"score: 3 took 4 workers of the cluster with it, .* --memory-limit"),
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as gone,
+        pytest.raises(ConnectionError, match=r"^beam.cluster: the scheduler must answer until all is done, .* again"),
     ):
-        cluster.Workers(client, "score", Data(str(tmp_path))).submit(os._exit, 3, {}).result()
+        lose(gone)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ end a job on it late is said before the first stage.
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import contextlib
 import hashlib
 import importlib.metadata
@@ -37,7 +38,7 @@ def connected(address: str) -> Iterator[distributed.Client]:
     """A client of the scheduler at an address, or of the one that a scheduler file names, with a worker at least.
 
     Raises:
-      ValueError: Dask is not installed.   ConnectionError: no scheduler answers, or it has no worker.
+      ValueError: Dask is not installed.   ConnectionError: no scheduler answers, it goes away, or it has no worker.
     """
     try:
         import distributed
@@ -65,6 +66,10 @@ def connected(address: str) -> Iterator[distributed.Client]:
                 f" one: dask worker {client.scheduler.address}"
             )
         yield client
+    except OSError as error:
+        if client.status == "running":
+            raise
+        raise _lost() from error
     finally:
         with contextlib.suppress(Exception):
             client.close(timeout=5)
@@ -73,12 +78,12 @@ def connected(address: str) -> Iterator[distributed.Client]:
 def faults(client: distributed.Client, data: Data, resources: Mapping[str, float]) -> list[str]:
     """What would go wrong on some worker, a line each: other versions, datasets that it cannot see, no accelerator."""
     ours, lines = versions(), []
-    for worker, theirs in sorted(client.run(versions).items()):
+    for worker, theirs in sorted(_asked(client, versions).items()):
         other = [f"{name} {theirs[name]} for {ours[name]}" for name in ours if theirs[name] != ours[name]]
         if other:
             lines.append(f"worker {worker} must have the versions of this process, has {', '.join(other)}")
     with disk.token(data.root) as (path, content):
-        for worker, seen in sorted(client.run(_seen, data.root, path).items()):
+        for worker, seen in sorted(_asked(client, _seen, data.root, path).items()):
             if seen != content.decode():
                 lines.append(
                     f"worker {worker} must see the datasets at {data.root}, and does not ({seen}). Name a folder that"
@@ -103,6 +108,22 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "none"
     return found
+
+
+def _asked(client: distributed.Client, call: Callable[..., Result], *given: Any) -> dict[str, Result]:
+    """What a call returns on each worker, but for those that go away meanwhile: others will do their work."""
+    answers = client.run(call, *given, on_error="return")
+    for answer in answers.values():
+        if isinstance(answer, Exception) and not isinstance(answer, OSError):
+            raise answer
+    return {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}
+
+
+def _lost() -> ConnectionError:
+    return ConnectionError(
+        "beam.cluster: the scheduler must answer until all is done, it went away. Start it, unless something else does,"
+        " and run the same command again: what was finished is kept"
+    )
 
 
 def _seen(root: str, path: str) -> str:
@@ -138,16 +159,21 @@ class Workers:
         """Have a worker call ``work``, one that has these resources."""
         key = f"{self._run} {self.stage} {len(self._futures)} {element}"
         future = self._client.submit(work, element, key=key, resources=dict(resources) or None)
-        self._futures.append(_Future(future, self.stage, element))
+        self._futures.append(_Future(future, element))
         return self._futures[-1]
 
     def everywhere(self, call: Callable[[], Any]) -> list[str]:
         """Which errors a call raises on the workers, a line each."""
-        said = self._client.run(_said, call)
+        said = _asked(self._client, _said, call)
         return [f"worker {worker}: {error}" for worker, error in sorted(said.items()) if error is not None]
 
     def end(self) -> None:
-        """Have nothing of it done that has not begun, and wait for what has: it may be writing."""
+        """Have nothing of it done that has not begun, and wait for what has: it may be writing.
+
+        Where the scheduler is gone nobody knows of it: the next run waits.
+        """
+        if self._client.status != "running":
+            return
         self._client.cancel([each.future for each in self._futures])
         self._futures.clear()
         while self._at_work():
@@ -155,20 +181,20 @@ class Workers:
 
     def _at_work(self) -> bool:
         """Whether a worker does anything for the datasets of this root; the scheduler forgets what was cancelled."""
-        return any(self._client.run(_does, self._job).values())
+        return any(_asked(self._client, _does, self._job).values())
 
 
 class _Future:
     """What a worker will return."""
 
-    def __init__(self, future: distributed.Future, stage: str, element: Any) -> None:
-        self.future, self._stage, self._element = future, stage, element
+    def __init__(self, future: distributed.Future, element: Any) -> None:
+        self.future, self._element = future, element
 
     def result(self) -> Any:
         """It, as soon as it is there; what the work raised is raised.
 
         Raises:
-          ChildProcessError: workers died of it.
+          ChildProcessError: workers died of it.   ConnectionError: the scheduler is gone.
         """
         import distributed
 
@@ -176,10 +202,12 @@ class _Future:
             counts = self.future.result()
         except distributed.KilledWorker as error:
             raise ChildProcessError(
-                f"{self._stage}: {self._element} took {error.allowed_failures + 1} workers of the cluster with it, most"
+                f"{self._element} took {error.allowed_failures + 1} workers of the cluster with it, most"
                 " likely for want of memory. Give them more (dask worker --memory-limit), or lower the rows per shard"
                 " under ingest, and run the same command again"
             ) from None
+        except concurrent.futures.CancelledError:  # only a client without its scheduler cancels what we wait for
+            raise _lost() from None
         if isinstance(counts, collections.Counter):
             progress.advance(counts["in"])
         return counts
