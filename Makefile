@@ -41,6 +41,7 @@ bench: install
 	$(BIN)/python -m benchmarks.approximate --output
 	$(BIN)/python -m benchmarks.growth --output
 	$(BIN)/python -m benchmarks.requests --output
+	$(BIN)/python -m benchmarks.cluster_cost --output benchmarks/results/cluster_cost.json
 	@for folder in $(BEIR); do \
 	  for name in frontier budget students changes against_sentence_transformers; do \
 	    $(BIN)/python -m benchmarks.$$name --data $$folder --output $$(basename $$folder) || exit 1; \

@@ -93,7 +93,7 @@ class Project:
     ) -> Attempt:
         """Run a command to its end, or strike its process group ``delay`` seconds after the mark of a stage."""
         path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-        own = {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(self.folder), "TMPDIR": str(self.scratch)}
+        own = {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(ROOT), "TMPDIR": str(self.scratch)}
         started = time.monotonic()
         process = subprocess.Popen(
             [*prefix, *COMMANDS[way]],
