@@ -75,6 +75,16 @@ def test_the_points_are_those_of_a_plain_count(job, kind):
     assert leaked, "the corpus must be hard"
 
 
+def test_a_shard_whose_queries_have_one_positive_each_has_the_columns_of_others(job):
+    shard, hiding = job.shards()[0], params.Calibrate(rounds=1, seed=4)
+    query = shard.block.positive_query
+    further = ~np.isin(np.arange(len(query)), np.unique(query, return_index=True)[1])
+    both = (shard, leak.hide(job.data, job.p, shard, further))
+    several, one = (frontier.measure(job.data, job.p, each, [job.p.filter], hiding) for each in both)
+    assert (several["queries"][0].as_py() > 0, one["queries"][0].as_py()) == (True, 0)
+    assert one.schema == several.schema
+
+
 def test_cuts_go_from_strict_to_loose_for_every_rule(job):
     line = {
         "learned": job.p.filter.rule,

@@ -147,7 +147,7 @@ def measure(
             "queries": pa.array([int(tested.sum())] * len(filters), pa.int64()),
             "rounds": pa.array([hiding.rounds] * len(filters), pa.int64()),
             "loss": loss.sum(axis=1),
-            "losses": loss[:, order].tolist(),
+            "losses": pa.array(loss[:, order].tolist(), pa.list_(pa.float64())),
             "corrected": corrected.sum(axis=1),
             "chosen": tally[:, :, 0].sum(axis=1),
             "leaked": tally[:, :, 1].sum(axis=1),
