@@ -37,7 +37,7 @@ def write(
     sizes = {"documents": (documents, documents_per_shard), "queries": (queries, queries_per_shard)}
     for dataset, (rows, per_shard) in sizes.items():
         wanted = schema.QUERIES if dataset == "queries" else schema.DOCUMENTS
-        for shard, part in _parts(rows, per_shard):
+        for shard, part in parts(rows, per_shard):
             texts = [" ".join(words) for words in _WORDS[rng.integers(0, len(_WORDS), (len(part), 12))]]
             names, hashes = [_name(dataset, number) for number in part], text.hashes(texts)
             columns = {
@@ -59,7 +59,7 @@ def write(
                 table = pa.table([hashes, column], schema=schema.vectors(dimensions))
                 table = table.replace_schema_metadata({schema.FINGERPRINT: "random"})
                 data.write(f"vectors/{encoder}/{dataset}", shard, table, suffix=".arrow")
-    for shard, part in _parts(queries, queries_per_shard):
+    for shard, part in parts(queries, queries_per_shard):
         row = _candidates(part, documents)[:, -1]
         columns_of: list[Any] = [
             [_name("queries", number) for number in part],
@@ -81,7 +81,7 @@ def write_candidates(data: Data, *, queries: int, documents: int, queries_per_sh
     for encoder in ENCODERS:
         asked, given = (vectors(data, f"vectors/{encoder}/{dataset}") for dataset in ("queries", "documents"))
         first = 0 if encoder == ENCODERS[0] else PER_QUERY - EACH
-        for shard, part in _parts(queries, queries_per_shard):
+        for shard, part in parts(queries, queries_per_shard):
             found = _candidates(part, documents)[:, first : first + EACH]
             scores = np.einsum("qd,qnd->qn", asked[part], given[found])
             order = np.argsort(-scores, axis=1)
@@ -99,7 +99,8 @@ def write_candidates(data: Data, *, queries: int, documents: int, queries_per_sh
     data.commit("calibration")
 
 
-def _parts(rows: int, per_shard: int) -> list[tuple[str, np.ndarray]]:
+def parts(rows: int, per_shard: int) -> list[tuple[str, np.ndarray]]:
+    """Shards of so many rows, and which rows each has."""
     shards = text.shard_count(rows, per_shard)
     return list(zip(shard_names(shards), np.array_split(np.arange(rows), shards), strict=True))
 

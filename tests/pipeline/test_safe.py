@@ -206,7 +206,7 @@ def test_the_job_leaves_the_expected_files_and_no_other(job):
     parquet += " indexes/dense/recall indexes/bm25/recall indexes/bm25/vocabulary"
     parquet += " clusters/tiny/documents clusters/start/documents"
     arrow = "clusters/tiny/centroids clusters/start/centroids indexes/bm25/weights vectors/tiny/documents"
-    arrow += " candidates/dense candidates/bm25 pairs verdicts"
+    arrow += " indexes/bm25/postings candidates/dense candidates/bm25 pairs verdicts"
     arrow += " vectors/tiny/queries vectors/start/documents vectors/start/queries"
     parquet += " vectors/tiny/rejected vectors/start/rejected"
     others = ".running README.md relevance/model.json calibration/cut.json models/taught/origin.json"

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import importlib.util
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import numpy as np
@@ -16,8 +16,8 @@ from pydantic import Field
 
 from gangue.transforms import arrays, at_hand, text
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, shard_names, staged
-from gangue.transforms.retrieval import lexical, topk
+from gangue.transforms.datasets.storage import Data, place_of, shard_names, staged
+from gangue.transforms.retrieval import lexical, postings
 from gangue.transforms.retrieval.protocol import Indexing, Step
 from gangue.transforms.settings.section import Positive, Section
 from gangue.transforms.text import stopwords
@@ -25,8 +25,7 @@ from gangue.transforms.text import stopwords
 if TYPE_CHECKING:
     import scipy.sparse
 
-_BLOCK_ROWS = 32768  # documents scored at once
-_BLOCK_QUERIES = 128
+_BLOCK_ROWS = 1 << 17  # documents searched at once: their float64 sums stay in a processor's cache
 _PAIRS = 1 << 15
 
 StopWords = Literal[
@@ -67,7 +66,7 @@ class Bm25(Section):
     def open(self, data: Data, name: str, *, unpublished: bool = False) -> Bm25Retriever:
         """The retriever over the weights of its index."""
         place = staged if unpublished else str
-        return Bm25Retriever(data, *(place(_dataset(name, part)) for part in ("weights", "vocabulary")))
+        return Bm25Retriever(data, *(place(_dataset(name, part)) for part in ("weights", "vocabulary", "postings")))
 
     def language(self, data: Data, name: str) -> str | None:
         """Of which language the index lacks the stop words; None: of none."""
@@ -78,7 +77,7 @@ class Bm25(Section):
         return lookup.languages(data, _dataset(name, "vocabulary"))[1]
 
     def indexing(self, data: Data, name: str) -> Indexing:
-        """Count the terms of every shard, number them, and weigh those of every shard."""
+        """Count the terms of every shard, number them, weigh those of every shard, and sort the weights by token."""
         documents = data.shards("documents")
         steps = []
         for tokens in _TOKENS[: 1 if self.stem is None else 2]:  # terms tell the language by which they are stemmed
@@ -86,9 +85,11 @@ class Bm25(Section):
             gather = functools.partial(gather_vocabulary, data=data, name=name, settings=self)
             steps += [Step(f"Count {tokens}", documents, count), Step(f"Gather {tokens}", [tokens], gather)]
         weigh = functools.partial(weigh_tokens, data=data, name=name, k1=self.k1, b=self.b)
+        invert = functools.partial(invert_weights, data=data, name=name)
+        ranges = shard_names(len(_ranges(data)) - 1)
         return Indexing(
-            [*steps, Step("Weigh", documents, weigh)],
-            datasets=[_dataset(name, part) for part in ("vocabulary", "weights")],
+            [*steps, Step("Weigh", documents, weigh), Step("Invert", ranges, invert)],
+            datasets=[_dataset(name, part) for part in ("vocabulary", "weights", "postings")],
             scratch=[_dataset(name, "frequencies")],  # they are in the vocabulary then
             said=functools.partial(self._said, data, name),
         )
@@ -114,6 +115,11 @@ class Bm25(Section):
 
 def _dataset(name: str, part: str) -> str:
     return f"indexes/{name}/{part}"
+
+
+def _ranges(data: Data) -> np.ndarray:
+    """Which shards of documents are searched at once, as ``postings.ranges``."""
+    return postings.ranges(data, _BLOCK_ROWS)
 
 
 def _texts(data: Data, shard: str) -> list[str]:
@@ -197,6 +203,18 @@ def weigh_tokens(shard: str, data: Data, name: str, k1: float, b: float) -> coll
     return collections.Counter({f"rows:{output}": len(table)})
 
 
+def invert_weights(shard: str, data: Data, name: str) -> collections.Counter[str]:
+    """Postings of one range of documents."""
+    first, end = _ranges(data)[place_of(shard)[0] :][:2]
+    weights = staged(_dataset(name, "weights"))
+    tables = [data.read(weights, part) for part in data.shards("documents")[first:end]]
+    vocabulary = sum(data.rows(_vocabulary(name)))
+    table = postings.invert(pa.concat_tables(tables), vocabulary)
+    output = staged(_dataset(name, "postings"))
+    data.write(output, shard, table, suffix=".arrow")
+    return collections.Counter({f"rows:{output}": len(table)})
+
+
 @dataclasses.dataclass
 class Bm25Retriever:
     """BM25 over the weights of one index."""
@@ -204,28 +222,11 @@ class Bm25Retriever:
     data: Data
     weights: str  # dataset of lexical.WEIGHTS, one row per document
     vocabulary: str  # dataset of lexical.VOCABULARY, without stop words
+    postings: str = ""  # dataset of postings.POSTINGS, which only a search reads
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best documents of each query, as ``Opened.search``; none that shares no token with it."""
-        counts = self._counts(queries)
-        scores = np.full((len(queries), 0), -np.inf, np.float32)
-        rows = np.full((len(queries), 0), -1, np.int64)
-        for offset, block in self._blocks(counts.shape[1]):
-            transposed = block.T.tocsr()
-            keep = allowed[offset : offset + block.shape[0]]
-            k = min(depth, block.shape[0])
-            best_scores = np.empty((len(queries), k), np.float32)
-            best_rows = np.empty((len(queries), k), np.int64)
-            for start in range(0, len(queries), _BLOCK_QUERIES):
-                part = (counts[start : start + _BLOCK_QUERIES] @ transposed).toarray()
-                part[(part <= 0) | ~keep] = -np.inf
-                best = np.argpartition(-part, k - 1, axis=1)[:, :k]
-                here = slice(start, start + len(part))
-                best_scores[here] = np.take_along_axis(part, best, 1)
-                best_rows[here] = best + offset
-            best_rows[np.isneginf(best_scores)] = -1
-            scores, rows = topk.merge(scores, rows, best_scores, best_rows, depth)
-        return rows, scores
+        return postings.search(self.data, self.postings, _ranges(self.data), self._counts(queries), depth, allowed)
 
     def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """(n,) float64 BM25 scores of pairs of rows; 0 where they share no token."""
@@ -233,9 +234,11 @@ class Bm25Retriever:
         counts = self._counts(asked)
         weights = lookup.rows(self.data, self.weights, tuple(lexical.WEIGHTS.names))
         result = np.empty(len(queries), np.float64)
+        order = np.argsort(documents, kind="stable")  # so that no shard is read twice
         for start in range(0, len(queries), _PAIRS):
-            here = slice(start, start + _PAIRS)
-            block = _sparse(weights.take(documents[here]), counts.shape[1])
+            here = order[start : start + _PAIRS]
+            different, (place,) = arrays.places(documents[here])
+            block = lexical.matrix(weights.take(different), counts.shape[1])[place]
             # The float64 sum runs over ascending tokens, so it is the same in any geometry.
             result[here] = np.asarray(block.multiply(counts[position[here]]).sum(axis=1)).ravel()
         return result
@@ -243,7 +246,7 @@ class Bm25Retriever:
     def tokens(self, documents: np.ndarray) -> scipy.sparse.csr_matrix:
         """(n, v) which tokens these documents hold: an inner product of two rows is the idf they share."""
         weights = lookup.rows(self.data, self.weights, tuple(lexical.WEIGHTS.names)).take(documents)
-        return self._by_rarity(_sparse(weights, len(self._vocabulary)))
+        return self._by_rarity(lexical.matrix(weights, len(self._vocabulary)))
 
     def query_tokens(self, queries: np.ndarray) -> scipy.sparse.csr_matrix:
         """(q, v) which tokens of the vocabulary these queries hold, as ``tokens``."""
@@ -281,35 +284,3 @@ class Bm25Retriever:
     @property
     def _vocabulary(self) -> dict[str, int]:
         return lookup.vocabulary(self.data, self.vocabulary)
-
-    def _blocks(self, vocabulary: int) -> Iterator[tuple[int, scipy.sparse.csr_matrix]]:
-        """First row and weights of the documents, many shards at a time."""
-        weights = lookup.rows(self.data, self.weights, tuple(lexical.WEIGHTS.names))
-        first = 0
-        while first < len(weights.offsets) - 1:
-            last = first + 1
-            while last < len(weights.offsets) - 1 and weights.offsets[last] - weights.offsets[first] < _BLOCK_ROWS:
-                last += 1
-            table = pa.concat_tables(weights.shard(number) for number in range(first, last)).combine_chunks()
-            if len(table):
-                yield int(weights.offsets[first]), _sparse(table, vocabulary)
-            first = last
-
-
-def _sparse(table: pa.Table, vocabulary: int) -> scipy.sparse.csr_matrix:
-    """(n, v) float64 matrix of rows of ``lexical.WEIGHTS``."""
-    import scipy.sparse
-
-    tokens, weights = (table[name].combine_chunks() for name in lexical.WEIGHTS.names)
-    if isinstance(tokens, pa.ChunkedArray):
-        tokens, weights = (pa.concat_arrays(c.chunks) for c in (tokens, weights))
-    offsets = tokens.offsets.to_numpy()
-    flat = slice(offsets[0], offsets[-1])
-    return scipy.sparse.csr_matrix(
-        (
-            weights.values.to_numpy()[flat].astype(np.float64),
-            tokens.values.to_numpy()[flat],
-            offsets - offsets[0],
-        ),
-        (len(table), vocabulary),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,9 @@ from gangue.transforms import text
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.text import stopwords, words
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 WEIGHTS = pa.schema([("token", pa.list_(pa.int32())), ("weight", pa.list_(pa.float32()))])
 VOCABULARY = pa.schema([("token", pa.string()), ("documents", pa.int64())])
@@ -87,4 +91,23 @@ def weigh(
             pa.ListArray.from_arrays(offsets, pa.array(inverse * (often / (saturation + often)), pa.float32())),
         ],
         schema=WEIGHTS,
+    )
+
+
+def matrix(table: pa.Table, vocabulary: int, dtype: type[np.floating] = np.float64) -> scipy.sparse.csr_matrix:
+    """(n, v) matrix of ``dtype`` of rows of ``WEIGHTS``; v is the size of the vocabulary."""
+    import scipy.sparse
+
+    tokens, weights = (table[name].combine_chunks() for name in WEIGHTS.names)
+    if isinstance(tokens, pa.ChunkedArray):
+        tokens, weights = (pa.concat_arrays(c.chunks) for c in (tokens, weights))
+    offsets = tokens.offsets.to_numpy()
+    flat = slice(offsets[0], offsets[-1])
+    return scipy.sparse.csr_matrix(
+        (
+            weights.values.to_numpy()[flat].astype(dtype, copy=False),
+            tokens.values.to_numpy()[flat],
+            offsets - offsets[0],
+        ),
+        (len(table), vocabulary),
     )
