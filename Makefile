@@ -39,6 +39,7 @@ bench: install
 	$(BIN)/python -m benchmarks.candidates --output 20m
 	$(BIN)/python -m benchmarks.workers --output
 	$(BIN)/python -m benchmarks.approximate --output
+	$(BIN)/python -m benchmarks.lexical --output
 	$(BIN)/python -m benchmarks.growth --output
 	$(BIN)/python -m benchmarks.requests --output
 	$(BIN)/python -m benchmarks.cluster_cost --output benchmarks/results/cluster_cost.json

@@ -1,6 +1,6 @@
 """Queries a second that BM25 searches: by postings, and by products of whole blocks as it did before.
 
-Usage: python -m benchmarks.lexical [--documents 2000 100000 1000000] [--queries 512] [--before 64] [--output]
+Usage: python -m benchmarks.lexical [--documents 2000 100000 1000000] [--queries 512] [--before 256] [--output]
 
 Documents have the lengths of passages, some 35 words without stop words, drawn by Zipf's law from a million; a short
 query is 3 to 8 words of one document, a long one 40 of two. ``search`` is timed with all that it does: queries are cut
@@ -17,6 +17,7 @@ import argparse
 import json
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 from typing import Any
@@ -116,7 +117,7 @@ def compared(data: Data, rows: np.ndarray, before: int) -> dict[str, float]:
     retriever = bm25.Bm25(kind="bm25").open(data, "bm25")
     exhaustive = Exhaustive(data, retriever.weights, retriever.vocabulary)
     rates: dict[str, list[float]] = {"after": [], "before": []}
-    searching.search(data, retriever, rows[:8], np.arange(8), DEPTH)  # the files are read
+    searching.search(data, retriever, rows[:1], np.arange(1), DEPTH)  # the files are read
     for _ in range(TURNS):
         hits = {}
         for name, by, asked in (("after", retriever, rows), ("before", exhaustive, rows[:before])):
@@ -142,24 +143,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, nargs="+", default=[2_000, 100_000, 1_000_000])
     parser.add_argument("--queries", type=int, default=512, help="of each length")
-    parser.add_argument("--before", type=int, default=64, help="how many of them are searched as before")
+    parser.add_argument("--before", type=int, default=256, help="how many of them are searched as before")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, and use those that are here")
     parser.add_argument("--output", action="store_true", help="also write benchmarks/results/lexical.json")
     given = parser.parse_args()
     report: dict[str, Any] = {"queries": given.queries, "queries_before": given.before, "depth": DEPTH, "documents": {}}
     with tempfile.TemporaryDirectory() as scratch:
         for documents in given.documents:
-            data = Data(str((given.work or pathlib.Path(scratch)) / str(documents)))
-            built = {}
-            if not data.exists("indexes/bm25/postings"):
+            folder = (given.work or pathlib.Path(scratch)) / str(documents)
+            data, note = Data(str(folder)), folder / "index.json"
+            if not note.exists():
                 write(data, documents, given.queries)
-                built = index(data)
+                note.write_text(json.dumps(index(data)), encoding="utf-8")
             at_hand.forget()
             kinds = {"short": np.arange(given.queries), "long": np.arange(given.queries, 2 * given.queries)}
-            report["documents"][str(documents)] = built | {
+            report["documents"][str(documents)] = json.loads(note.read_text(encoding="utf-8")) | {
                 kind: compared(data, rows, given.before) for kind, rows in kinds.items()
             }
-            print(json.dumps({documents: report["documents"][str(documents)]}), flush=True)
+            print(documents, report["documents"][str(documents)], file=sys.stderr, flush=True)
     content = json.dumps(report, indent=1)
     print(content)
     if given.output:

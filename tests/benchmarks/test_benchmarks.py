@@ -18,6 +18,7 @@ from benchmarks import (
     growth,
     languages,
     learned_cost,
+    lexical,
     stages,
 )
 from benchmarks import workers as several
@@ -64,6 +65,11 @@ def test_search_on_a_device_is_held_against_its_bare_product_and_against_faiss(t
 def test_an_approximate_index_is_held_against_exact_search(printed):
     found = printed(approximate, "--documents", 2000, "--queries", 50)
     assert 0.5 < found["recall"] <= 1
+
+
+def test_postings_find_what_products_of_blocks_find(printed):
+    found = printed(lexical, "--documents", 300, "--queries", 6, "--before", 4)["documents"]["300"]
+    assert min(found[kind][rate] for kind in ("short", "long") for rate in ("queries_per_second", "before")) > 0
 
 
 def test_growth_measures_time_and_memory_of_every_stage(printed, monkeypatch):

@@ -9,6 +9,7 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gangue.transforms import at_hand
 from gangue.transforms.datasets.storage import Data, shard_names
 from gangue.transforms.retrieval import lexical, postings
 
@@ -84,4 +85,5 @@ def test_a_range_is_of_whole_shards_and_bounded_in_rows_and_bytes(tmp_path, monk
     assert postings.ranges(data, 2).tolist() == list(range(9)), "a shard is never cut"
     assert postings.ranges(data, 1000).tolist() == [0, 8]
     monkeypatch.setattr(postings, "_BYTES", 1)
+    at_hand.forget()
     assert postings.ranges(data, 1000).tolist() == list(range(9)), "long documents"

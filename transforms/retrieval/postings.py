@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from gangue.transforms import arrays
+from gangue.transforms import arrays, at_hand
+from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import lexical, topk
 
@@ -25,6 +26,7 @@ _LONG = 512  # postings of a token that are worth a call of their own
 _BYTES = 1 << 26  # of a range's documents as they are stored, where they are long: their postings take twice that
 
 
+@at_hand.keep
 def ranges(data: Data, most: int) -> np.ndarray:
     """(r + 1,) range i has the documents of the shards from ``ranges[i]`` up to ``ranges[i + 1]``, at most so many.
 
@@ -75,12 +77,13 @@ def search(
     """
     scores = np.full((counts.shape[0], 0), -np.inf, np.float32)
     rows = np.full((counts.shape[0], 0), -1, np.int64)
-    offsets = np.concatenate([[0], np.cumsum(data.rows("documents"))])[edges]
-    for shard, (first, end) in zip(data.shards(dataset), itertools.pairwise(offsets.tolist()), strict=True):
+    tables = lookup.rows(data, dataset, tuple(POSTINGS.names))
+    offsets = lookup.rows(data, "documents", ("document_id",)).offsets[edges].tolist()
+    for number, (first, end) in enumerate(itertools.pairwise(offsets)):
         if allowed[first:end].any():
             full = scores.shape[1] == depth
             floor = np.maximum(scores.min(axis=1), 0) if full else np.zeros(len(scores), np.float32)
-            more_scores, more_rows = best(data.read(dataset, shard), counts, depth, allowed[first:end], floor)
+            more_scores, more_rows = best(tables.shard(number), counts, depth, allowed[first:end], floor)
             more_rows[more_rows >= 0] += first
             scores, rows = topk.merge(scores, rows, more_scores, more_rows, depth)
     return rows, scores
@@ -106,17 +109,18 @@ def best(
     known = np.flatnonzero(np.append(tokens, -1)[at] == counts.indices)
     starts, sizes, times = offsets[at[known]], np.diff(offsets)[at[known]], counts.data[known]
     short, long = np.flatnonzero(sizes < _LONG), np.flatnonzero(sizes >= _LONG)
-    ends = [np.searchsorted(known[lists], counts.indptr).tolist() for lists in (short, long)]
+    spans = [np.searchsorted(known[lists], counts.indptr).tolist() for lists in (short, long)]
+    of_long = list(zip(*(values[long].tolist() for values in (starts, starts + sizes, times)), strict=True))
     sums = np.zeros(len(allowed))
     for query in range(counts.shape[0]):
-        some, others = short[slice(*ends[0][query : query + 2])], long[slice(*ends[1][query : query + 2])]
-        if not (len(some) or len(others)):
+        some, others = short[slice(*spans[0][query : query + 2])], of_long[slice(*spans[1][query : query + 2])]
+        if not (len(some) or others):
             continue
         # add.at is quick for these types only, and then twice as quick as `sums[documents] += weights`
         here = arrays.runs(starts[some], sizes[some])
         np.add.at(sums, documents[here].astype(np.intp), weights[here] * np.repeat(times[some], sizes[some]))
-        for start, size, count in zip(starts[others], sizes[others], times[others], strict=True):
-            one = slice(start, start + size)
+        for start, stop, count in others:
+            one = slice(start, stop)
             np.add.at(sums, documents[one].astype(np.intp), np.multiply(weights[one], count, dtype=np.float64))
         found = np.flatnonzero(sums > floor[query])
         found = found[allowed[found]]
