@@ -1,6 +1,6 @@
 """Queries a second that BM25 searches: by postings, and by products of whole blocks as it did before.
 
-Usage: python -m benchmarks.lexical [--documents 2000 100000 1000000] [--queries 512] [--before 256] [--output]
+Usage: python -m benchmarks.lexical [--documents 2000 100000 1000000] [--queries 512] [--before 512] [--output]
 
 Documents have the lengths of passages, some 35 words without stop words, drawn by Zipf's law from a million; a short
 query is 3 to 8 words of one document, a long one 40 of two. ``search`` is timed with all that it does: queries are cut
@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, nargs="+", default=[2_000, 100_000, 1_000_000])
     parser.add_argument("--queries", type=int, default=512, help="of each length")
-    parser.add_argument("--before", type=int, default=256, help="how many of them are searched as before")
+    parser.add_argument("--before", type=int, default=512, help="how many of them are searched as before")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, and use those that are here")
     parser.add_argument("--output", action="store_true", help="also write benchmarks/results/lexical.json")
     given = parser.parse_args()

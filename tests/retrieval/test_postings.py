@@ -49,12 +49,13 @@ def matrix(rows):
 @settings(max_examples=40)
 @given(
     documents=DOCUMENTS, queries=QUERIES, depth=st.integers(1, 12), shards=st.integers(1, 5), most=st.integers(1, 50),
-    long=st.integers(1, 10), left_out=st.sets(st.integers(0, 39)),
+    long=st.integers(1, 10), few=st.sampled_from([0, 2, 1000]), left_out=st.sets(st.integers(0, 39)),
 )  # fmt: skip
-def test_the_best_are_those_of_the_sums_in_any_ranges(documents, queries, depth, shards, most, long, left_out):
+def test_the_best_are_those_of_the_sums_in_any_ranges(documents, queries, depth, shards, most, long, few, left_out):
     allowed = ~np.isin(np.arange(len(documents)), list(left_out))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(postings, "_LONG", long)
+        patch.setattr(postings, "_FEW", few)
         data, edges = indexed(f"memory://postings-{next(NUMBER)}", documents, shards, most)
         rows, scores = postings.search(data, "postings", edges, matrix(queries), depth, allowed)
     sums = (matrix(queries) @ matrix(documents).T).toarray()
