@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 from collections.abc import Iterator
 
 from gangue.pipeline import params, plan
-from gangue.transforms.datasets import disk, ownership
+from gangue.transforms.datasets import disk, ownership, remote
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import protocol
 
@@ -102,5 +103,6 @@ def _check_files(folder: Data, option: str, written: dict[str, str]) -> None:
     filesystem, _ = disk.filesystem_of(folder.root)
     for name, mark in written.items():
         path = folder.path(name)
-        if filesystem.exists(path) and mark not in filesystem.cat_file(path).decode("utf-8", "replace"):
-            raise ownership.in_the_way(path, "it", option)
+        with contextlib.suppress(FileNotFoundError):
+            if mark not in remote.content(filesystem, path).decode("utf-8", "replace"):
+                raise ownership.in_the_way(path, "it", option)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import fsspec
 
 from gangue.transforms import at_hand
-from gangue.transforms.datasets import checksums
+from gangue.transforms.datasets import checksums, remote
 
 _FULL = "Free some space there"
 _FORBIDDEN = "Allow writing there, or name another folder"
@@ -31,7 +31,6 @@ _CURES = {
 }
 
 
-_BUCKETS = {"abfs", "az", "gcs", "gs", "s3", "s3a"}
 _CLIENTS = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs"}
 
 
@@ -61,8 +60,8 @@ def _filesystem_of(root: str, process: int) -> tuple[Any, str]:
         filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
     except ImportError as error:
         raise ValueError(
-            f"{root}: needs a package for such paths: {error}. For gs://: pip install gcsfs; for s3://: pip install"
-            " s3fs"
+            f"{root}: needs a package for such paths: {error}. For gs://, az:// and s3://: pip install"
+            " 'gangue[gs]', 'gangue[azure]', 'gangue[s3]'"
         ) from None
     return filesystem, path.rstrip("/")
 
@@ -96,7 +95,7 @@ def check_writable(root: str) -> None:
     if filesystem.protocol[0] == "file":
         return
     with answering(root), writing(root), token(root) as (path, content):
-        found = filesystem.cat_file(path)
+        found = remote.content(filesystem, path, size=len(content))
     if found != content:
         raise OSError(f"{root}: must give back what was written, it does not. Name another place")
 
@@ -111,8 +110,7 @@ def token(root: str) -> Iterator[tuple[str, bytes]]:
     filesystem, inside = filesystem_of(root)
     content = uuid.uuid4().hex.encode()
     path = posixpath.join(inside, f".{content.decode()}.tmp")
-    if filesystem.protocol[0] not in _BUCKETS:  # there to make the folders would make a bucket of a misspelt name
-        filesystem.makedirs(inside, exist_ok=True)
+    remote.make_folder(filesystem, inside)  # in a bucket that would make a bucket of a misspelt name
     try:
         filesystem.pipe_file(path, content)
     except FileNotFoundError:
@@ -151,12 +149,15 @@ def local_copy(path: str) -> str:
       FileNotFoundError: it is not there.
     """
     filesystem, inside = filesystem_of(path)
-    if not filesystem.exists(inside):
-        raise FileNotFoundError(f"{path}: must exist, found nothing")
     if filesystem.protocol[0] == "file":
+        if not filesystem.exists(inside):
+            raise FileNotFoundError(f"{path}: must exist, found nothing")
         return str(inside)
     target = os.path.join(tempfile.mkdtemp(dir=_copies().path), posixpath.basename(inside))
-    filesystem.get(inside, target, recursive=bool(filesystem.isdir(inside)))
+    try:
+        remote.copy(filesystem, inside, target)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: must exist, found nothing") from None
     return target
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from gangue.transforms.datasets import checksums, disk, manifest
+from gangue.transforms.datasets import checksums, disk, manifest, remote
 
 # In a dataset's folder: unfinished, or put there by Git and file systems.
 _HIDDEN = re.compile(
@@ -32,9 +32,8 @@ def check(filesystem: Any, folder: str) -> None:
     Raises:
       ValueError: a file in it, or the path itself, is somebody else's; names it, and the cure.
     """
-    if not filesystem.exists(folder):
-        return
-    for path in [folder] if filesystem.isfile(folder) else foreign(filesystem, folder):
+    root, entries = _entries(filesystem, folder)
+    for path in [folder] if entries == [(root, "file")] else _foreign(filesystem, root, entries):
         raise in_the_way(path, folder, "--data")
 
 
@@ -48,10 +47,22 @@ def in_the_way(path: str, replaced: str, option: str) -> ValueError:
 
 def foreign(filesystem: Any, folder: str) -> Iterator[str]:
     """Paths of files in a folder of datasets, or in a dataset's, that Gangue did not write."""
+    yield from _foreign(filesystem, *_entries(filesystem, folder))
+
+
+def _entries(filesystem: Any, folder: str) -> tuple[str, list[tuple[str, str]]]:
+    """A folder as its file system names it, and path and type of what is in it; a file is in itself."""
     filesystem.invalidate_cache(folder)
     root = str(filesystem._strip_protocol(folder)).rstrip("/")
-    entries = sorted((str(entry["name"]).rstrip("/"), entry["type"]) for entry in filesystem.ls(folder, detail=True))
-    listed = _listed(filesystem, posixpath.join(root, manifest.NAME))
+    try:
+        found = filesystem.ls(folder, detail=True)
+    except FileNotFoundError:
+        return root, []
+    return root, sorted((str(entry["name"]).rstrip("/"), entry["type"]) for entry in found)
+
+
+def _foreign(filesystem: Any, root: str, entries: list[tuple[str, str]]) -> Iterator[str]:
+    listed = _listed(filesystem, posixpath.join(root, manifest.NAME)) if entries else ()
     local = filesystem.protocol[0] == "file"
     for path, kind in entries:
         name = posixpath.basename(path)
@@ -68,7 +79,7 @@ def foreign(filesystem: Any, folder: str) -> Iterator[str]:
 def _listed(filesystem: Any, path: str) -> Iterable[str]:
     """Names of the files that a manifest lists, and its own; of a damaged one, its own."""
     try:
-        content = filesystem.cat_file(path)
+        content = remote.content(filesystem, path)
     except FileNotFoundError:
         return ()
     try:

@@ -20,21 +20,23 @@ import os
 import posixpath
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gangue.transforms.datasets import checksums, disk, ownership, schema
+from gangue.transforms.datasets import checksums, disk, ownership, remote, schema
 from gangue.transforms.datasets.manifest import NAME as MANIFEST
 from gangue.transforms.datasets.manifest import File, Manifest, is_shard, keys, stem
 
 SUFFIXES = (".parquet", ".arrow")
 _SHARD = re.compile(r"part-(\d{5,})-of-(\d{5,})")
 _FOOTERS = 16  # read at once where they are far away
+_SMALL = 1 << 20  # bytes of a remote file of which all is read and checked where its footer would do
 _HARDLY_REPEATED = ("document_id", "text")  # within a shard
 _NAMES: dict[tuple[str, str], dict[str, str]] = {}  # root and dataset -> the names of its files, as last seen
+_LISTED: dict[tuple[str, str], Mapping[str, File]] = {}  # and what its manifest said of them
 
 _REBUILD = "Rebuild it: dvc repro --force"
 
@@ -118,12 +120,12 @@ class Data:
         """
         path = self.path(dataset, MANIFEST)
         try:
-            found = Manifest.parse(disk.filesystem_of(self.root)[0].cat_file(path))
+            found = Manifest.parse(self._content(path, Manifest.parse))
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise ValueError(f"{path}: must be whole and of this version: {error}. {_REBUILD}") from error
-        _NAMES[self.root, dataset] = found.names
+        _NAMES[self.root, dataset], _LISTED[self.root, dataset] = found.names, found.files
         return found
 
     def files(self, dataset: str) -> list[str]:
@@ -285,26 +287,30 @@ class Data:
             return pq.read_table(source, columns=list(columns) if columns else None).combine_chunks()
 
     @contextlib.contextmanager
-    def _opened(self, dataset: str, name: str, *, footer: bool = False) -> Iterator[Any]:
-        """A verified file; ``footer``: it is not verified, and no more of it is read than is asked for."""
+    def _opened(self, dataset: str, name: str, *, footer_of: int = 0) -> Iterator[Any]:
+        """A verified file; ``footer_of``: its footer is wanted, of so many bytes, and a large one is not verified."""
         filesystem, _ = disk.filesystem_of(self.root)
         path = self.path(dataset, name)
         try:
-            if not self.local and footer:
-                with filesystem.open(path, "rb") as file:
-                    yield file
-            elif not self.local:
-                content = filesystem.cat_file(path)
-                checksums.check(name, checksums.tag(content))
-                yield pa.BufferReader(content)
-            else:
-                if not footer:
+            if self.local:
+                if not footer_of:
                     disk.verify(path)
                 yield pa.memory_map(path)
+            elif footer_of > _SMALL:
+                yield pa.PythonFile(remote.Ranges(filesystem, path, footer_of), mode="r")
+            else:
+                known = _LISTED.get((self.root, dataset), {}).get(name)
+                size = footer_of or (known.bytes if known else 0)
+                yield pa.BufferReader(self._content(path, functools.partial(_check_tag, name), size))
         except (pa.ArrowException, ValueError, OSError, KeyError) as error:
             if isinstance(error, FileNotFoundError | PermissionError):
                 raise
             raise disk.damaged(path, error) from error
+
+    def _content(self, path: str, check: Callable[[bytes], Any], size: int = 0) -> bytes:
+        """All bytes of a file, as ``remote.content``."""
+        filesystem, _ = disk.filesystem_of(self.root)
+        return filesystem.cat_file(path) if self.local else remote.content(filesystem, path, check, size)
 
     def write(
         self,
@@ -346,7 +352,7 @@ class Data:
         filesystem, _ = disk.filesystem_of(self.root)
         target = self.path(dataset, checksums.tagged(name, checksums.tag(content)))
         with disk.writing(self.path(dataset, name)):
-            filesystem.makedirs(self.path(dataset), exist_ok=True)
+            remote.make_folder(filesystem, self.path(dataset))
             filesystem.pipe_file(target, content)
         if anew:
             self._remove_others(dataset, name, posixpath.basename(target))
@@ -361,7 +367,7 @@ class Data:
         directory = self.path(dataset)
         with contextlib.ExitStack() as stack:
             stack.enter_context(disk.writing(self.path(dataset, name)))
-            filesystem.makedirs(directory, exist_ok=True)
+            remote.make_folder(filesystem, directory)
             if self.local:
                 path = disk.temporary_name(self.path(dataset, name), str(os.getpid()))
                 stack.callback(disk.discard, path)
@@ -389,15 +395,17 @@ class Data:
     def _remove(self, dataset: str, names: Iterable[str]) -> None:
         filesystem, _ = disk.filesystem_of(self.root)
         paths = {self.path(dataset, name) for name in names}
+        if not paths:
+            return
         entries = self._details(dataset)
         folders = {self.path(dataset, name) for name, entry in entries.items() if entry["type"] == "directory"}
         for path in sorted(paths & folders):
             if self.local:
                 disk.discard(path)
             else:
-                filesystem.rm(path, recursive=True)
+                remote.remove(filesystem, path)
         if files := sorted(paths - folders):
-            filesystem.rm(files)  # at once, where they are far away
+            remote.remove(filesystem, files)
 
     def _taken(self, dataset: str) -> Iterable[str]:
         """Names of the files that readers may take now; none where the manifest is damaged."""
@@ -414,7 +422,7 @@ class Data:
         filesystem, _ = disk.filesystem_of(self.root)
         target = self.path(path)
         with disk.writing(target):
-            filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
+            remote.make_folder(filesystem, posixpath.dirname(target))
             if not self.local:
                 filesystem.pipe_file(target, content.encode())
                 return
@@ -465,10 +473,17 @@ class Data:
         Raises:
           FileNotFoundError: there is none.   ValueError: it is damaged.
         """
+        name = posixpath.basename(path)
+
+        def check(content: bytes) -> None:
+            if checksums.untagged(name):
+                _check_tag(name, content)
+            else:
+                json.loads(content)
+
         try:
-            content = disk.filesystem_of(self.root)[0].cat_file(self.path(path))
-            if checksums.untagged(name := posixpath.basename(path)):
-                checksums.check(name, checksums.tag(content))
+            content = self._content(self.path(path), check)
+            check(content)
             return json.loads(content)
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.path(path)}: must exist, found none. Build it: dvc repro") from None
@@ -479,8 +494,8 @@ class Data:
         """Throw away what an interrupted run staged for this dataset."""
         filesystem, _ = disk.filesystem_of(self.root)
         leftover = self.path(staged(dataset))
-        if filesystem.exists(leftover):
-            filesystem.rm(leftover, recursive=True)
+        if filesystem.isdir(leftover):
+            remote.remove(filesystem, leftover)
 
     @contextlib.contextmanager
     def staging(self, *datasets: str) -> Iterator[None]:
@@ -510,16 +525,11 @@ class Data:
     def prune(self, dataset: str, wanted: Iterable[str]) -> list[str]:
         """Remove the folders under a dataset that are Gangue's and not named in ``wanted``; returns their names."""
         filesystem, _ = disk.filesystem_of(self.root)
-        folder = self.path(dataset)
-        if not filesystem.isdir(folder):
-            return []
-        filesystem.invalidate_cache(folder)
-        names = {posixpath.basename(entry.rstrip("/")) for entry in filesystem.ls(folder, detail=False)}
-        gone = []
-        for name in sorted(names - set(wanted)):
+        gone, kept = [], set(wanted)
+        for name, entry in sorted(self._details(dataset).items()):
             path = self.path(dataset, name)
-            if filesystem.isdir(path) and not any(ownership.foreign(filesystem, path)):
-                filesystem.rm(path, recursive=True)
+            if name not in kept and entry["type"] == "directory" and not any(ownership.foreign(filesystem, path)):
+                remote.remove(filesystem, path)
                 gone.append(name)
         return gone
 
@@ -533,7 +543,7 @@ class Data:
           shards: those it must have, where any others are leftovers; None: all that are there.
 
         Raises:
-          FileNotFoundError: shards are missing.   ValueError: one is damaged, or has other columns than the first.
+          FileNotFoundError: shards are missing.   ValueError: one is damaged, has other columns or was made otherwise.
         """
         entries = self._details(dataset)
         taken = self._taken(dataset)
@@ -562,6 +572,11 @@ class Data:
                     f"{self.path(dataset, name)}: must have the columns of {columns[0][0]}, {_fields(columns[0][1])},"
                     f" got {_fields(kind)}. {_REBUILD}"
                 )
+            if _recipe(kind) != _recipe(columns[0][1]):
+                raise ValueError(
+                    f"{self.path(dataset, name)}: must be made as {columns[0][0]} was, and its recipe is another: two"
+                    f" jobs wrote here at once, or an earlier one left it. {_REBUILD}"
+                )
         first = columns[0][1] if columns else None
         return Manifest(
             {name: file for name, (file, _) in zip(names, found, strict=True)},
@@ -574,11 +589,11 @@ class Data:
         filesystem, _ = disk.filesystem_of(self.root)
         _, tag = checksums.untagged(name) or ("", "")
         rows, columns = None, None
+        size = int(filesystem.du(entry["name"]) if entry["type"] == "directory" else entry["size"])
         if name.endswith(SUFFIXES):
-            with self._opened(dataset, name, footer=True) as source:
+            with self._opened(dataset, name, footer_of=max(1, size)) as source:
                 rows, columns = _footer(source, name)
-        size = filesystem.du(entry["name"]) if entry["type"] == "directory" else entry["size"]
-        return File(rows, int(size), tag), columns
+        return File(rows, size, tag), columns
 
     def publish(self, dataset: str, new: Manifest | None = None) -> None:
         """Put the staged files in the place of the dataset; ``new``: what they are, where that is known."""
@@ -586,13 +601,18 @@ class Data:
         source, target = self.path(staged(dataset)), self.path(dataset)
         new = new or self.describe(staged(dataset))
         with disk.writing(target):
-            filesystem.makedirs(target, exist_ok=True)
+            remote.make_folder(filesystem, target)
             if self.local:
                 for name in new.files:
                     disk.move(posixpath.join(source, name), posixpath.join(target, name))
             else:
-                paths = [path for name in new.files for path in filesystem.find(posixpath.join(source, name))]
-                filesystem.copy(paths, [target + path[len(source) :] for path in paths])
+                inside = {path: path[len(source) + 1 :] for path in filesystem.find(source)}
+                paths = [path for path, name in inside.items() if name.partition("/")[0] in new.files]
+                with contextlib.suppress(
+                    FileNotFoundError
+                ):  # one that another writer removed; if it is in the target, all is well
+                    filesystem.copy(paths, [posixpath.join(target, inside[path]) for path in paths])
+                self._check_there(dataset, new)
         self.commit(dataset, new)
         self.begin(dataset)
 
@@ -606,13 +626,31 @@ class Data:
         new = dataclasses.replace(new or self.describe(dataset), derived_from=dict(self.derived_from))
         path = self.path(dataset, MANIFEST)
         with disk.writing(path):
-            filesystem.makedirs(self.path(dataset), exist_ok=True)
+            remote.make_folder(filesystem, self.path(dataset))
             if self.local:
                 with disk.whole(path) as file:
                     file.write(new.content())
             else:
                 filesystem.pipe_file(path, new.content())
-            self._remove(dataset, set(self._entries(dataset)) - {MANIFEST, *new.files})
+            self._remove(dataset, self._check_there(dataset, new) - {MANIFEST, *new.files})
+
+    def _check_there(self, dataset: str, new: Manifest) -> set[str]:
+        """Names of what is in the dataset's directory, where all that is to be in it is among them.
+
+        Raises:
+          FileNotFoundError: another writer, whose version is published, removed files of this one.
+        """
+        found = set(self._entries(dataset))
+        if gone := sorted(set(new.files) - found):
+            raise FileNotFoundError(
+                f"{self.path(dataset, gone[0])}: must be there to be published, {len(gone)} of {len(new.files)} files"
+                " are gone: another job writes here. Let one job at a time, and run this one again"
+            )
+        return found
+
+
+def _check_tag(name: str, content: bytes) -> None:
+    checksums.check(name, checksums.tag(content))
 
 
 def staged(dataset: str) -> str:

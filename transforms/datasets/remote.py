@@ -1,0 +1,172 @@
+"""Files of remote stores: a read is one request, and what it brings is held against what was written.
+
+The clients try refused and broken requests again. What they cannot see is a response that ends early and does not say
+so: whoever knows the size or the tag can, and asks again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import posixpath
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+BUCKETS = {"abfs", "abfss", "az", "gcs", "gs", "s3", "s3a"}
+
+_PART = 32 << 20  # bytes asked for by one request
+_PARTS = 4  # asked for at once
+_TAIL = 1 << 16  # bytes of a file's end that hold the footer of nearly every shard
+_TIMES = 4  # a read is tried before what it brings counts as what lies there
+_SPOILT = {"FlexibleChecksumError"}  # botocore sees it, where the store sends a checksum, and does not ask again
+_CURE = "Run the same command again: what was finished is kept"
+_WHOLE = {"s3": {"max_concurrency": 1}}  # s3fs asks for the size first where it may ask for several parts at once
+
+Result = TypeVar("Result")
+
+
+def again(read: Callable[[], Result]) -> Result:
+    """What is read; read up to four times where it raises that what came cannot be what was written.
+
+    Raises:
+      ValueError: what the last try raises.
+
+    >>> tries = iter([b"wor", b"words"])
+    >>> def read():
+    ...     content = next(tries)
+    ...     if content != b"words":
+    ...         raise ValueError("too short")
+    ...     return content
+    >>> again(read)
+    b'words'
+    """
+    for left in reversed(range(_TIMES)):
+        try:
+            return read()
+        except ValueError:
+            if not left:
+                raise
+        except Exception as error:
+            if type(error).__name__ not in _SPOILT:
+                raise
+            if not left:
+                raise ValueError(f"what is read must be whole: {error}. {_CURE}") from error
+    raise AssertionError("unreachable")
+
+
+def content(filesystem: Any, path: str, check: Callable[[bytes], Any] = len, size: int = 0) -> bytes:
+    """All bytes of a file.
+
+    Args:
+      filesystem, path: of fsspec, and how it names the file.   check: raises ValueError for what was not written.
+      size: of the file, where it is known; then its length is checked too, and a large one comes in several parts.
+
+    Raises:
+      FileNotFoundError: it is not there.   ValueError: what ``check`` raises, or it is shorter.
+    """
+
+    def read() -> bytes:
+        found = b"".join(_parts(filesystem, path, 0, size)) if size else filesystem.cat_file(path, **_whole(filesystem))
+        check(found)
+        return bytes(found)
+
+    return again(read)
+
+
+def copy(filesystem: Any, path: str, target: str) -> None:
+    """Copy a file or folder to this machine's disk.
+
+    Raises:
+      FileNotFoundError: it is not there.   ValueError: a file is shorter than its store says.
+    """
+    root = filesystem.info(path)
+    if root["type"] == "file":
+        _copy_file(filesystem, path, target, root["size"])
+        return
+    os.makedirs(target, exist_ok=True)
+    for name, file in filesystem.find(path, detail=True).items():
+        here = os.path.join(target, posixpath.relpath(name, root["name"]))
+        if not name.endswith("/"):  # some tools write empty objects for folders
+            os.makedirs(os.path.dirname(here), exist_ok=True)
+            _copy_file(filesystem, name, here, file["size"])
+
+
+def _copy_file(filesystem: Any, path: str, target: str, size: int | None) -> None:
+    with open(target, "wb") as file:
+        for part in [content(filesystem, path)] if size is None else _parts(filesystem, path, 0, size):
+            file.write(part)
+
+
+class Ranges(io.RawIOBase):
+    """A file of known size of which few bytes are wanted, most of them near its end; each read is one request."""
+
+    def __init__(self, filesystem: Any, path: str, size: int) -> None:
+        self._filesystem, self._path, self._size, self._place = filesystem, path, size, 0
+        self._start = max(0, size - _TAIL)  # of the end that is at hand
+        self._tail = self._fetched(self._start, size)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Offset of what is read next."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset, which is returned."""
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, or what of it the file has bytes for."""
+        start, stop = self._place, min(self._place + len(buffer), self._size)
+        here = slice(start - self._start, stop - self._start)
+        found = self._tail[here] if start >= self._start else self._fetched(start, stop)
+        buffer[: len(found)] = found
+        self._place += len(found)
+        return len(found)
+
+    def _fetched(self, start: int, stop: int) -> bytes:
+        return b"".join(_parts(self._filesystem, self._path, start, stop))
+
+
+def make_folder(filesystem: Any, path: str) -> None:
+    """Make a folder, where a store has such a thing; in a bucket a file's name is all there is."""
+    if filesystem.protocol[0] not in BUCKETS:
+        filesystem.makedirs(path, exist_ok=True)
+
+
+def remove(filesystem: Any, paths: str | list[str]) -> None:
+    """Remove a folder, or files at once; what somebody else removed meanwhile is as well gone."""
+    with contextlib.suppress(FileNotFoundError):
+        filesystem.rm(paths, recursive=isinstance(paths, str))
+
+
+def _parts(filesystem: Any, path: str, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes of a file from ``start`` to ``stop``, in order, a few parts at a time."""
+    starts = range(start, stop, _PART)
+    for first in range(0, len(starts), _PARTS):
+        here = list(starts[first : first + _PARTS])
+        yield from again(functools.partial(_ranges, filesystem, path, here, [min(at + _PART, stop) for at in here]))
+
+
+def _ranges(filesystem: Any, path: str, starts: list[int], stops: list[int]) -> list[bytes]:
+    if len(starts) == 1:
+        found = [filesystem.cat_file(path, start=starts[0], end=stops[0])]
+    else:
+        found = filesystem.cat_ranges([path] * len(starts), starts, stops, on_error="raise")
+    for start, stop, part in zip(starts, stops, found, strict=True):
+        if len(part) != stop - start:
+            raise ValueError(f"{path}: {stop - start} bytes must follow byte {start}, got {len(part)}. {_CURE}")
+    return found
+
+
+def _whole(filesystem: Any) -> dict[str, Any]:
+    return _WHOLE.get(filesystem.protocol[0], {})
