@@ -31,7 +31,7 @@ soak: install
 	$(BIN)/python -m benchmarks.disasters --output benchmarks/results/disasters.json
 	$(BIN)/python -m benchmarks.fuzz --output benchmarks/results/fuzz.json
 	GANGUE_CORPORA=20 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_oracle.py
-	GANGUE_WHOLE=1 $(BIN)/pytest tests/running/test_portable.py
+	GANGUE_WHOLE=1 $(BIN)/pytest tests/running/test_portable.py tests/contracts
 
 # Hours too: the figures of docs/benchmarks.md, those on real collections with BEIR="FOLDER ...".
 bench: install

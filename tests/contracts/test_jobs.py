@@ -51,14 +51,14 @@ def behind(proxy, seconds=1):
 
 def test_stages_behind_a_faulty_network_write_the_bytes_of_a_local_job(whole_job, tmp_path, s3):
     shutil.copytree(whole_job / "alone", tmp_path / "job", ignore=shutil.ignore_patterns(occupancy.NAME))
-    for dataset in ("pairs", "negatives", "shortfalls", "triplets", "views"):
+    for dataset in ("verdicts", "negatives", "shortfalls", "triplets", "views"):
         shutil.rmtree(tmp_path / "job" / "data" / dataset)
     filesystem, folder = disk.filesystem_of(f"{s3}/faulty")
     filesystem.put(f"{tmp_path}/job/", f"{folder}/", recursive=True)
     with faulty.proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
-        stages = ("pool", "sample", "export")
+        stages = ("filter", "sample", "export")
         ran(STAGES, whole_job / "params.yaml", f"{s3}/faulty/data", *stages, **behind(proxy))
-    assert all(proxy.faults.values()), proxy.faults
+    assert sum(proxy.faults.values()) > 5, proxy.faults
     assert_same(whole_job, f"{s3}/faulty")
 
 

@@ -42,18 +42,19 @@ def again(read: Callable[[], Result]) -> Result:
     >>> again(read)
     b'words'
     """
-    for left in reversed(range(_TIMES)):
-        try:
-            return read()
-        except ValueError:
-            if not left:
-                raise
-        except Exception as error:
-            if type(error).__name__ not in _SPOILT:
-                raise
-            if not left:
-                raise ValueError(f"what is read must be whole: {error}. {_CURE}") from error
-    raise AssertionError("unreachable")
+    for _ in range(_TIMES - 1):
+        with contextlib.suppress(ValueError):
+            return _told(read)
+    return _told(read)
+
+
+def _told(read: Callable[[], Result]) -> Result:
+    try:
+        return read()
+    except Exception as error:
+        if type(error).__name__ not in _SPOILT:
+            raise
+        raise ValueError(f"what is read must be whole: {error}. {_CURE}") from error
 
 
 def content(filesystem: Any, path: str, check: Callable[[bytes], Any] = len, size: int = 0) -> bytes:

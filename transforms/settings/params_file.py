@@ -83,8 +83,11 @@ def _content(path: str) -> bytes:
         raise ValueError(f"{shown(path)}: must be a params file, found a pipe or a device. Write it to a file first")
     try:
         filesystem, name = fsspec.core.url_to_fs(path)
-        with filesystem.open(name, "rb") as file:
-            return bytes(file.read())
+        size = filesystem.info(name)["size"]
+        content = bytes(filesystem.cat_file(name))
+        if size is not None and len(content) != size:  # YAML that ends early may be params as well
+            raise OSError(f"it must have {size} bytes, got {len(content)}")
+        return content
     except FileNotFoundError:
         raise FileNotFoundError(f"{shown(path)}: params file must exist, found none. {_CURE}") from None
     except (ImportError, KeyError, ValueError) as error:  # an fsspec path of a kind that is not known here
