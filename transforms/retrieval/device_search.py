@@ -97,8 +97,8 @@ class _Documents:
         with concurrent.futures.ThreadPoolExecutor(len(self._parts)) as threads:
             found = list(threads.map(lambda part: part.search(queries, depth, searched), self._parts))
         scores, hits = found[0]
-        for more in found[1:]:
-            scores, hits = topk.merge(scores, hits, *more, depth)
+        for more_scores, more_hits in found[1:]:
+            scores, hits = topk.merge(scores, hits, more_scores, more_hits, depth)
         return scores, hits
 
 
