@@ -54,7 +54,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
 
     def build(root: beam.Pipeline) -> beam.PCollection:
         work = functools.partial(audit_shard, data=data, p=p, rows=rows, view_rows=view_rows)
-        return root | beam.Create(data.shards("triplets")) | ForEachShard(work)
+        return root | beam.Create(data.shards("triplets"), reshuffle=False) | ForEachShard(work)
 
     triplets = sum(data.rows("triplets"))
     counts = runner.run("audit", build, data, p.beam, writes=["audit"], rows=triplets, flags=flags)

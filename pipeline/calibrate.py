@@ -61,7 +61,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(measure_shard, data=data, p=p, filters=filters)
         fitted = root | FitPropensities(data, p) if propensity.pools(p) else None
-        measured = root | beam.Create(data.shards("queries")) | ForEachShard(work, after=fitted)
+        measured = root | beam.Create(data.shards("queries"), reshuffle=False) | ForEachShard(work, after=fitted)
         choose = functools.partial(choose_cut, data=data, p=p)
         return root | "One" >> beam.Create(["cut"]) | "Choose" >> ForEachShard(choose, after=measured)
 
@@ -86,7 +86,7 @@ class FitPropensities(beam.PTransform):
     def expand(self, root: Any) -> Any:
         """Wire the fits."""
         fit = functools.partial(propensity.fit, data=self.data, p=self.p)
-        return root | "Pools" >> beam.Create(propensity.pools(self.p)) | "Fit" >> ForEachShard(fit)
+        return root | "Pools" >> beam.Create(propensity.pools(self.p), reshuffle=False) | "Fit" >> ForEachShard(fit)
 
 
 def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[params.Filter]) -> Counts:

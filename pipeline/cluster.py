@@ -35,7 +35,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
             | "Train" >> ForEachShard(functools.partial(train, data=data, name=name, settings=p.cluster))
         )
         assign = functools.partial(assign_shard, data=data, name=name)
-        return root | beam.Create(shards) | "Assign" >> ForEachShard(assign, after=trained)
+        return root | beam.Create(shards, reshuffle=False) | "Assign" >> ForEachShard(assign, after=trained)
 
     writes = [f"clusters/{name}/centroids", f"clusters/{name}/documents"]
     counts = runner.run(

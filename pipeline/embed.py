@@ -37,7 +37,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(embed_shard, data=data, name=name, settings=settings)
-        return root | beam.Create(shards) | ForEachShard(work, needs=p.beam)
+        return root | beam.Create(shards, reshuffle=False) | ForEachShard(work, needs=p.beam)
 
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
     in_place = {f"vectors/{name}/{dataset}": data.shards(dataset) for dataset in TEXTS}

@@ -34,7 +34,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(export_shard, data=data, p=p, recipe=recipe)
-        return root | beam.Create(data.shards("negatives")) | ForEachShard(work)
+        return root | beam.Create(data.shards("negatives"), reshuffle=False) | ForEachShard(work)
 
     writes = ["triplets", *(f"views/{view}" for view in p.export.views)]
     rows = sum(data.rows("negatives"))

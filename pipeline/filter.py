@@ -29,7 +29,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(filter_shard, data=data, p=p)
-        return root | beam.Create(data.shards("queries")) | ForEachShard(work)
+        return root | beam.Create(data.shards("queries"), reshuffle=False) | ForEachShard(work)
 
     return runner.run("filter", build, data, p.beam, writes=["verdicts"], rows=sum(data.rows("pairs")), flags=flags)
 

@@ -73,7 +73,7 @@ def _build(root: beam.Pipeline, data: Data, found: runs.Runs, p: params.Params) 
     cut = Cut(p.ingest.documents_per_shard, p.ingest.queries_per_shard, p.ingest.near_duplicate)
     describe = functools.partial(runs.describe, data=data, signatures=cut.near_duplicate is not None)
     unnamed = p.source.without_positive
-    described = root | "Runs" >> beam.Create(found.names) | "Describe" >> ForEachShard(describe)
+    described = root | "Runs" >> beam.Create(found.names, reshuffle=False) | "Describe" >> ForEachShard(describe)
     _ = (
         root
         | "One" >> beam.Create(["plan"])

@@ -53,7 +53,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     pairs = sum(data.rows("pairs"))
 
     def build(root: beam.Pipeline) -> Any:
-        shards = root | beam.Create(data.shards("queries"))
+        shards = root | beam.Create(data.shards("queries"), reshuffle=False)
         describe = functools.partial(describe_shard, data=data, p=p, share=min(1.0, p.learn.examples / max(pairs, 1)))
         described = shards | "Describe" >> ForEachShard(describe)
         one = root | "One" >> beam.Create(["model"])

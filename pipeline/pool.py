@@ -35,7 +35,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(pool_shard, data=data, p=p)
-        return root | beam.Create(data.shards("queries")) | ForEachShard(work)
+        return root | beam.Create(data.shards("queries"), reshuffle=False) | ForEachShard(work)
 
     rows = sum(sum(data.rows(f"candidates/{name}")) for name in p.retrievers)
     return runner.run("pool", build, data, p.beam, writes=["pairs"], rows=rows, flags=flags)

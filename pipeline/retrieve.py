@@ -42,16 +42,18 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     def build(root: beam.Pipeline) -> Any:
         indexed = None
         for step in index.steps:
-            elements = root | f"Elements of {step.name}" >> beam.Create(step.elements)
+            elements = root | f"Elements of {step.name}" >> beam.Create(step.elements, reshuffle=False)
             indexed = elements | step.name >> ForEachShard(step.work, after=indexed)
         firsts = list(groups(data, p.beam.workers))
         if len(parts) > 1:
             work = functools.partial(search_range, data=data, p=p, name=name)
-            elements = root | "Ranges" >> beam.Create(list(itertools.product(firsts, range(len(parts)))))
-            indexed = elements | "Search ranges" >> ForEachShard(work, after=indexed, needs=needs)
+            elements = list(itertools.product(firsts, range(len(parts))))
+            spread = root | "Ranges" >> beam.Create(elements, reshuffle=False)
+            indexed = spread | "Search ranges" >> ForEachShard(work, after=indexed, needs=needs)
         work = functools.partial(retrieve_shards, data=data, p=p, name=name)
         needs_here = needs if len(parts) == 1 else None  # to merge takes no device
-        searched = root | beam.Create(firsts) | "Search" >> ForEachShard(work, after=indexed, needs=needs_here)
+        asked = root | beam.Create(firsts, reshuffle=False)
+        searched = asked | "Search" >> ForEachShard(work, after=indexed, needs=needs_here)
         measure = functools.partial(measure_recall, data=data, p=p, name=name)
         return root | "Recall" >> beam.Create(["recall"]) | "Measure" >> ForEachShard(measure, after=searched)
 

@@ -35,7 +35,9 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     def build(root: beam.Pipeline) -> Any:
         settled = None if p.sample.reuse is None else root | SettleReuse(data, p)
         work = functools.partial(sample_shard, data=data, p=p)
-        return root | beam.Create(data.shards("queries")) | "Sample" >> ForEachShard(work, after=settled)
+        return (
+            root | beam.Create(data.shards("queries"), reshuffle=False) | "Sample" >> ForEachShard(work, after=settled)
+        )
 
     rows = sum(data.rows("verdicts"))
     writes = ["negatives", "shortfalls"]
@@ -70,7 +72,7 @@ class SettleReuse(beam.PTransform):
         for number in range(reuse.ROUNDS):
             propose_shard = functools.partial(propose, data=self.data, p=self.p, number=number)
             refuse = functools.partial(reusing.refuse, data=self.data, p=self.p, number=number)
-            shards = root | f"Shards {number}" >> beam.Create(self.data.shards("queries"))
+            shards = root | f"Shards {number}" >> beam.Create(self.data.shards("queries"), reshuffle=False)
             proposed = shards | f"Propose {number}" >> ForEachShard(propose_shard, after=refused)
             one = root | f"Name {number}" >> beam.Create([reusing.DENIALS])
             refused = one | f"Refuse {number}" >> ForEachShard(refuse, after=proposed)

@@ -29,7 +29,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(score_shard, data=data, p=p, name=name)
-        return root | beam.Create(data.shards("queries")) | ForEachShard(work, needs=p.beam)
+        return root | beam.Create(data.shards("queries"), reshuffle=False) | ForEachShard(work, needs=p.beam)
 
     rows = _to_score(data, p, name) if data.local else None  # for the progress only: not worth a download
     in_place = {f"scores/{name}": data.shards("queries")}

@@ -38,7 +38,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(teach_fold, data=data, p=p, name=name)
-        return root | beam.Create(range(cross_encoder.FOLDS)) | ForEachShard(work, needs=p.beam)
+        return root | beam.Create(range(cross_encoder.FOLDS), reshuffle=False) | ForEachShard(work, needs=p.beam)
 
     counts = Counts()
     with data.staging(output):

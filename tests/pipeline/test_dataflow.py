@@ -190,8 +190,6 @@ def test_nothing_but_names_crosses_a_shuffle(remote):
         routed.format("string_utf8"): set(STEPS) - {"embed@tiny", "embed@start", "teach@taught"},  # a shard, a task
         routed.format("kv(string_utf8, string_utf8)"): {"embed@tiny", "embed@start"},  # a dataset and its shard
         routed.format("varint"): {"teach@taught"},  # a fold
-        # any of these as Create hands them out, encoded, where it has several
-        routed.format("bytes"): set(STEPS) - {"retrieve@dense", "retrieve@ivf"},
     }
 
 

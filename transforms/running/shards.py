@@ -15,6 +15,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -59,8 +60,9 @@ class ForEachShard(beam.PTransform):
     needs: sections.Beam | None = None  # its machine is to have what this names for models; None: any machine
 
     def expand(self, elements: Any) -> Any:
-        """Wire the transform; the reshuffle lets a runner spread the elements."""
-        spread = elements | beam.Reshuffle()
+        """Wire the transform; a reshuffle lets a runner that has machines spread the elements over them."""
+        runner = elements.pipeline.options.view_as(StandardOptions).runner
+        spread = elements if runner == "FnApiRunner" else elements | beam.Reshuffle()  # half of an empty stage's time
         waited = [] if self.after is None else [beam.pvalue.AsList(self.after)]
         resources, hints = (self.needs.resources, self.needs.hints) if self.needs else ({}, {})
         work = beam.ParDo(_Work(self.work, resources, at_hand.run()), *waited).with_output_types(elements.element_type)
