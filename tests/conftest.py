@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 from collections.abc import Callable, Iterator
 
 import elsewhere
+import looks
 import pytest
 import stores
 from hypothesis import settings
 
 settings.register_profile("gangue", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("gangue")
+
+gc.disable()  # to look for garbage in what loads takes a fifth of the time
+
+
+def pytest_collection_finish() -> None:
+    """As the command does: what is loaded stays, and no collection goes through it again; a stage ends with one."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _looks_kept() -> Iterator[None]:
+    with looks.kept():
+        yield
 
 
 @pytest.fixture

@@ -109,5 +109,6 @@ def is_in(record):
 
 def test_workers_and_hash_seeds_change_what_they_say(work):
     folder, values, _ = work
-    assert determinism.changed("workers 4", values, folder)["beam"]["workers"] == 4
+    for name in ("workers 4", "both"):
+        assert determinism.changed(name, values, folder)["beam"]["workers"] == 4
     assert determinism.changed("hash seed 12345", values, folder) == values

@@ -107,7 +107,7 @@ def mined(folder, ingest, corpus):
         scores = [pairs["query_id"], pairs["document_id"], blank, blank, pa.array(judged, pa.float32())]
         data.write("scores/judge", shard, pa.table(scores, schema=schema.SCORES))
     data.commit("scores/judge")
-    return types.SimpleNamespace(folder=folder, data=data, planted=false)
+    return types.SimpleNamespace(folder=folder, data=data, planted=false, learned=None)
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +124,12 @@ def sections(job, stack, **changes):
 
 
 def calibrated(job, stack, **changes):
-    """Params and the note of a calibration."""
+    """Params and the note of a calibration; what is learned from the same params is learned once."""
     p = params.parse(sections(job, stack, **changes))
-    learn.run(job.data, p)
+    learned = p.learn, p.scorers, p.filter.asks_to_learn
+    if job.learned != learned:
+        learn.run(job.data, p)
+        job.learned = learned
     calibrate.run(job.data, p)
     return p, job.data.read_note("calibration", query_shard.CUT)
 
@@ -270,6 +273,7 @@ def test_where_something_tells_the_labels_every_budget_is_refused(job):
 def test_a_first_budget_after_a_job_without_one_says_that_learn_must_run_again(job):
     plain = params.parse(sections(job, {"kind": "naive"}))
     learn.run(job.data, plain)
+    job.learned = None
     p = params.parse(sections(job, budgeted("abs", 0.3)))
     with pytest.raises(ValueError, match=r"relevance: a budget needs to know .*dvc repro --force --single-item learn"):
         calibrate.run(job.data, p)
