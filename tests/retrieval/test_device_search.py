@@ -99,16 +99,13 @@ def test_hits_are_those_of_faiss(drawn, cut):
 def test_a_stage_writes_the_same_files(tmp_path, monkeypatch):
     data, *_ = make(tmp_path, documents=300, copies=40)
     p, files = params_of(depth=20, max_depth=80, negatives=40), []
-    for there in ((), (DEVICE, DEVICE)):
+    for there, most in ((), None), ((DEVICE, DEVICE), None), ((DEVICE,), 90):
         monkeypatch.setattr(devices, "PAIRS", 0)
         monkeypatch.setattr(devices, "found", lambda there=there: there)
         monkeypatch.setattr(device_search, "_BLOCK_BYTES", 4 * 16 * 64)
-        searched(data, p, "dense")
-        files.append(
-            {f.name: f.read_bytes() for f in (tmp_path / "candidates" / "dense").iterdir() if f.name[0] == "p"}
-        )
-    assert files[0] == files[1]
-    assert files[0]
+        searched(data, p.model_copy(update={"beam": params.Beam(documents_per_range=most)}), "dense")
+        files.append({path.name: path.read_bytes() for path in (tmp_path / "candidates" / "dense").glob("part-*")})
+    assert files[0] == files[1] == files[2] != {}
 
 
 def test_memory_is_that_of_two_blocks_and_some_scores_however_many_documents_there_are(tmp_path, monkeypatch):
