@@ -24,7 +24,7 @@ POSTINGS = pa.schema(
     [("token", pa.int32()), ("document", pa.list_(pa.int32())), ("weight", pa.list_(pa.float32()))],
 )
 _LONG = 1024  # postings of a token that are worth a call of their own
-_FEW = 8  # so many documents for each posting of a query, and only those with a posting are looked at
+_FEW = 8  # so many documents for each posting of a query, and only those with one are looked at, if few pass the floor
 _BYTES = 1 << 26  # of a range's documents as they are stored, where they are long: their postings take twice that
 
 
@@ -125,7 +125,7 @@ def best(
         for start, stop, count in others:
             parts.append(documents[start:stop].astype(np.intp))
             np.add.at(sums, parts[-1], np.multiply(weights[start:stop], count, dtype=np.float64))
-        few = _FEW * sum(map(len, parts)) < len(sums)
+        few = floor[query] > 0 and _FEW * sum(map(len, parts)) < len(sums)
         if few:
             near = np.concatenate(parts)
             found = np.unique(near[sums[near] > floor[query]])
