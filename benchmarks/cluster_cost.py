@@ -1,6 +1,7 @@
 """What does a cluster cost, and what do its workers gain?
 
-Usage: python -m benchmarks.cluster_cost [--packages NAME ...] [--documents 50000] [--repeats 3] [--output FILE]
+Usage: python -m benchmarks.cluster_cost [--parts job empty stages] [--packages NAME ...] [--documents 50000]
+       [--repeats 3] [--work DIR] [--output FILE]
 
 Two clusters of this machine: a scheduler with one worker of one thread, and a scheduler with two.
 
@@ -11,9 +12,11 @@ Two clusters of this machine: a scheduler with one worker of one thread, and a s
   stages  embed of that job's texts, score of its pairs by a cross-encoder of MiniLM's size, and exact retrieve among
           ``--documents`` made-up vectors of 384 dimensions: on one worker and on two
 
-All sides run in turn, ``--repeats`` times; one JSON object of seconds, and medians of the ratios of each turn. Beside
-the clock's stand the processor's, which other programs of the machine change little: for a job those of all its
-processes, for a stage those of the caller and of its busiest worker. ``load``: programs that wanted a core meanwhile.
+All sides run in turn, ``--repeats`` times, those of stages once more before; one JSON object of seconds, and medians
+of the ratios of each turn. Beside the clock's stand the processor's, which other programs of the machine change little:
+for a job those of all its processes, for an empty stage those of the caller, for others those of the caller and of its
+busiest worker. ``load``: programs that wanted a core meanwhile. Of parts that are not named the file keeps what it has;
+``stages`` needs the job in ``--work``.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import runner
 from gangue.transforms.settings import sections
 
+PARTS = ("empty", "job", "stages")
 DIMENSIONS, DEPTH, QUERIES = 384, 100, 8192
 
 
@@ -86,14 +90,17 @@ def of_children() -> float:
 def empty(data: Data, two: Cluster, repeats: int) -> dict[str, Any]:
     """A stage without work, in this process alone and on the cluster."""
     sides = {"cluster": sections.Beam(cluster=two.address), "alone": sections.Beam()}
-    taken: dict[str, list[float]] = {name: [] for name in sides}
+    result: dict[str, Any] = {"clock": {name: [] for name in sides}, "processor": {name: [] for name in sides}}
     for _ in range(repeats * 5):
         for name, settings in sides.items():
-            started = time.monotonic()
+            started, own = time.monotonic(), time.process_time()
             runner.run("empty", lambda root: root | beam.Create([]), data, settings, rows=0)
-            taken[name].append(round(time.monotonic() - started, 3))
-    adds = [one - other for one, other in zip(*taken.values(), strict=True)]
-    return {"seconds": taken, "adds": round(statistics.median(adds), 3), "first_adds": round(adds[0], 3)}
+            result["clock"][name].append(round(time.monotonic() - started, 3))
+            result["processor"][name].append(round(time.process_time() - own, 3))
+    for kind in ("clock", "processor"):
+        adds = [one - other for one, other in zip(*result[kind].values(), strict=True)]
+        result |= {f"adds_by_{kind}": round(statistics.median(adds), 3), f"first_adds_by_{kind}": round(adds[0], 3)}
+    return result
 
 
 def stages(
@@ -106,14 +113,15 @@ def stages(
     for stage, (run, written) in runs.items():
         clock: dict[str, list[float]] = {name: [] for name in clusters}
         processor: dict[str, list[float]] = {name: [] for name in clusters}
-        for _ in range(repeats):
+        for turn in range(repeats + 1):
             for name, cluster in clusters.items():
                 shutil.rmtree(written, ignore_errors=True)
                 before, own, started = worked(cluster), time.process_time(), time.monotonic()
                 run(sections.Beam(cluster=cluster.address))
-                clock[name].append(round(time.monotonic() - started, 2))
-                own, after = time.process_time() - own, worked(cluster)
-                processor[name].append(round(own + max(after[worker] - before[worker] for worker in after), 2))
+                if turn:  # first they load their libraries
+                    clock[name].append(round(time.monotonic() - started, 2))
+                    own, after = time.process_time() - own, worked(cluster)
+                    processor[name].append(round(own + max(after[worker] - before[worker] for worker in after), 2))
             print(stage, clock, processor, file=sys.stderr, flush=True)
         result[stage] = compared(clock, processor)
     return result
@@ -159,31 +167,33 @@ def prepared(
 def main() -> int:
     """Measure, print; 1 where the bytes differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--packages", nargs="+", help="of the default job's source: only these")
     parser.add_argument("--documents", type=int, default=50_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--work", type=pathlib.Path, help="folder for the jobs, kept; none: a temporary one")
     parser.add_argument("--output", type=pathlib.Path, help="JSON file for the result")
     asked = parser.parse_args()
     values = determinism.job(kills.ROOT / "params.yaml", asked.packages)
     values["ingest"] = {**values["ingest"], "documents_per_shard": 64, "queries_per_shard": 64}
-    result: dict[str, Any] = {"packages": asked.packages, "documents": asked.documents}
+    result = json.loads(asked.output.read_text()) if asked.output and asked.output.exists() else {}
     with (
         tempfile.TemporaryDirectory() as folder,
         Cluster(pathlib.Path(folder) / "one", [1]) as one,
         Cluster(pathlib.Path(folder) / "two", [1, 1]) as two,
     ):
-        work, load = pathlib.Path(folder), [os.getloadavg()[0]]
-        result["empty"] = empty(Data(str(work / "empty")), two, asked.repeats)
-        result["job"] = job(work, values, two, asked.repeats)
-        load.append(os.getloadavg()[0])
-        runs = prepared(work, values, asked.documents)
-        result["stages"] = stages(runs, {"one": one, "two": two}, asked.repeats)
-        load.append(os.getloadavg()[0])
-    result["load"] = [round(value, 1) for value in load]
+        work = asked.work or pathlib.Path(folder)
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "empty": lambda: empty(Data(str(work / "empty")), two, asked.repeats),
+            "job": lambda: {"packages": asked.packages} | job(work, values, two, asked.repeats),
+            "stages": lambda: stages(prepared(work, values, asked.documents), {"one": one, "two": two}, asked.repeats),
+        }
+        for name in [name for name in parts if name in asked.parts]:
+            result[name] = parts[name]() | {"load": round(os.getloadavg()[1], 1)}
+            if asked.output:
+                asked.output.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
-    if asked.output:
-        asked.output.write_text(json.dumps(result, indent=1) + "\n")
-    return int(not result["job"]["equal"])
+    return int("job" in result and not result["job"]["equal"])
 
 
 if __name__ == "__main__":
