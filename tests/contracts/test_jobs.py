@@ -1,5 +1,6 @@
 """Jobs in object stores, also behind a network that spoils one answer of twenty, have the bytes of a local job."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,24 +14,32 @@ import pytest
 import s3fs
 import versions
 
+from gangue.pipeline import export, filter, params
 from gangue.transforms.datasets import disk, occupancy, remote
 from gangue.transforms.datasets.storage import Data
 
 WHOLE = pytest.mark.skipif("GANGUE_WHOLE" not in os.environ, reason="minutes; make soak runs it")
-STAGES = """
-import importlib, sys
-from gangue.pipeline import params
-from gangue.transforms.datasets.storage import Data
-for stage in sys.argv[3:]:
-    importlib.import_module(f"gangue.pipeline.{stage}").run(Data(sys.argv[2]), params.load(sys.argv[1]))
-"""
 MINE = "import sys; from gangue.pipeline import mine; mine.run(*sys.argv[1:])"
 
 
-def ran(program, *arguments, **environment):
-    command = [sys.executable, "-c", program, *map(str, arguments)]
+def mined(whole_job, root, **environment):
+    """Mine the job into a root by a process of its own."""
+    places = str(whole_job / "params.yaml"), f"{root}/data", f"{root}/reports"
+    command = [sys.executable, "-c", MINE, *places]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
+
+
+@contextlib.contextmanager
+def through(proxy):
+    """Have this process go to S3 through a proxy."""
+    waits = {"read_timeout": 1, "connect_timeout": 1}
+    filesystem = s3fs.S3FileSystem(
+        endpoint_url=proxy.address, config_kwargs=waits, use_listings_cache=False, skip_instance_cache=True
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(disk, "filesystem_of", lambda path: (filesystem, path.removeprefix("s3://").rstrip("/")))
+        yield
 
 
 def assert_same(whole_job, root):
@@ -43,30 +52,25 @@ def assert_same(whole_job, root):
     assert [name for name in alone if filesystem.cat_file(found[name]) != alone[name]] == []
 
 
-def behind(proxy, seconds=1):
-    """What tells a process to go through a proxy, and to wait no longer for an answer."""
-    waits = {"config_kwargs": {"read_timeout": seconds, "connect_timeout": seconds}}
-    return {"AWS_ENDPOINT_URL": proxy.address, "FSSPEC_S3": json.dumps(waits)}
-
-
 def test_stages_behind_a_faulty_network_write_the_bytes_of_a_local_job(whole_job, tmp_path, s3):
     shutil.copytree(whole_job / "alone", tmp_path / "job", ignore=shutil.ignore_patterns(occupancy.NAME))
-    for dataset in ("verdicts", "negatives", "shortfalls", "triplets", "views"):
+    for dataset in ("verdicts", "triplets", "views"):
         shutil.rmtree(tmp_path / "job" / "data" / dataset)
     filesystem, folder = disk.filesystem_of(f"{s3}/faulty")
     filesystem.put(f"{tmp_path}/job/", f"{folder}/", recursive=True)
-    with faulty.proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
-        stages = ("filter", "sample", "export")
-        ran(STAGES, whole_job / "params.yaml", f"{s3}/faulty/data", *stages, **behind(proxy))
+    p = params.load(str(whole_job / "params.yaml"))
+    with faulty.proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy, through(proxy):
+        for stage in (filter, export):
+            stage.run(Data(f"{s3}/faulty/data"), p)
     assert sum(proxy.faults.values()) > 5, proxy.faults
     assert_same(whole_job, f"{s3}/faulty")
 
 
 @WHOLE
 def test_a_job_behind_a_faulty_network_has_the_bytes_of_a_local_one(whole_job, s3):
+    waits = {"config_kwargs": {"read_timeout": 1, "connect_timeout": 1}}
     with faulty.proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
-        places = f"{s3}/all/data", f"{s3}/all/reports"
-        ran(MINE, whole_job / "params.yaml", *places, **behind(proxy))
+        mined(whole_job, f"{s3}/all", AWS_ENDPOINT_URL=proxy.address, FSSPEC_S3=json.dumps(waits))
     assert all(proxy.faults.values()), proxy.faults
     assert_same(whole_job, f"{s3}/all")
 
@@ -76,7 +80,7 @@ def test_a_job_behind_a_faulty_network_has_the_bytes_of_a_local_one(whole_job, s
 def test_a_job_in_another_store_has_the_bytes_of_a_local_one(whole_job, request, store):
     root = f"{request.getfixturevalue(store)}/job"
     for _ in range(2):  # a second time nothing is new
-        ran(MINE, whole_job / "params.yaml", f"{root}/data", f"{root}/reports")
+        mined(whole_job, root)
         assert_same(whole_job, root)
 
 
@@ -97,10 +101,8 @@ def test_no_half_answer_is_taken_for_a_whole_one(s3, tmp_path, monkeypatch):
         "file": lambda: remote.content(*disk.filesystem_of(f"{s3}{tmp_path}/things/{name}"), size=600),
     }
     data.read("things", shard)  # so that its name is known
-    with faulty.proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy, monkeypatch.context() as patched:
-        through = s3fs.S3FileSystem(endpoint_url=proxy.address, use_listings_cache=False, skip_instance_cache=True)
-        patched.setattr(disk, "filesystem_of", lambda path: (through, path.removeprefix("s3://")))
-        patched.setattr(proxy, "fault", lambda method: "short" if method == "GET" else None)
+    with faulty.proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy, through(proxy):
+        monkeypatch.setattr(proxy, "fault", lambda method: "short" if method == "GET" else None)
         for what, read in readings.items():
             with pytest.raises((ValueError, OSError), match=r"whole|bytes must follow|Internal Server Error"):
                 pytest.fail(f"{what}: {read()}")

@@ -84,14 +84,14 @@ def copy(filesystem: Any, path: str, target: str) -> None:
     """
     root = filesystem.info(path)
     if root["type"] == "file":
-        _copy_file(filesystem, path, target, root["size"])
+        again(functools.partial(_copy_file, filesystem, path, target, root["size"]))
         return
     os.makedirs(target, exist_ok=True)
     for name, file in filesystem.find(path, detail=True).items():
         here = os.path.join(target, posixpath.relpath(name, root["name"]))
         if not name.endswith("/"):  # some tools write empty objects for folders
             os.makedirs(os.path.dirname(here), exist_ok=True)
-            _copy_file(filesystem, name, here, file["size"])
+            again(functools.partial(_copy_file, filesystem, name, here, file["size"]))
 
 
 def _copy_file(filesystem: Any, path: str, target: str, size: int | None) -> None:
@@ -135,7 +135,7 @@ class Ranges(io.RawIOBase):
         return len(found)
 
     def _fetched(self, start: int, stop: int) -> bytes:
-        return b"".join(_parts(self._filesystem, self._path, start, stop))
+        return again(lambda: b"".join(_parts(self._filesystem, self._path, start, stop)))
 
 
 def make_folder(filesystem: Any, path: str) -> None:
@@ -155,7 +155,7 @@ def _parts(filesystem: Any, path: str, start: int, stop: int) -> Iterator[bytes]
     starts = range(start, stop, _PART)
     for first in range(0, len(starts), _PARTS):
         here = list(starts[first : first + _PARTS])
-        yield from again(functools.partial(_ranges, filesystem, path, here, [min(at + _PART, stop) for at in here]))
+        yield from _ranges(filesystem, path, here, [min(at + _PART, stop) for at in here])
 
 
 def _ranges(filesystem: Any, path: str, starts: list[int], stops: list[int]) -> list[bytes]:
