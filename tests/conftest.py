@@ -13,14 +13,18 @@ import pytest
 import stores
 from hypothesis import settings
 
+from gangue.transforms.models import encoder
+
 settings.register_profile("gangue", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("gangue")
 
 gc.disable()  # to look for garbage in what loads takes a fifth of the time
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """As the command does: what is loaded stays, and no collection goes through it again; a stage ends with one."""
+    if hasattr(session.config, "workerinput"):  # one of several processes that run all tests: some need these
+        encoder.load_libraries()
     gc.freeze()
     gc.enable()
 

@@ -46,8 +46,9 @@ import sys, setuptools.build_meta
 print(setuptools.build_meta.build_sdist(sys.argv[1]))
 """
 MINED = """
-import sys, gangue.pipeline.mine, gangue.transforms.sources
+import gc, sys, gangue.pipeline.mine, gangue.transforms.sources
 assert all(module.__file__.startswith(sys.argv[1]) for module in (gangue.pipeline.mine, gangue.transforms.sources))
+gc.freeze()
 gangue.pipeline.mine.run(*sys.argv[2:])
 """
 
