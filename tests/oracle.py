@@ -1,6 +1,7 @@
 """The miner in plain Python, slow and obvious: what the whole path must give, pair by pair."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import unicodedata
@@ -50,6 +51,7 @@ def invisible(letter: str) -> bool:
     return unicodedata.category(letter) in ("Cf", "Cc") and not letter.isspace()
 
 
+@functools.cache
 def normal(text: str) -> str:
     """Texts that are equal in this form are the same text."""
     visible = "".join(letter for letter in text.replace("\u2800", " ") if not invisible(letter))  # Braille's blank

@@ -1,6 +1,7 @@
 """The whole path, from files to triplets, against the miner in plain Python, and against itself cut anew."""
 
 import collections
+import functools
 import hashlib
 import json
 import math
@@ -333,6 +334,7 @@ def vectors(data, kind):
 def bm25(documents, queries, left_out=(), stem=str, k1=1.5, b=0.75):
     """Lucene's BM25; copies of a text count once in its statistics."""
 
+    @functools.cache
     def words(text):
         return [stem(term) for term in oracle.terms(text) if term not in left_out]
 
