@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# Bytecode is kept even where a machine says not to: hundreds of commands start here, each with a hundred of our modules.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: mine test cluster-test soak bench install lint format lock
 
