@@ -572,7 +572,7 @@ class Data:
                     f"{self.path(dataset, name)}: must have the columns of {columns[0][0]}, {_fields(columns[0][1])},"
                     f" got {_fields(kind)}. {_REBUILD}"
                 )
-            if _recipe(kind) != _recipe(columns[0][1]):
+            if _written(kind) != _written(columns[0][1]):
                 raise ValueError(
                     f"{self.path(dataset, name)}: must be made as {columns[0][0]} was, and its recipe is another: two"
                     f" jobs wrote here at once, or an earlier one left it. {_REBUILD}"
@@ -674,9 +674,14 @@ def _fields(columns: pa.Schema) -> str:
 
 def _recipe(columns: pa.Schema) -> dict[str, Any] | None:
     try:
-        return json.loads((columns.metadata or {})[schema.RECIPE])
-    except (KeyError, ValueError):
+        return json.loads(_written(columns))
+    except ValueError:
         return None
+
+
+def _written(columns: pa.Schema) -> bytes:
+    """The recipe as a shard has it; empty where it has none."""
+    return (columns.metadata or {}).get(schema.RECIPE, b"")
 
 
 def _footer(source: Any, name: str) -> tuple[int, pa.Schema]:
