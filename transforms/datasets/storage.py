@@ -600,6 +600,8 @@ class Data:
         filesystem, _ = disk.filesystem_of(self.root)
         source, target = self.path(staged(dataset)), self.path(dataset)
         new = new or self.describe(staged(dataset))
+        if not new.files and not self.local:  # or the one that is there would go
+            raise self._others(dataset, "must be there to be published, and nothing is")
         with disk.writing(target):
             remote.make_folder(filesystem, target)
             if self.local:
@@ -608,9 +610,7 @@ class Data:
             else:
                 inside = {path: path[len(source) + 1 :] for path in filesystem.find(source)}
                 paths = [path for path, name in inside.items() if name.partition("/")[0] in new.files]
-                with contextlib.suppress(
-                    FileNotFoundError
-                ):  # one that another writer removed; if it is in the target, all is well
+                with contextlib.suppress(FileNotFoundError):  # another writer removed one, and may have published it
                     filesystem.copy(paths, [posixpath.join(target, inside[path]) for path in paths])
                 self._check_there(dataset, new)
         self.commit(dataset, new)
@@ -634,6 +634,12 @@ class Data:
                 filesystem.pipe_file(path, new.content())
             self._remove(dataset, self._check_there(dataset, new) - {MANIFEST, *new.files})
 
+    def _others(self, path: str, said: str) -> FileNotFoundError:
+        """The error of files that another writer removed."""
+        return FileNotFoundError(
+            f"{self.path(path)}: {said}: another job writes here. Let one job at a time, and run this one again"
+        )
+
     def _check_there(self, dataset: str, new: Manifest) -> set[str]:
         """Names of what is in the dataset's directory, where all that is to be in it is among them.
 
@@ -642,10 +648,8 @@ class Data:
         """
         found = set(self._entries(dataset))
         if gone := sorted(set(new.files) - found):
-            raise FileNotFoundError(
-                f"{self.path(dataset, gone[0])}: must be there to be published, {len(gone)} of {len(new.files)} files"
-                " are gone: another job writes here. Let one job at a time, and run this one again"
-            )
+            said = f"must be there to be published, {len(gone)} of {len(new.files)} files are gone"
+            raise self._others(posixpath.join(dataset, gone[0]), said)
         return found
 
 
