@@ -238,7 +238,7 @@ def of_two_writers_of_the_same_both_end_well(data, cut):
         write(data, 1, 2)  # only a file that is there can be moved
     data.publish("things", new)
     if not data.local:
-        with pytest.raises(FileNotFoundError, match=r"nothing is: another job writes here\. Let one job at a time"):
+        with pytest.raises(FileNotFoundError, match=r"not all is: another job writes here\. Let one job at a time"):
             data.publish("things")  # by one whose staged files the other one removed
     assert seen(data) == 1
     check_nothing_is_left(data, 2)

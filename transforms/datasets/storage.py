@@ -599,9 +599,7 @@ class Data:
         """Put the staged files in the place of the dataset; ``new``: what they are, where that is known."""
         filesystem, _ = disk.filesystem_of(self.root)
         source, target = self.path(staged(dataset)), self.path(dataset)
-        new = new or self.describe(staged(dataset))
-        if not new.files and not self.local:  # or the one that is there would go
-            raise self._others(dataset, "must be there to be published, and nothing is")
+        known, new = new is not None, new or self.describe(staged(dataset))
         with disk.writing(target):
             remote.make_folder(filesystem, target)
             if self.local:
@@ -609,6 +607,9 @@ class Data:
                     disk.move(posixpath.join(source, name), posixpath.join(target, name))
             else:
                 inside = {path: path[len(source) + 1 :] for path in filesystem.find(source)}
+                there = {name.partition("/")[0] for name in inside.values()}
+                if not known and not (there and there.issuperset(new.files)):  # nor were all when they were described
+                    raise self._others(staged(dataset), "must be there to be published, and not all is")
                 paths = [path for path, name in inside.items() if name.partition("/")[0] in new.files]
                 with contextlib.suppress(FileNotFoundError):  # another writer removed one, and may have published it
                     filesystem.copy(paths, [posixpath.join(target, inside[path]) for path in paths])
