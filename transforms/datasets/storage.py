@@ -613,7 +613,9 @@ class Data:
                 paths = [path for path, name in inside.items() if name.partition("/")[0] in new.files]
                 with contextlib.suppress(FileNotFoundError):  # another writer removed one, and may have published it
                     filesystem.copy(paths, [posixpath.join(target, inside[path]) for path in paths])
-                self._check_there(dataset, new)
+                found = self._check_there(dataset, new)
+                if not known and not new.shards and any(map(is_shard, found)):
+                    raise self._others(staged(dataset), "must hold shards, as the published dataset does, and none is")
         self.commit(dataset, new)
         self.begin(dataset)
 
