@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 import elsewhere
-import looks
 import pytest
 import stores
 from hypothesis import settings
@@ -27,12 +26,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         encoder.load_libraries()
     gc.freeze()
     gc.enable()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _looks_kept() -> Iterator[None]:
-    with looks.kept():
-        yield
 
 
 @pytest.fixture

@@ -220,15 +220,6 @@ def of_two_writers_at_once_one_version_is_seen_whole(data, cut):
     check_nothing_is_left(data, 3)
 
 
-def of_two_writers_of_different_versions_no_mixture_is_published(data, cut):
-    for number, name in enumerate(storage.shard_names(2)):
-        recipe = {schema.RECIPE: json.dumps({"of": number})}
-        data.write(staged("things"), name, TABLE.replace_schema_metadata(recipe))
-    with pytest.raises(ValueError, match=r"part-00001.* must be made as part-00000.* was, and its recipe is another"):
-        data.publish("things")
-    assert not data.exists("things")
-
-
 def of_two_writers_of_the_same_both_end_well(data, cut):
     """A shard's work done twice, by whichever engine: what one has published already the other finds there."""
     write(data, 1, 2)
@@ -252,6 +243,5 @@ CHECKS = (
     what_an_earlier_run_left_goes,
     a_reader_beside_one_who_publishes_always_sees_one_whole_version,
     of_two_writers_at_once_one_version_is_seen_whole,
-    of_two_writers_of_different_versions_no_mixture_is_published,
     of_two_writers_of_the_same_both_end_well,
 )

@@ -61,7 +61,7 @@ STEPS = {
     "cluster@tiny": {"Train", "Assign"},
     "cluster@start": {"Train", "Assign"},
     "retrieve@dense": {"Search", "Measure"},
-    "retrieve@bm25": {"Count terms", "Gather terms", "Weigh", "Search", "Measure"},
+    "retrieve@bm25": {"Count terms", "Gather terms", "Weigh", "Invert", "Search", "Measure"},
     "retrieve@ivf": {"Build", "Search", "Measure"},
     "pool": {"ForEachShard"},
     "teach@taught": {"ForEachShard"},

@@ -360,7 +360,7 @@ def test_vectors_of_two_models_are_not_searched(tmp_path):
         vector_store.complete(data, "vectors/e/documents", shard, texts, f"model {number}", lambda: 4, made)
     data.commit("vectors/e/documents")
     with pytest.raises(ValueError, match=r"vectors/e/documents: all vectors must be of one model, found 2.*dvc repro"):
-        lookup.Vectors(data, "vectors/e/documents")
+        lookup.Vectors(data, "vectors/e/documents").all()
 
 
 def test_a_damaged_faiss_index_is_named(tmp_path):

@@ -543,7 +543,7 @@ class Data:
           shards: those it must have, where any others are leftovers; None: all that are there.
 
         Raises:
-          FileNotFoundError: shards are missing.   ValueError: one is damaged, has other columns or was made otherwise.
+          FileNotFoundError: shards are missing.   ValueError: one is damaged, or has other columns than the first.
         """
         entries = self._details(dataset)
         taken = self._taken(dataset)
@@ -571,11 +571,6 @@ class Data:
                 raise ValueError(
                     f"{self.path(dataset, name)}: must have the columns of {columns[0][0]}, {_fields(columns[0][1])},"
                     f" got {_fields(kind)}. {_REBUILD}"
-                )
-            if _written(kind) != _written(columns[0][1]):
-                raise ValueError(
-                    f"{self.path(dataset, name)}: must be made as {columns[0][0]} was, and its recipe is another: two"
-                    f" jobs wrote here at once, or an earlier one left it. {_REBUILD}"
                 )
         first = columns[0][1] if columns else None
         return Manifest(
@@ -681,14 +676,9 @@ def _fields(columns: pa.Schema) -> str:
 
 def _recipe(columns: pa.Schema) -> dict[str, Any] | None:
     try:
-        return json.loads(_written(columns))
-    except ValueError:
+        return json.loads((columns.metadata or {})[schema.RECIPE])
+    except (KeyError, ValueError):
         return None
-
-
-def _written(columns: pa.Schema) -> bytes:
-    """The recipe as a shard has it; empty where it has none."""
-    return (columns.metadata or {}).get(schema.RECIPE, b"")
 
 
 def _footer(source: Any, name: str) -> tuple[int, pa.Schema]:
