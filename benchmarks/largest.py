@@ -230,8 +230,8 @@ def main() -> None:
     data = Data(str(work / "data"))
     result["rows"] = {name: sum(data.rows(name)) for name in ("documents", "queries", "pairs", "triplets")}
     result["bytes"] = size_of(work / "data")
-    recall = data.read_all("indexes/dense/recall", ["wanted", "found"])
-    if len(recall):
+    if index != "Flat":
+        recall = data.read_all("indexes/dense/recall", ["wanted", "found"])
         wanted, got = (int(recall[name].to_numpy().sum()) for name in ("wanted", "found"))
         result["recall"] = round(got / wanted, 4)
     write(work / "source", asked.documents, more, total)

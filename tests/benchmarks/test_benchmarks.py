@@ -17,6 +17,7 @@ from benchmarks import (
     gpu,
     growth,
     languages,
+    largest,
     learned_cost,
     lexical,
     stages,
@@ -78,6 +79,16 @@ def test_growth_measures_time_and_memory_of_every_stage(printed, monkeypatch):
     assert all(size["500"]["anonymous_mib"] > 20 for size in found["stages"].values())
     assert list(found["stages"]) == list(growth.STAGES)
     assert 0.5 < found["recall"]["500"] <= 1
+
+
+def test_the_largest_job_grows_by_a_hundredth(printed, monkeypatch, tmp_path):
+    monkeypatch.setattr(largest, "STAGES", ("ingest",))
+    found = printed(largest, "--documents", 300, "--queries", 20, "--work", tmp_path)
+    assert found["rows"] == {"documents": 300, "queries": 20, "pairs": 0, "triplets": 0}
+    assert sum(Data(str(tmp_path / "data")).rows("documents")) == 303
+    for stages_of in (found["stages"], found["a_hundredth_more"]):
+        assert 0 < stages_of["ingest"]["largest_process_mib"] <= stages_of["ingest"]["all_processes_mib"]
+    assert all(rate > 1e6 for rate in found["machine"].values())
 
 
 def test_stages_are_held_against_bare_loops(tmp_path, folder):
