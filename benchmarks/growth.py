@@ -104,6 +104,16 @@ STAGES = (
 )  # fmt: skip
 
 
+def anonymous(process: int) -> int:
+    """KiB of memory that a process holds for itself; 0 where it has ended."""
+    try:
+        status = pathlib.Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    return int(found[1]) if found else 0
+
+
 def measured(command: list[str]) -> dict[str, float]:
     """Seconds and peak of anonymous memory of a command."""
     started = time.monotonic()
@@ -112,12 +122,7 @@ def measured(command: list[str]) -> dict[str, float]:
 
     def watch() -> None:
         while not ended.wait(0.05):
-            try:
-                status = pathlib.Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-            except OSError:
-                return
-            found = re.search(r"RssAnon:\s+(\d+) kB", status)
-            peak[0] = max(peak[0], int(found[1]) if found else 0)
+            peak[0] = max(peak[0], anonymous(process.pid))
 
     thread = threading.Thread(target=watch)
     thread.start()

@@ -31,7 +31,7 @@ import numpy as np
 import psutil
 
 from benchmarks.candidates import GANGUE, RESULTS
-from benchmarks.growth import write_model
+from benchmarks.growth import anonymous, write_model
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
 
@@ -129,7 +129,7 @@ def measured(command: list[str]) -> dict[str, float]:
     def watch() -> None:
         while not ended.wait(0.2):
             try:
-                held = [_anonymous(one.pid) for one in (process, *process.children(recursive=True))]
+                held = [anonymous(one.pid) for one in (process, *process.children(recursive=True))]
             except psutil.Error:
                 continue
             peaks[:] = max(peaks[0], *held), max(peaks[1], sum(held))
@@ -148,16 +148,6 @@ def measured(command: list[str]) -> dict[str, float]:
         "largest_process_mib": round(peaks[0] / 1024),
         "all_processes_mib": round(peaks[1] / 1024),
     }
-
-
-def _anonymous(process: int) -> int:
-    """KiB of memory that a process holds for itself; 0 where it has ended."""
-    try:
-        status = pathlib.Path(f"/proc/{process}/status").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    found = re.search(r"RssAnon:\s+(\d+) kB", status)
-    return int(found[1]) if found else 0
 
 
 def machine(folder: pathlib.Path) -> dict[str, float]:
