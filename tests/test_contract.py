@@ -190,7 +190,7 @@ def test_faiss_is_set_up_alike_wherever_it_is_used():
 
 
 def test_params_are_read_without_the_libraries_that_only_some_stages_use():
-    heavy = ("apache_beam", "bm25s", "faiss", "scipy", "sklearn", "torch")
+    heavy = ("apache_beam", "bm25s", "faiss", "pandas", "scipy", "sklearn", "torch")
     code = f"import sys, gangue.pipeline.params; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

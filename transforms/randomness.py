@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 
@@ -29,8 +28,7 @@ def id_hashes(ids: pa.ChunkedArray | pa.Array) -> np.ndarray:
     if not len(array):
         return np.empty(0, np.uint64)
     encoded = array.dictionary_encode()
-    hashes = pd.util.hash_array(np.asarray(encoded.dictionary.to_pylist(), dtype=object), categorize=False)
-    return hashes.astype(np.uint64)[encoded.indices.to_numpy()]
+    return _sip_hashes(encoded.dictionary.to_pylist())[encoded.indices.to_numpy()]
 
 
 def finalised(hashes: np.ndarray) -> np.ndarray:
@@ -79,5 +77,11 @@ def fold_of(groups: Sequence[str], folds: int) -> np.ndarray:
     >>> fold_of(["c", "d", "c"], 2).tolist(), fold_of(["c", "d", "c"], 5).tolist()
     ([1, 0, 1], [1, 2, 1])
     """
-    hashes = pd.util.hash_array(np.asarray(groups, dtype=object), categorize=False)
-    return ((hashes >> np.uint64(32)) % np.uint64(folds)).astype(np.int64)
+    return ((_sip_hashes(groups) >> np.uint64(32)) % np.uint64(folds)).astype(np.int64)
+
+
+def _sip_hashes(texts: Sequence[str]) -> np.ndarray:
+    """(n,) uint64: SipHash of each text, as pandas computes it."""
+    import pandas as pd  # 25 MB and a third of a second, which a command that reads the params alone does not need
+
+    return np.asarray(pd.util.hash_array(np.asarray(texts, dtype=object), categorize=False)).astype(np.uint64)
