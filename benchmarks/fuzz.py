@@ -41,7 +41,8 @@ import yaml
 
 from gangue.pipeline import params
 from gangue.transforms import at_hand, sources
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import planning, runs, tasks
 from gangue.transforms.records.gathering import gather
 from gangue.transforms.running.shards import Counts

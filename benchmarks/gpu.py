@@ -46,7 +46,8 @@ from benchmarks.stages import agreement
 from gangue.pipeline import embed, params, score
 from gangue.transforms import text
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.datasets.names import shard_names
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import batching, cross_encoder, encoder
 from gangue.transforms.retrieval import device_search, devices, searching, topk
 from gangue.transforms.retrieval.dense import DenseRetriever

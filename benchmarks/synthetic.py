@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from gangue.transforms import text
 from gangue.transforms.datasets import schema
-from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.datasets.names import shard_names
+from gangue.transforms.datasets.storage import Data
 
 ENCODERS = ("one", "two")
 EACH, BOTH = 120, 40  # candidates of each retriever, and how many of them both found

@@ -20,7 +20,8 @@ from gangue.pipeline import params
 from gangue.pipeline.report import page
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import lookup
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import invariants, leak, lineage, statistics
 from gangue.transforms.evidence.tallies import Evidence, collect
 from gangue.transforms.relevance import learn_note, propensity

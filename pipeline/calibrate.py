@@ -23,7 +23,8 @@ import pyarrow as pa
 from gangue.pipeline import params
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import lookup
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import frontier, risk
 from gangue.transforms.relevance import learn_note, propensity
 from gangue.transforms.running import runner

@@ -14,8 +14,9 @@ import pyarrow as pa
 from gangue.pipeline import params
 from gangue.transforms import arrays
 from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.scratch import scratch
-from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import clustering
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard

@@ -14,7 +14,8 @@ import pyarrow as pa
 from gangue.pipeline import params
 from gangue.transforms import arrays, at_hand, text
 from gangue.transforms.datasets import schema
-from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.datasets.names import shard_names, staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import encoder, prompts, trust, vector_store
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard

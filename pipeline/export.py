@@ -16,7 +16,8 @@ from gangue.pipeline import params
 from gangue.transforms import arrays, text, views
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import vector_store
 from gangue.transforms.retrieval import protocol
 from gangue.transforms.running import runner

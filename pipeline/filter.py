@@ -15,7 +15,8 @@ from gangue.pipeline import params
 from gangue.transforms import arrays
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import schema
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 

@@ -24,7 +24,8 @@ from gangue.pipeline import params
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import pooling, query_shard
 from gangue.transforms.datasets import schema
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.relevance import classifier, describing, labelled_share, learn_note, portable, pretrained
 from gangue.transforms.running import process_wide, runner
 from gangue.transforms.running.shards import Counts, ForEachShard

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 from gangue.pipeline import params
 from gangue.transforms.candidates.quota import NOTE, Quota, place
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 
 SECTIONS = ("encoders", "scorers")
 """Sections that a job may do without."""

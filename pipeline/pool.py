@@ -17,7 +17,8 @@ from gangue.pipeline import params
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import pooling, relations
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import clustering, drawing, protocol
 from gangue.transforms.retrieval.dense import DenseRetriever
 from gangue.transforms.retrieval.searching import search

@@ -17,14 +17,15 @@ from gangue.pipeline import params
 from gangue.transforms import arrays
 from gangue.transforms.candidates import quota, relations
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, shard_name, shard_names, staged
+from gangue.transforms.datasets.names import shard_names, staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import protocol
-from gangue.transforms.retrieval.searching import Hits, best_first, search
-from gangue.transforms.running import progress, runner
+from gangue.transforms.retrieval.passes import Passes
+from gangue.transforms.retrieval.searching import Hits, search
+from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
 RECALL = pa.schema([("query_id", pa.string()), ("wanted", pa.int32()), ("found", pa.int32())])
-_QUERIES = 4096  # searched at once at most: their hits take some MiB, and a pass over the documents is shared by them
 _MEASURED, _SHARDS = 64, 4  # queries of each of the first shards on which an index is held against exact search
 
 
@@ -33,10 +34,11 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     clusters = (f"clusters/{encoder}/{part}" for encoder in p.encoders for part in ("centroids", "documents"))
     data = data.deriving_from("documents", "queries", "positives", "judged", "rejected", *clusters)
     index = protocol.indexing(p.retrievers[name], data, name)
-    parts = ranges(data, p, name)
-    scratch = [*index.scratch, _hits(name)]
+    passes = _passes(data, p, name)
+    ranges = len(passes.ranges)
+    scratch = [*index.scratch, passes.hits]
     writes = [f"candidates/{name}", f"indexes/{name}/recall", *index.datasets]
-    faster = protocol.accelerated(p.retrievers[name], data, min(_QUERIES, sum(data.rows("queries"))))
+    faster = protocol.accelerated(p.retrievers[name], data, passes.largest)
     needs = p.beam if p.beam.accelerator is not None and faster else None
 
     def build(root: beam.Pipeline) -> Any:
@@ -44,20 +46,17 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         for step in index.steps:
             elements = root | f"Elements of {step.name}" >> beam.Create(step.elements, reshuffle=False)
             indexed = elements | step.name >> ForEachShard(step.work, after=indexed)
-        firsts = list(groups(data, p.beam.workers))
-        if len(parts) > 1:
-            work = functools.partial(search_range, data=data, p=p, name=name)
-            elements = list(itertools.product(firsts, range(len(parts))))
-            spread = root | "Ranges" >> beam.Create(elements, reshuffle=False)
-            indexed = spread | "Search ranges" >> ForEachShard(work, after=indexed, needs=needs)
+        if ranges > 1:
+            spread = root | "Ranges" >> beam.Create(passes.elements, reshuffle=False)
+            indexed = spread | "Search ranges" >> ForEachShard(passes.search_range, after=indexed, needs=needs)
         work = functools.partial(retrieve_shards, data=data, p=p, name=name)
-        needs_here = needs if len(parts) == 1 else None  # to merge takes no device
-        asked = root | beam.Create(firsts, reshuffle=False)
+        needs_here = needs if ranges == 1 else None  # to merge takes no device
+        asked = root | beam.Create(list(passes.groups), reshuffle=False)
         searched = asked | "Search" >> ForEachShard(work, after=indexed, needs=needs_here)
         measure = functools.partial(measure_recall, data=data, p=p, name=name)
         return root | "Recall" >> beam.Create(["recall"]) | "Measure" >> ForEachShard(measure, after=searched)
 
-    rows = sum(data.rows("queries")) * (1 if len(parts) == 1 else len(parts) + 1)
+    rows = sum(data.rows("queries")) * (1 if ranges == 1 else ranges + 1)
     with data.staging(*index.folders, *scratch):
         counts = runner.run(f"retrieve@{name}", build, data, p.beam, writes=writes, rows=rows, flags=flags)
         for folder in index.folders:
@@ -71,73 +70,13 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     return counts
 
 
-def groups(data: Data, workers: int) -> dict[str, list[str]]:
-    """First shard -> shards of queries that are searched at once, in one pass over the documents; some per worker."""
-    queries = lookup.query_rows(data)
-    rows = np.diff(queries.offsets)
-    most = min(_QUERIES, sum(rows) // (4 * workers) if workers > 1 else _QUERIES)
-    result: dict[str, list[str]] = {}
-    first, room = "", -1
-    for shard, count in zip(queries.shards, rows, strict=True):
-        if count > room:
-            first, room = shard, most
-        result.setdefault(first, []).append(shard)
-        room -= count
-    return result
-
-
-def ranges(data: Data, p: params.Params, name: str) -> list[range]:
-    """Rows of the documents that are searched at once, whole shards; an index is searched as one."""
-    offsets, most = lookup.rows(data, "documents", ("document_id",)).offsets, p.beam.documents_per_range
-    if most is None or protocol.exact(p.retrievers[name]) is not None:
-        return [range(offsets[-1])]
-    result, start = [], 0
-    for before, end in itertools.pairwise(offsets.tolist()):
-        if end - start > most and before > start:
-            result.append(range(start, before))
-            start = before
-    return [*result, range(start, offsets[-1])]
-
-
-def _hits(name: str) -> str:
-    """The dataset of what was found in each range, which is merged and then not needed."""
-    return f"indexes/{name}/hits"
-
-
-def search_range(place: tuple[str, int], data: Data, p: params.Params, name: str) -> Counts:
-    """Search one range of documents for the queries of the shards whose first is named, and write what was found."""
-    first, number = place
-    _, rows = relations.query_block(data, *groups(data, p.beam.workers)[first])
-    parts = ranges(data, p, name)
-    allowed = np.zeros(parts[-1].stop, bool)
-    allowed[parts[number].start : parts[number].stop] = True
-    settings = p.retrievers[name]
-    retriever = settings.open(data, name, unpublished=True)
-    found = search(data, retriever, rows, np.arange(len(rows)), settings.depth, allowed)
-    table = pa.table([found.query, found.document, found.score], names=["query", "document_row", "score"])
-    data.write(staged(_hits(name)), _shard_of_hits(data, p, name, first, number), table, intermediate=True)
-    progress.advance(len(rows))
-    return Counts()
-
-
-def _shard_of_hits(data: Data, p: params.Params, name: str, first: str, number: int) -> str:
-    firsts, parts = list(groups(data, p.beam.workers)), ranges(data, p, name)
-    return shard_name(firsts.index(first) * len(parts) + number, len(firsts) * len(parts))
-
-
-def _merged(data: Data, p: params.Params, name: str, first: str) -> Hits:
-    """The best of what was found in all ranges for the queries of the shards whose first is named."""
-    shards = [_shard_of_hits(data, p, name, first, number) for number in range(len(ranges(data, p, name)))]
-    table = pa.concat_tables(data.read(staged(_hits(name)), shard) for shard in shards)
-    query, document, score = (column.to_numpy() for column in table.columns)
-    order = best_first(data, query, document, score)
-    best = order[arrays.rank_within(query[order], [np.arange(len(order))]) < p.retrievers[name].depth]
-    return Hits(query[best], document[best], score[best])
+def _passes(data: Data, p: params.Params, name: str) -> Passes:
+    return Passes(data, name, p.retrievers[name], p.beam.workers, p.beam.documents_per_range)
 
 
 def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Counts:
     """Search the queries of the shards whose ``first`` is named and write what was found, a file for each."""
-    shards = groups(data, p.beam.workers)[first]
+    shards = _passes(data, p, name).groups[first]
     block, rows = relations.query_block(data, *shards)
     found = find(data, p, name, block, rows, first)
     documents, (place,) = arrays.places(found.document)
@@ -179,9 +118,10 @@ def find(data: Data, p: params.Params, name: str, block: relations.QueryBlock, r
     found = Hits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     pending, depth = np.arange(len(rows)), settings.depth
     deepest = max(settings.depth, settings.max_depth or 0)
-    searched = len(ranges(data, p, name)) > 1
+    passes = _passes(data, p, name)
+    searched = len(passes.ranges) > 1
     while pending.size:
-        hits = _merged(data, p, name, first) if searched else search(data, retriever, rows, pending, depth)
+        hits = passes.merged(first) if searched else search(data, retriever, rows, pending, depth)
         searched = False
         short = pending if depth < deepest else pending[:0]
         if short.size:

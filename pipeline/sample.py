@@ -17,7 +17,8 @@ from gangue.transforms import arrays
 from gangue.transforms.candidates import pooling, query_shard, rules
 from gangue.transforms.candidates.query_shard import judged_before
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.negatives import reuse, reusing, selection, weighing
 from gangue.transforms.negatives.choosing import choose
 from gangue.transforms.running import runner

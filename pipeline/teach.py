@@ -20,7 +20,8 @@ import pyarrow as pa
 from gangue.pipeline import params
 from gangue.transforms import arrays, randomness, text
 from gangue.transforms.datasets import lookup, schema, unfinished
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import cross_encoder, encoder, trust
 from gangue.transforms.retrieval import drawing
 from gangue.transforms.running import runner

@@ -6,13 +6,12 @@ import pathlib
 
 import pyarrow as pa
 
-from gangue.transforms.datasets import storage
-from gangue.transforms.datasets.storage import staged
+from gangue.transforms.datasets.names import shard_names, staged
 
 
 def write(data, version, shards):
     """A version of a dataset with all kinds of files: shards, the first the same in all versions, a note, a model."""
-    for number, name in enumerate(storage.shard_names(shards)):
+    for number, name in enumerate(shard_names(shards)):
         data.write(staged("things"), name, pa.table({"n": [version if number else 0], "of": [number]}))
     data.write_note(staged("things"), "note.json", json.dumps(version))
     with data.adding(staged("things"), "fold-0") as folder:

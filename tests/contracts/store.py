@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 from versions import seen, write
 
-from gangue.transforms.datasets import disk, remote, schema, storage
-from gangue.transforms.datasets.storage import staged
+from gangue.transforms.datasets import disk, remote, schema, storage, tables
+from gangue.transforms.datasets.names import shard_name, shard_names, staged
 
 TABLE = pa.table({"document_id": ["a", "b", "c"], "n": [1, 2, 3]})
 
@@ -76,19 +76,19 @@ def check_nothing_is_left(data, shards):
 
 def what_is_written_is_read(data, cut):
     table = TABLE.replace_schema_metadata({schema.RECIPE: json.dumps({"rows": {"queries": 3}})})
-    for suffix in storage.SUFFIXES:
+    for suffix in tables.SUFFIXES:
         name = f"things{suffix}"
         data.begin(name)
-        for number, shard in enumerate(storage.shard_names(2)):
+        for number, shard in enumerate(shard_names(2)):
             data.write(staged(name), shard, table.slice(3 * number), suffix=suffix)  # the second has no rows
         assert data.files(name) == []
         with pytest.raises(FileNotFoundError, match=r"found none\. Build it: dvc repro"):
             data.shards(name)
         data.publish(name)
-        assert data.shards(name) == storage.shard_names(2)
+        assert data.shards(name) == shard_names(2)
         assert data.rows(name) == [3, 0]
         assert data.read_all(name).equals(TABLE)
-        assert data.read(name, storage.shard_name(0, 2), ["n"]).column_names == ["n"]
+        assert data.read(name, shard_name(0, 2), ["n"]).column_names == ["n"]
         assert data.manifest(name).recipe == {"rows": {"queries": 3}}
         assert {name for name in data.listed(name)} == set(data.manifest(name).files)
 
@@ -138,11 +138,11 @@ def a_writer_killed_between_any_two_requests_leaves_one_whole_version(data, cut)
 
 
 def so_does_one_that_commits_in_place(data, cut):
-    new, count, stopped = storage.shard_names(3), 0, [True]
+    new, count, stopped = shard_names(3), 0, [True]
     while stopped:
-        for name in storage.shard_names(2):
+        for name in shard_names(2):
             data.write("things", name, TABLE)
-        data.commit("things", data.describe("things", storage.shard_names(2)))
+        data.commit("things", data.describe("things", shard_names(2)))
         with cut.after(count) as stopped:
             for name in new:
                 data.write("things", name, TABLE.slice(1), anew=True)
@@ -157,7 +157,7 @@ def so_does_one_that_commits_in_place(data, cut):
 
 def what_an_earlier_run_left_goes(data, cut):
     write(data, 7, 4)  # staged, and never published
-    for name in storage.shard_names(2):
+    for name in shard_names(2):
         data.write("things", name, TABLE)  # copied, and not in a manifest
     assert seen(data) == -1
     assert data.unlisted("things")
@@ -169,7 +169,8 @@ def what_an_earlier_run_left_goes(data, cut):
 PUBLISHING = """
 import sys
 import pyarrow as pa
-from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.datasets.names import shard_name, shard_names, staged
+from gangue.transforms.datasets.storage import Data
 data = Data(sys.argv[1])
 for version in range(int(sys.argv[2])):
     for name in shard_names(2 + version % 2):

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from gangue.pipeline import mine
 from gangue.pipeline.command import cli
 from gangue.transforms.datasets import occupancy
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 
 TABLE = pa.table({"document_id": ["a"], "text": ["x"]})
 

@@ -12,9 +12,10 @@ import xxhash
 from fsspec.implementations.memory import MemoryFileSystem
 
 from gangue.transforms import text
-from gangue.transforms.datasets import disk, lookup, schema, storage
+from gangue.transforms.datasets import disk, lookup, schema, storage, tables
+from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.scratch import scratch
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.storage import Data
 
 TABLE = pa.table({"document_id": ["a", "b", "c"], "n": [1, 2, 3]})
 
@@ -37,7 +38,7 @@ def test_shards_of_two_counts_are_refused(data):
         data.commit("things")
 
 
-@pytest.mark.parametrize("suffix", storage.SUFFIXES)
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"junk" * 40])
 def test_a_damaged_shard_is_named(tmp_path, suffix, damage):
     data = Data(str(tmp_path))
@@ -51,14 +52,14 @@ def test_a_damaged_shard_is_named(tmp_path, suffix, damage):
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     data = Data(str(tmp_path))
-    monkeypatch.setattr(storage, "_serialise", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(tables, "write", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         data.write("things", "part-00000-of-00001", TABLE)
     assert os.listdir(tmp_path / "things") == []
 
 
 def test_rows_are_fetched_across_shards_in_the_order_asked(data):
-    for number, name in enumerate(storage.shard_names(2)):
+    for number, name in enumerate(shard_names(2)):
         data.write("things", name, TABLE.slice(number * 2, 2 - number))
     data.commit("things")
     rows = lookup.Rows(data, "things", ["document_id"])
@@ -94,7 +95,7 @@ def test_rows_are_counted_once_and_without_reading_the_vectors(monkeypatch):
     data.commit("vectors")
     assert 0 < read[0] < 0.03 * table.nbytes
     read[0] = 0
-    monkeypatch.setattr(storage, "_footer", None)
+    monkeypatch.setattr(tables, "footer", None)
     assert data.rows("vectors") == [4000]
     assert read[0] < 1000, "the manifest, and nothing else"
 
@@ -132,7 +133,7 @@ def test_an_array_on_disk_has_no_name_and_starts_with_zeros(tmp_path):
 
 def test_a_manifest_says_all_that_there_is_to_know(data):
     table = TABLE.replace_schema_metadata({schema.RECIPE: json.dumps({"rows": {"queries": 3}})})
-    for number, name in enumerate(storage.shard_names(2)):
+    for number, name in enumerate(shard_names(2)):
         data.write(staged("things"), name, table.slice(number, 2 - number))
     data.write_note(staged("things"), "note.json", "{}")
     data.write_note(staged("things"), "note.json", "[1]")
@@ -151,7 +152,7 @@ def test_a_manifest_says_all_that_there_is_to_know(data):
         assert file["checksum"] == xxhash.xxh3_64_hexdigest(here) == name.rsplit("-", 1)[1].split(".")[0]
     assert sorted(found["files"]) == sorted(data.listed("things"))
     assert data.read_note("things", "note.json") == [1]
-    for number, name in enumerate(storage.shard_names(2)):
+    for number, name in enumerate(shard_names(2)):
         data.write(staged("things"), name, table.slice(number, 2 - number))
     data.write_note(staged("things"), "note.json", "[1]")
     data.publish("things")
@@ -175,13 +176,13 @@ def test_a_dataset_changes_with_what_it_is_derived_from_and_with_nothing_else(da
 
 
 def test_a_manifest_does_not_ask_what_format_a_file_has(data):
-    for name in storage.shard_names(2):
+    for name in shard_names(2):
         with data.adding(staged("things"), f"{name}.jsonl") as path, open(path, "w") as file:
             file.write(f'{{"shard": "{name}"}}\n')
     data.publish("things")
-    assert data.shards("things") == storage.shard_names(2)
+    assert data.shards("things") == shard_names(2)
     found = [json.loads(pathlib.Path(data.fetched("things", name)).read_text()) for name in data.shards("things")]
-    assert found == [{"shard": name} for name in storage.shard_names(2)]
+    assert found == [{"shard": name} for name in shard_names(2)]
 
 
 def test_shards_with_other_columns_are_no_dataset(data):

@@ -15,7 +15,8 @@ from gangue.pipeline import filter as filtering
 from gangue.transforms import arrays, at_hand, randomness, text
 from gangue.transforms.candidates import pooling, query_shard, relations
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.datasets.names import shard_names
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import leak, lineage, tallies
 from gangue.transforms.retrieval import Bm25, lexical
 from gangue.transforms.views.recipe import RECIPE

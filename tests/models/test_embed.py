@@ -12,7 +12,8 @@ from models import WORDS, cross_encoder, static_encoder
 from gangue.pipeline import embed, params
 from gangue.transforms import arrays, text
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.datasets.names import shard_names
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import encoder
 
 

@@ -16,7 +16,8 @@ from gangue.pipeline import ingest, params
 from gangue.transforms import sources as readers
 from gangue.transforms import text
 from gangue.transforms.datasets import schema
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import admission, duplicates, planning, rejection, runs, tasks
 from gangue.transforms.records import corpus as corpus_
 from gangue.transforms.records.gathering import gather

@@ -19,7 +19,8 @@ from test_retrieve import settings as params_of
 from gangue.pipeline import params
 from gangue.transforms import at_hand, text
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.datasets.names import shard_names
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import device_search, devices, protocol
 from gangue.transforms.retrieval.dense import DenseRetriever
 from gangue.transforms.retrieval.searching import search

@@ -12,8 +12,11 @@ from gangue.pipeline import params, plan, pool, retrieve
 from gangue.transforms import at_hand, randomness, text
 from gangue.transforms.candidates import query_shard, quota
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.datasets.names import shard_names, staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import drawing, faiss_index, lexical, topk
+from gangue.transforms.retrieval.bm25 import Bm25
+from gangue.transforms.retrieval.passes import Passes
 
 RNG = np.random.default_rng(5)
 WORDS = [f"w{i}" for i in range(60)]
@@ -213,8 +216,8 @@ def test_ranges_of_documents_change_no_byte(tmp_path, index):
     for most in (None, 150, 40, 1):
         p = settings(index=index, nprobe=4, depth=5, max_depth=100, rule=rule)
         p = p.model_copy(update={"beam": p.beam.model_copy(update={"documents_per_range": most})})
-        counts.append(len(retrieve.ranges(data, p, "bm25")))
-        assert len(retrieve.ranges(data, p, "dense")) == (counts[-1] if index == "Flat" else 1)
+        counts.append(len(passes(data, p, "bm25").ranges))
+        assert len(passes(data, p, "dense").ranges) == (counts[-1] if index == "Flat" else 1)
         for name in ("dense", "bm25"):
             searched(data, p, name)
             assert not data.listed(f"indexes/{name}/hits")
@@ -223,6 +226,10 @@ def test_ranges_of_documents_change_no_byte(tmp_path, index):
     assert counts[0] == 1
     assert counts[1] in (2, 3)
     assert counts[3] == 16
+
+
+def passes(data, p, name):
+    return Passes(data, name, p.retrievers[name], documents=p.beam.documents_per_range)
 
 
 def write_centroids(data, count):
@@ -448,7 +455,7 @@ def test_shards_of_queries_are_grouped_whole_and_in_order(tmp_path, workers):
     for shard, size in zip(shard_names(len(sizes)), sizes, strict=True):
         data.write("queries", shard, pa.table({"query_id": pa.array([""] * size, pa.string())}))
     data.commit("queries")
-    groups = retrieve.groups(data, workers).values()
+    groups = Passes(data, "bm25", Bm25(kind="bm25"), workers).groups.values()
     assert [shard for group in groups for shard in group] == shard_names(len(sizes))
     rows = dict(zip(shard_names(len(sizes)), sizes, strict=True))
     together = [sum(rows[shard] for shard in group) for group in groups]

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from gangue.pipeline import params
-from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.datasets.names import shard_names
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import runs
 from gangue.transforms.running import progress, runner
 from gangue.transforms.running.counts import Counts

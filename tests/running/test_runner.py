@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from gangue.pipeline import params
-from gangue.transforms.datasets import manifest
-from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.datasets.names import shard_names, staged, stem
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
@@ -94,7 +94,7 @@ def test_a_dataset_written_in_place_keeps_what_is_done_and_loses_what_is_odd(tmp
 
     with pytest.raises(ValueError, match="killed"):
         run_in_place(fail=True)
-    left = [manifest.stem(name) for name in data.listed("vectors")]
+    left = [stem(name) for name in data.listed("vectors")]
     assert sorted(left) == [*shard_names(1), shards[0]], "what was done stays for the next run"
     assert data.shards("vectors") == shard_names(1), "and is none of the dataset's yet"
     assert os.listdir(tmp_path) == ["vectors"]

@@ -22,8 +22,9 @@ from benchmarks import fuzz, kills
 from gangue.pipeline import ingest, params
 from gangue.pipeline.command import cli
 from gangue.transforms import at_hand
-from gangue.transforms.datasets import checksums, disk, lookup, manifest, storage
-from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.datasets import checksums, disk, lookup, manifest, tables
+from gangue.transforms.datasets.names import shard_names
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import encoder, vector_store
 from gangue.transforms.relevance import learn_note
 from gangue.transforms.retrieval import faiss_index
@@ -264,7 +265,7 @@ def test_what_a_killed_run_left_of_a_text_is_gone_after_the_next(tmp_path):
 # ---- damaged
 
 
-@pytest.mark.parametrize("suffix", storage.SUFFIXES)
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
 def test_no_bit_of_a_shard_can_flip_unseen(tmp_path, suffix):
     data = Data(str(tmp_path))
     data.write("things", "part-00000-of-00001", TABLE.replace_schema_metadata({"k": "v"}), suffix=suffix)
@@ -287,7 +288,7 @@ def test_no_bit_of_a_shard_can_flip_unseen(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("root", ["local", "memory"])
-@pytest.mark.parametrize("suffix", storage.SUFFIXES)
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
 def test_a_shard_that_is_damaged_after_it_was_read_is_named(tmp_path, suffix, root):
     data = Data(str(tmp_path) if root == "local" else f"memory://{tmp_path}")
     data.write("things", "part-00000-of-00001", TABLE, suffix=suffix)

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from gangue.transforms import views
-from gangue.transforms.datasets.storage import Data, shard_names
+from gangue.transforms.datasets.names import shard_names
+from gangue.transforms.datasets.storage import Data
 
 NEGATIVES = 2
 

@@ -9,11 +9,10 @@ import dataclasses
 import functools
 import hashlib
 import json
-import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gangue.transforms.datasets import checksums
+from gangue.transforms.datasets.names import is_shard, keys, stem
 
 NAME = ".manifest.json"
 VERSION = 1
@@ -122,30 +121,3 @@ def is_ours(content: bytes) -> bool:
     except ValueError:
         return True
     return isinstance(found, dict) and len(_KEYS & found.keys()) >= len(_KEYS) - 1  # one bit makes one key another
-
-
-def is_shard(name: str) -> bool:
-    """Whether a file of this name is a shard, and whole."""
-    return name.startswith("part-")
-
-
-def stem(name: str) -> str:
-    """What a shard is called in whose file's name there are a tag and a format.
-
-    >>> stem("part-00000-of-00001-dba36bffa5cab0f9.parquet")
-    'part-00000-of-00001'
-    """
-    return posixpath.splitext((checksums.untagged(name) or (name,))[0])[0]
-
-
-def keys(names: Iterable[str]) -> dict[str, str]:
-    """What files are asked for by, shards without their format -> names; of two versions, the first name's.
-
-    >>> keys(["model-dba36bffa5cab0f9.json"])
-    {'model': 'model-dba36bffa5cab0f9.json', 'model.json': 'model-dba36bffa5cab0f9.json'}
-    """
-    found: dict[str, str] = {}
-    for name in sorted(names):
-        for key in (stem(name), (checksums.untagged(name) or (name,))[0]):
-            found.setdefault(key, name)
-    return found

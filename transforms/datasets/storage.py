@@ -18,7 +18,6 @@ import json
 import operator
 import os
 import posixpath
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -26,51 +25,19 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gangue.transforms.datasets import checksums, disk, ownership, remote, schema
+from gangue.transforms.datasets import checksums, disk, ownership, remote, tables
 from gangue.transforms.datasets.manifest import NAME as MANIFEST
-from gangue.transforms.datasets.manifest import File, Manifest, is_shard, keys, stem
+from gangue.transforms.datasets.manifest import File, Manifest
+from gangue.transforms.datasets.names import at_work, is_shard, keys, place_of, shard_names, staged, stem
 
-SUFFIXES = (".parquet", ".arrow")
-_SHARD = re.compile(r"part-(\d{5,})-of-(\d{5,})")
 _FOOTERS = 16  # read at once where they are far away
 _SMALL = 1 << 20  # bytes of a remote file of which all is read and checked where its footer would do
-_HARDLY_REPEATED = ("document_id", "text")  # within a shard
 _NAMES: dict[tuple[str, str], dict[str, str]] = {}  # root and dataset -> the names of its files, as last seen
 _LISTED: dict[tuple[str, str], Mapping[str, File]] = {}  # and what its manifest said of them
 
 _REBUILD = "Rebuild it: dvc repro --force"
 
 Result = TypeVar("Result")
-
-
-def shard_names(count: int) -> list[str]:
-    """Names of the shards of a dataset.
-
-    >>> shard_names(2)
-    ['part-00000-of-00002', 'part-00001-of-00002']
-    """
-    return [shard_name(number, count) for number in range(count)]
-
-
-def shard_name(number: int, count: int) -> str:
-    """Name of one of ``count`` shards."""
-    return f"part-{number:05d}-of-{count:05d}"
-
-
-def place_of(shard: str) -> tuple[int, int]:
-    """Number of a shard, and of how many: the inverse of ``shard_name``, also of a file that holds its rows.
-
-    >>> place_of("part-00001-of-00003")
-    (1, 3)
-    """
-    found = _SHARD.search(shard)
-    assert found is not None
-    return int(found[1]), int(found[2])
-
-
-def is_of_shard(name: str) -> bool:
-    """Whether a file holds rows of a shard, all or, unfinished, some."""
-    return _SHARD.search(name) is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +97,7 @@ class Data:
 
     def files(self, dataset: str) -> list[str]:
         """File names of the dataset's shards, in shard order; of what is still being written, all there are."""
-        if _at_work(dataset):
+        if at_work(dataset):
             names = sorted(name for name in self.listed(dataset) if is_shard(name))
             return [name for name, before in zip(names, ["", *names], strict=False) if stem(name) != stem(before)]
         found = self.manifest(dataset)
@@ -172,7 +139,7 @@ class Data:
 
     def rows(self, dataset: str) -> list[int]:
         """Number of rows of each shard, none where there is no such dataset."""
-        found = self.describe(dataset) if _at_work(dataset) else self.manifest(dataset)
+        found = self.describe(dataset) if at_work(dataset) else self.manifest(dataset)
         return found.rows if found else []
 
     def metadata(self, dataset: str, column: str) -> dict[bytes, bytes]:
@@ -222,13 +189,13 @@ class Data:
         place = (self.root, dataset)
         if fresh or key not in _NAMES.get(place, {}):
             _NAMES[place] = {}
-            if _at_work(dataset):
+            if at_work(dataset):
                 _NAMES[place] = keys(self.listed(dataset))
             else:
                 self.manifest(dataset)
         if key in _NAMES[place]:
             return _NAMES[place][key]
-        if not _NAMES[place] and not _at_work(dataset):
+        if not _NAMES[place] and not at_work(dataset):
             raise self.missing(dataset)
         raise FileNotFoundError(f"{self.path(dataset, key)}: no such shard. Rebuild it: dvc repro")
 
@@ -260,7 +227,7 @@ class Data:
             return self.read(dataset, shard)
         path = self.fetched(dataset, shard)
         with pa.memory_map(path) as source:
-            table = _columns(source, None)
+            table = tables.read_arrow(source, None)
         os.remove(path)
         return table
 
@@ -283,7 +250,7 @@ class Data:
         """
         with self._opened(dataset, name) as source:
             if name.endswith(".arrow"):
-                return _columns(source, columns)
+                return tables.read_arrow(source, columns)
             return pq.read_table(source, columns=list(columns) if columns else None).combine_chunks()
 
     @contextlib.contextmanager
@@ -334,7 +301,7 @@ class Data:
         """
         suffix = ".arrow" if intermediate else suffix
         compression = "lz4" if intermediate else None
-        self._add(dataset, shard + suffix, lambda file: _serialise(table, file, suffix, compression), anew=anew)
+        self._add(dataset, shard + suffix, lambda file: tables.write(table, file, suffix, compression), anew=anew)
 
     def write_note(self, dataset: str, name: str, content: str) -> None:
         """Write a small file of a dataset that is being written, instead of an earlier one of this name."""
@@ -409,7 +376,7 @@ class Data:
 
     def _taken(self, dataset: str) -> Iterable[str]:
         """Names of the files that readers may take now; none where the manifest is damaged."""
-        if _at_work(dataset):
+        if at_work(dataset):
             return ()
         try:
             found = self.manifest(dataset)
@@ -569,14 +536,14 @@ class Data:
         for name, kind in columns[1:]:
             if not kind.equals(columns[0][1]):
                 raise ValueError(
-                    f"{self.path(dataset, name)}: must have the columns of {columns[0][0]}, {_fields(columns[0][1])},"
-                    f" got {_fields(kind)}. {_REBUILD}"
+                    f"{self.path(dataset, name)}: must have the columns of {columns[0][0]},"
+                    f" {tables.fields(columns[0][1])}, got {tables.fields(kind)}. {_REBUILD}"
                 )
         first = columns[0][1] if columns else None
         return Manifest(
             {name: file for name, (file, _) in zip(names, found, strict=True)},
-            None if first is None else checksums.tag(_fields(first).encode()),
-            None if first is None else _recipe(first),
+            None if first is None else checksums.tag(tables.fields(first).encode()),
+            None if first is None else tables.recipe(first),
         )
 
     def _described(self, dataset: str, name: str, entry: dict[str, Any]) -> tuple[File, pa.Schema | None]:
@@ -585,9 +552,9 @@ class Data:
         _, tag = checksums.untagged(name) or ("", "")
         rows, columns = None, None
         size = int(filesystem.du(entry["name"]) if entry["type"] == "directory" else entry["size"])
-        if name.endswith(SUFFIXES):
+        if name.endswith(tables.SUFFIXES):
             with self._opened(dataset, name, footer_of=max(1, size)) as source:
-                rows, columns = _footer(source, name)
+                rows, columns = tables.footer(source, name)
         return File(rows, size, tag), columns
 
     def publish(self, dataset: str, new: Manifest | None = None) -> None:
@@ -653,66 +620,3 @@ class Data:
 
 def _check_tag(name: str, content: bytes) -> None:
     checksums.check(name, checksums.tag(content))
-
-
-def staged(dataset: str) -> str:
-    """Where a stage writes a dataset before it is published.
-
-    >>> staged("vectors/minilm/queries")
-    'vectors/minilm/.queries.staged'
-    """
-    head, tail = posixpath.split(dataset)
-    return posixpath.join(head, f".{tail}.staged")
-
-
-def _at_work(dataset: str) -> bool:
-    """Whether it is in a staged directory, where nothing is listed yet."""
-    return any(part.startswith(".") and part.strip(".") for part in dataset.split("/"))
-
-
-def _fields(columns: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in columns)
-
-
-def _recipe(columns: pa.Schema) -> dict[str, Any] | None:
-    try:
-        return json.loads((columns.metadata or {})[schema.RECIPE])
-    except (KeyError, ValueError):
-        return None
-
-
-def _footer(source: Any, name: str) -> tuple[int, pa.Schema]:
-    """Rows and columns of a shard; of an Arrow file the first column is read, since vectors come later."""
-    if name.endswith(".parquet"):
-        with pq.ParquetFile(source) as file:
-            return int(file.metadata.num_rows), file.schema_arrow
-    reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[0]))
-    rows = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
-    return rows, pa.ipc.open_file(source).schema
-
-
-def _columns(source: Any, columns: Sequence[str] | None) -> pa.Table:
-    """Columns of an Arrow file, in this order; of a compressed one, no others are decompressed."""
-    if columns is None:
-        return pa.ipc.open_file(source).read_all()
-    known = pa.ipc.open_file(source).schema
-    wanted = sorted({known.get_field_index(name) for name in columns if name in known.names})
-    options = pa.ipc.IpcReadOptions(included_fields=wanted)
-    return pa.ipc.open_file(source, options=options).read_all().select(columns)
-
-
-def _serialise(table: pa.Table, file: Any, suffix: str, compression: str | None) -> None:
-    table = table.combine_chunks()  # the layout of the file follows the chunks
-    rows = max(1, table.num_rows)
-    if suffix == ".parquet":
-        # One row group per shard: a block is a row group. A dictionary is tried only where values come again: twice
-        # as fast, and smaller. Page checksums are for other programs that read it.
-        repeated = [f.name for f in table.schema if f.type == pa.string() and f.name not in _HARDLY_REPEATED]
-        settings: dict[str, Any] = {"use_dictionary": repeated or False, "write_page_checksum": True}
-        with pq.ParquetWriter(file, table.schema, compression="zstd", **settings) as writer:
-            if len(table):  # readers take the rows of the first row group for a batch, and none is not a size
-                writer.write_table(table, row_group_size=rows)
-        return
-    options = pa.ipc.IpcWriteOptions(compression=compression)
-    with pa.ipc.new_file(file, table.schema, options=options) as writer:
-        writer.write_table(table, max_chunksize=rows)

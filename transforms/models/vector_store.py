@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from gangue.transforms import arrays, text
 from gangue.transforms.datasets import lookup, schema, unfinished
-from gangue.transforms.datasets.storage import Data, is_of_shard, place_of
+from gangue.transforms.datasets.names import is_of_shard, place_of
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running.counts import Counts
 
 

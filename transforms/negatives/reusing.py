@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import query_shard
-from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.datasets.names import shard_names, staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.negatives import reuse
 from gangue.transforms.running.counts import Counts
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.transforms.datasets import schema
-from gangue.transforms.datasets.storage import shard_names, staged
+from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.records import tasks
 from gangue.transforms.records.runs import Runs, excerpts
 from gangue.transforms.records.tasks import Task

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.transforms import text
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import duplicates
 from gangue.transforms.records.admission import one_array
 from gangue.transforms.running import progress

@@ -12,7 +12,8 @@ import pyarrow as pa
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import rules
 from gangue.transforms.datasets import schema
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running.counts import Counts
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from gangue.transforms import arrays, at_hand, text
 from gangue.transforms.datasets import lookup, schema
-from gangue.transforms.datasets.storage import Data, place_of, shard_names, staged
+from gangue.transforms.datasets.names import place_of, shard_names, staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import lexical, postings
 from gangue.transforms.retrieval.protocol import Indexing, Step
 from gangue.transforms.settings.section import Positive, Section

@@ -13,7 +13,8 @@ import numpy as np
 
 from gangue.transforms import arrays
 from gangue.transforms.datasets import lookup
-from gangue.transforms.datasets.storage import Data, shard_names, staged
+from gangue.transforms.datasets.names import shard_names, staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import devices, topk
 from gangue.transforms.retrieval.protocol import Indexing, Step
 from gangue.transforms.settings.section import Name, Positive, Section

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gangue.transforms.datasets import disk, lookup
-from gangue.transforms.datasets.storage import shard_names
+from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.retrieval.faiss_setup import faiss
 
 SUFFIX = ".faiss"

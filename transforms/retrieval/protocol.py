@@ -83,7 +83,7 @@ class Indexing:
     """What is built before queries are searched: by default nothing.
 
     Attributes:
-      steps: in their order. They write into ``storage.staged`` of what follows, which lies under ``indexes/NAME``.
+      steps: in their order. They write into ``names.staged`` of what follows, which lies under ``indexes/NAME``.
       datasets: those made of shards; a step counts the rows that it writes there, as ``rows:PATH``.
       folders: those of files in another form.
       scratch: what is not needed when the index is built.

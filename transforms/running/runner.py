@@ -16,7 +16,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from gangue.transforms import at_hand
 from gangue.transforms.datasets.manifest import Manifest
-from gangue.transforms.datasets.storage import Data, staged
+from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import heap, interruption, progress, shards, workers
 from gangue.transforms.running.counts import Counts
 from gangue.transforms.settings import sections
