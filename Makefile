@@ -9,9 +9,9 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: mine test cluster-test soak bench install lint format lock
 
 mine: install
-	@# killed while it wrote this note of its own, DVC cannot read it
+	@# Killed while it wrote dvc.lock or this note of its own, DVC cannot read it. What is lost is in data too.
 	@find .dvc -path .dvc/tmp/rwlock -empty -delete
-	@$(BIN)/dvc repro
+	@$(BIN)/dvc repro || { $(BIN)/dvc status 2>&1 | grep -q "^'./dvc.lock'" && mv -v dvc.lock dvc.lock.torn && $(BIN)/dvc repro; }
 	@$(BIN)/gangue summary
 
 test: install

@@ -15,8 +15,8 @@ same command is given again until it ends: under ``gangue mine`` and under ``dvc
   exit_codes         how the killed attempts ended (-9: by the signal)
   last_lines         what they said last, where the signal can be caught
   stuck              attempts that ended by themselves with an error: what they said
-  dvc_locks_mended   how often DVC died while it wrote its own note of who reads what, .dvc/tmp/rwlock, which it cannot
-                     read when empty; it is removed then, as ``make mine`` does
+  dvc_locks_mended   how often DVC died while it wrote dvc.lock, or its own note of who reads what, .dvc/tmp/rwlock, and
+                     could not read it again; it is removed then, as ``make mine`` does
 """
 
 from __future__ import annotations
@@ -142,13 +142,16 @@ class Project:
         """Where it keeps temporary files."""
         return self.folder.parent / "tmp"
 
-    def mend_lock(self) -> bool:
-        """Remove DVC's note of who reads what, if DVC left it empty; whether it had."""
-        lock = self.folder / ".dvc" / "tmp" / "rwlock"
-        empty = lock.is_file() and not lock.stat().st_size
-        if empty:
+    def mend_lock(self, attempt: Attempt) -> bool:
+        """Remove what DVC left that it cannot read, its note of who reads what or ``dvc.lock``; whether it had."""
+        note, lock = self.folder / ".dvc" / "tmp" / "rwlock", self.folder / "dvc.lock"
+        if note.is_file() and not note.stat().st_size:
+            note.unlink()
+            return True
+        if any(line.startswith("'./dvc.lock'") for _, line in attempt.lines):
             lock.unlink()
-        return empty
+            return True
+        return False
 
     def clean(self) -> None:
         """As if nothing had ever run."""
@@ -295,7 +298,7 @@ def disturb(job: Project, way: str, kills: int, how: signal.Signals, seed: int) 
                 job.clean()
                 before = {}
                 attempt = struck(job, way, after, rng.uniform(0, seconds), how)
-        while attempt.killed_in is None and job.mend_lock():
+        while attempt.killed_in is None and job.mend_lock(attempt):
             attempts += 1
             found["locks_mended"].append(attempt.last)
             attempt = job.run(way) if turn is None else struck(job, way, after, rng.uniform(0, seconds), how)

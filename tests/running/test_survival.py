@@ -58,6 +58,20 @@ def test_a_job_killed_in_its_stages_ends_with_the_bytes_of_one_that_was_not(job)
     assert result["kills"] > 0
 
 
+@pytest.mark.parametrize("torn", ["", "schema: '2.0'\nstages:\n  one:\n    cm", "schema: '2.0'\nstages:\n  one:\n"])
+def test_make_goes_on_where_dvc_was_killed_while_it_wrote_its_lock(tmp_path, torn):
+    programs = pathlib.Path(sys.executable).parent
+    subprocess.run([programs / "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: echo done > one, outs: [one]}}")
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / "dvc.lock").write_text(torn)
+    (tmp_path / ".dvc" / "tmp" / "rwlock").touch()
+    subprocess.run(["make", "--old-file=install", f"BIN={programs}", "mine"], cwd=tmp_path, capture_output=True)
+    assert (tmp_path / "one").read_text() == "done\n"
+    assert "one" in yaml.safe_load((tmp_path / "dvc.lock").read_text())["stages"]
+    assert (tmp_path / "dvc.lock.torn").read_text() == torn
+
+
 @pytest.mark.parametrize(("number", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
 def test_a_signal_ends_a_job_in_one_clear_line(job, number, code, word):
     how = signal.Signals[number]
