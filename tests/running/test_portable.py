@@ -1,4 +1,8 @@
-"""Beam's portable protocol, which Flink, Spark and Prism speak: a job server and a worker pool in other processes."""
+"""Beam's portable protocol, which Flink, Spark and Prism speak: a job server and a worker pool in other processes.
+
+Prism is tried where its program is found: named by GANGUE_PRISM, or where Go puts it
+(go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0).
+"""
 
 import contextlib
 import json
@@ -12,6 +16,10 @@ from elsewhere import assert_same, mined, process
 
 from gangue.pipeline import ingest, params, sample, teach
 from gangue.transforms.datasets.storage import Data
+
+
+GO = os.environ.get("GOPATH", os.path.expanduser("~/go"))
+PRISM = os.environ.get("GANGUE_PRISM") or shutil.which("prism", path=os.pathsep.join((os.environ["PATH"], f"{GO}/bin")))
 
 
 def free_port():
@@ -40,19 +48,23 @@ def endpoints(tmp_path_factory):
         yield server, pool
 
 
-def params_of(folder, endpoints):
+def portable(folder, endpoints):
     """The job's params with Beam's portable runner, in a file of their own."""
     server, pool = endpoints
+    options = [f"--job_endpoint=localhost:{server}", "--environment_type=EXTERNAL"]
+    return params_of(folder, "PortableRunner", [*options, f"--environment_config=localhost:{pool}"])
+
+
+def params_of(folder, runner, options):
+    """The job's params with one of Beam's runners, in a file of their own."""
     values = json.loads((folder / "params.yaml").read_text())
-    at = [f"--job_endpoint=localhost:{server}", "--environment_type=EXTERNAL"]
-    at.append(f"--environment_config=localhost:{pool}")
-    values["beam"] = {"runner": "PortableRunner", "options": at}
-    (folder / "portable.yaml").write_text(json.dumps(values))
-    return "portable.yaml"
+    values["beam"] = {"runner": runner, "options": options}
+    (folder / f"{runner}.yaml").write_text(json.dumps(values))
+    return f"{runner}.yaml"
 
 
 def test_stages_by_the_portable_protocol_write_the_bytes_of_one_process(whole_job, endpoints):
-    p = params.load(str(whole_job / params_of(whole_job, endpoints)))
+    p = params.load(str(whole_job / portable(whole_job, endpoints)))
     shutil.copytree(whole_job / "alone", whole_job / "portable")
     data = Data(str(whole_job / "portable" / "data"))
     for stage, names, written in (
@@ -68,5 +80,12 @@ def test_stages_by_the_portable_protocol_write_the_bytes_of_one_process(whole_jo
 
 @pytest.mark.skipif("GANGUE_WHOLE" not in os.environ, reason="minutes; make soak runs it")
 def test_a_job_by_the_portable_protocol_has_the_bytes_of_one_process(whole_job, endpoints):
-    mined(whole_job, "portable whole", params_of(whole_job, endpoints))
+    mined(whole_job, "portable whole", portable(whole_job, endpoints))
     assert_same(whole_job, "portable whole")
+
+
+@pytest.mark.skipif(PRISM is None, reason="needs Beam's Prism: GANGUE_PRISM=PROGRAM")
+def test_a_job_on_prism_has_the_bytes_of_one_process(whole_job):
+    options = [f"--prism_location={PRISM}", "--environment_type=LOOPBACK"]
+    mined(whole_job, "prism", params_of(whole_job, "PrismRunner", options))
+    assert_same(whole_job, "prism")
