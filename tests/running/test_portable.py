@@ -17,7 +17,6 @@ from elsewhere import assert_same, mined, process
 from gangue.pipeline import ingest, params, sample, teach
 from gangue.transforms.datasets.storage import Data
 
-
 GO = os.environ.get("GOPATH", os.path.expanduser("~/go"))
 PRISM = os.environ.get("GANGUE_PRISM") or shutil.which("prism", path=os.pathsep.join((os.environ["PATH"], f"{GO}/bin")))
 
