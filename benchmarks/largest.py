@@ -4,16 +4,18 @@ Usage: python -m benchmarks.largest [--documents 8800000] [--queries 500000] [--
        [--work DIR] [--output NAME]
 
 Passages have 56 words on average, most of them of one of the topics (one of 500 passages) and the rest as often as
-words are (Zipf), queries six. A static model embeds them (wordllama, 256 dimensions), BM25 and vectors retrieve, the
-learned filter judges. Then a hundredth of new passages comes and everything runs again. One JSON object: of each
-stage the seconds, processor seconds, and the peaks of anonymous memory of its largest process and of all of them
-(pages of mapped files can be dropped and are not counted); bytes on disk; the recall of an index; and beside them what
-this machine does at best: multiply-adds and bytes a second.
+words are (Zipf), queries six. The commonest words are English stop words; a query's others are in a twentieth of all
+passages together, those of squad_sent's questions in a twelfth of its shorter sentences. A static model embeds them
+(wordllama, 256 dimensions), BM25 and vectors retrieve, the learned filter judges. Then a hundredth of new passages
+comes and everything runs again. One JSON object: of each stage the seconds, processor seconds, and the peaks of
+anonymous memory of its largest process and of all of them (pages of mapped files can be dropped and are not counted);
+bytes on disk; the recall of an index; and beside them what this machine does at best: multiply-adds and bytes a second.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -34,6 +36,7 @@ from benchmarks.candidates import GANGUE, RESULTS
 from benchmarks.growth import anonymous, write_model
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.text import stopwords
 
 WORDS, OF_TOPIC, PASSAGES_OF_TOPIC = 200_000, 60, 500
 MEAN_WORDS, SPREAD, QUERY_WORDS = 56, 0.4, 6
@@ -46,50 +49,52 @@ STAGES = (
 
 
 def vocabulary(rng: np.random.Generator) -> np.ndarray:
-    """(WORDS,) made-up words of two to five syllables, each once."""
+    """(WORDS,) words, each once: English stop words, then made-up ones of two to five syllables."""
     syllables = np.array([a + b for a in "bcdfghjklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "on")])
     found: dict[str, None] = {}
     while len(found) < WORDS:
         size = int(rng.integers(2, 6))
         found |= dict.fromkeys(map("".join, syllables[rng.integers(0, len(syllables), (WORDS, size))].tolist()))
-    return rng.permutation(np.array(list(found)[:WORDS]))
+    common = sorted(stopwords.of("en"))
+    return np.array([*common, *(word for word in rng.permutation(list(found)) if word not in common)][:WORDS])
 
 
-def write(folder: pathlib.Path, first: int, documents: int, total: int) -> None:
-    """Append passages from number ``first`` on to a BEIR folder's corpus; topics are those of ``total`` passages."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write(folder: pathlib.Path, first: int, documents: int, total: int, queries: int = 0) -> None:
+    """Append passages from number ``first`` on to a BEIR folder's corpus; topics are those of ``total`` passages.
+
+    With ``queries``, so many are written, each of words of a passage, which is its only positive.
+    """
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
     words, topics = _world(total)
     rng = np.random.default_rng([5, first])
-    with open(folder / "corpus.jsonl", "a", encoding="utf-8") as file:
+    positives = np.sort(rng.choice(documents, queries, replace=False)) + first
+    with contextlib.ExitStack() as stack:
+        corpus = stack.enter_context(open(folder / "corpus.jsonl", "a", encoding="utf-8"))
+        asked = stack.enter_context(open(folder / "queries.jsonl", "a", encoding="utf-8"))
+        qrels = stack.enter_context(open(folder / "qrels" / "train.tsv", "a", encoding="utf-8"))
         for start in range(first, first + documents, _AT_ONCE):
             count = min(_AT_ONCE, first + documents - start)
             lengths = np.clip(rng.lognormal(np.log(MEAN_WORDS) - SPREAD**2 / 2, SPREAD, count), 8, 250).astype(int)
             ends = np.cumsum(lengths)
-            text = words[_drawn(rng, topics, np.repeat(np.arange(start, start + count), lengths))].tolist()
-            file.writelines(
-                f'{{"_id": "d{start + i}", "title": "", "text": "{" ".join(text[end - length : end])}"}}\n'
+            text = words[_drawn(rng, topics, np.repeat(np.arange(start, start + count), lengths))]
+            listed = text.tolist()
+            corpus.writelines(
+                f'{{"_id": "d{start + i}", "title": "", "text": "{" ".join(listed[end - length : end])}"}}\n'
                 for i, (end, length) in enumerate(zip(ends.tolist(), lengths.tolist(), strict=True))
             )
-
-
-def write_queries(folder: pathlib.Path, queries: int, total: int) -> None:
-    """Queries of a passage's topic each, and that passage as the only positive."""
-    words, topics = _world(total)
-    rng = np.random.default_rng(6)
-    positive = rng.choice(total, queries, replace=False)
-    drawn = words[_drawn(rng, topics, np.repeat(positive, QUERY_WORDS))].reshape(queries, QUERY_WORDS).tolist()
-    with open(folder / "queries.jsonl", "w", encoding="utf-8") as file:
-        file.writelines(f'{{"_id": "q{i}", "text": "{" ".join(row)}"}}\n' for i, row in enumerate(drawn))
-    (folder / "qrels").mkdir(exist_ok=True)
-    with open(folder / "qrels" / "train.tsv", "w", encoding="utf-8") as file:
-        file.write("query-id\tcorpus-id\tscore\n")
-        file.writelines(f"q{i}\td{row}\t1\n" for i, row in enumerate(positive.tolist()))
+            here = positives[slice(*np.searchsorted(positives, [start, start + count]))] - start
+            place = ends[here, None] - 1 - rng.integers(0, lengths[here, None], (len(here), QUERY_WORDS))
+            for row, query in zip((here + start).tolist(), text[place].tolist(), strict=True):
+                asked.write(f'{{"_id": "q{row}", "text": "{" ".join(query)}"}}\n')
+                qrels.write(f"q{row}\td{row}\t1\n")
 
 
 def _world(total: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(4)
     words = vocabulary(rng)
-    return words, rng.integers(0, len(words), (max(1, total // PASSAGES_OF_TOPIC), OF_TOPIC))
+    first = len(stopwords.of("en"))
+    rank = first * (len(words) / first) ** rng.random((max(1, total // PASSAGES_OF_TOPIC), OF_TOPIC))
+    return words, rank.astype(int)  # rank r as often as 1 / r
 
 
 def _drawn(rng: np.random.Generator, topics: np.ndarray, passage: np.ndarray) -> np.ndarray:
@@ -207,8 +212,7 @@ def main() -> None:
     more = asked.documents // 100
     total = asked.documents + more
     if not (work / "source").exists():
-        write(work / "source", 0, asked.documents, total)
-        write_queries(work / "source", asked.queries, asked.documents)
+        write(work / "source", 0, asked.documents, total, asked.queries)
         write_model(work / "model")
     index = asked.index or ("Flat" if asked.documents <= EXACT else "IVF4096,Flat")
     settings = job(work, index, asked.workers)

@@ -104,14 +104,15 @@ def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: flo
       ``features``, ``positive``, ``weight``: how many pairs the row stands for, ``fold`` of its query, ``several``:
       whether the query has another known positive, ``blind``: log odds of being a positive by what is not taught here.
     """
+    asked = randomness.uniforms(randomness.mix(p.learn.seed, loaded.hashes.query)) < share
+    loaded = query_shard.limited(data, p, loaded, asked, compared=False)
     candidates = loaded.candidates
     hashes = randomness.mix(p.learn.seed, loaded.hashes.query[candidates.query], loaded.hashes.document)
-    asked = randomness.uniforms(randomness.mix(p.learn.seed, loaded.hashes.query)) < share
     free = ~np.any(list(candidates.relations.values()), axis=0) & candidates.retrieved
     positive = candidates.relations["positive"] & candidates.retrieved
     wanted = p.learn.candidates * np.maximum(np.bincount(candidates.query[positive], minlength=loaded.queries), 1)
     place = arrays.rank_within(candidates.query, [np.where(free, randomness.uniforms(hashes), 2.0)])
-    chosen = np.flatnonzero(asked[candidates.query] & (positive | (free & (place < wanted[candidates.query]))))
+    chosen = np.flatnonzero(positive | (free & (place < wanted[candidates.query])))
     left_out = describing.left_out_for_learning(loaded, randomness.mix(p.learn.seed + 1, hashes))
     columns = describing.describe(data, p, loaded, left_out)
     values = describing.matrix(columns, describing.names(p))[chosen]

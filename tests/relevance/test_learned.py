@@ -30,6 +30,16 @@ def job(tmp_path_factory):
     return Job(tmp_path_factory.mktemp("planted"))
 
 
+def test_examples_of_some_queries_are_theirs_among_all(job):
+    for shard in job.shards():
+        every = {row["order"]: row for row in learn.examples(job.data, job.p, shard).to_pylist()}
+        some = learn.examples(job.data, job.p, shard, 0.3).to_pylist()
+        assert 0 < len(some) < 0.6 * len(every)
+        for row in some:
+            for name, value in row.items():
+                assert value == pytest.approx(every[row["order"]][name], rel=1e-12, nan_ok=True), name
+
+
 def test_at_equal_hardness_it_lets_a_quarter_of_the_false_negatives_through_that_other_rules_do(job):
     leaked, hardness = job.leaked_and_hardness(job.p.filter)
     line = [rules.Naive(), *(rule(kind="shifted", shift=shift) for shift in (1, 2, 4, 6, 8, 10, 12))]

@@ -4,6 +4,7 @@ import os
 import tempfile
 
 import bm25s
+import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,7 +15,7 @@ from gangue.transforms.candidates import query_shard, quota
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.retrieval import drawing, faiss_index, lexical, topk
+from gangue.transforms.retrieval import drawing, faiss_index, index_parts, lexical, topk
 from gangue.transforms.retrieval.bm25 import Bm25
 from gangue.transforms.retrieval.passes import Passes
 
@@ -203,8 +204,9 @@ def test_a_ceiling_deepens_the_search_for_those_it_starves(tmp_path):
     assert min(lengths) >= 5
 
 
-@pytest.mark.parametrize("index", ["Flat", "IVF4,Flat"])
-def test_ranges_of_documents_change_no_byte(tmp_path, index):
+@pytest.mark.parametrize(("index", "dense"), [("Flat", (1, 3, 16)), ("IVF4,Flat", (1, 2, 10)), ("IVF4,SQ8", (1, 1, 1))])
+def test_ranges_of_documents_change_no_byte(tmp_path, monkeypatch, index, dense):
+    monkeypatch.setattr(index_parts, "_ROWS", 30)
     data, *_ = make(tmp_path, documents=300, shards=16, copies=20)
     write_centroids(data, 4)
     for shard in data.shards("documents")[3:5]:  # all their vectors are the same, and some are missing
@@ -216,16 +218,14 @@ def test_ranges_of_documents_change_no_byte(tmp_path, index):
     for most in (None, 150, 40, 1):
         p = settings(index=index, nprobe=4, depth=5, max_depth=100, rule=rule)
         p = p.model_copy(update={"beam": p.beam.model_copy(update={"documents_per_range": most})})
-        counts.append(len(passes(data, p, "bm25").ranges))
-        assert len(passes(data, p, "dense").ranges) == (counts[-1] if index == "Flat" else 1)
+        counts.append(tuple(len(passes(data, p, name).ranges) for name in ("dense", "bm25")))
         for name in ("dense", "bm25"):
             searched(data, p, name)
             assert not data.listed(f"indexes/{name}/hits")
         found.append([data.checksum(f"candidates/{name}") for name in ("dense", "bm25")])
     assert found == [found[0]] * 4
-    assert counts[0] == 1
-    assert counts[1] in (2, 3)
-    assert counts[3] == 16
+    for of_dense, of_lexical, wanted in zip(dense, (1, 3, 16), (counts[0], counts[1], counts[3]), strict=True):
+        assert wanted == (of_dense, of_lexical)
 
 
 def passes(data, p, name):
@@ -286,11 +286,10 @@ def test_an_index_in_parts_finds_what_it_finds_as_one(tmp_path, monkeypatch, fac
     vectors, centroids = lookup.vectors(data, "vectors/e/documents"), np.ones((1, 16), np.float32)
     asked, found = RNG.normal(size=(20, 16)).astype(np.float32), []
     for rows in (1000, 150):
-        monkeypatch.setattr(faiss_index, "_PART_ROWS", rows)
-        index = faiss_index.trained(factory, vectors, centroids)
-        files = faiss_index.parts(index, len(vectors))
+        monkeypatch.setattr(index_parts, "_ROWS", rows)
+        files = index_parts.parts(factory, len(vectors))
         assert len(files) == -(-700 // rows)
-        paths = write_index(data, index, vectors, files)
+        paths = write_index(data, faiss_index.trained(factory, vectors, centroids), vectors, files)
         found.append(faiss_index.read(paths).search(asked, 30))
     (scores, documents), (scores_of_parts, documents_of_parts) = found
     assert (scores == scores_of_parts).all()
@@ -298,7 +297,7 @@ def test_an_index_in_parts_finds_what_it_finds_as_one(tmp_path, monkeypatch, fac
     os.remove(paths[1])
     at_hand.forget()
     with pytest.raises(FileNotFoundError, match="00001-of-"):
-        lookup.fetched(data, "index")
+        lookup.fetched(data, "index", data.shards("index")[1])
 
 
 def write_index(data, index, vectors, parts):
@@ -306,9 +305,10 @@ def write_index(data, index, vectors, parts):
     for name, rows in parts.items():
         with data.adding(staged("index"), name) as path:
             faiss_index.write_part(index, vectors, rows, path)
+        index.reset()
     data.publish("index")
     at_hand.forget()
-    return lookup.fetched(data, "index")
+    return [lookup.fetched(data, "index", shard) for shard in data.shards("index")]
 
 
 @pytest.mark.parametrize("factory", ["HNSW8", "IVF8_HNSW4,Flat,RFlat", "IVF8,PQ4x4fs"])
@@ -316,9 +316,21 @@ def test_an_index_that_cannot_be_cut_is_one_part(tmp_path, factory):
     data, *_ = make(tmp_path, documents=400)
     vectors = lookup.vectors(data, "vectors/e/documents")
     index = faiss_index.trained(factory, vectors, RNG.normal(size=(8, 16)).astype(np.float32))
-    assert list(faiss_index.parts(index, 1 << 20).values()) == [range(1 << 20)]
-    paths = write_index(data, index, vectors, faiss_index.parts(index, len(vectors)))
+    assert list(index_parts.parts(factory, 1 << 20).values()) == [range(1 << 20)]
+    paths = write_index(data, index, vectors, index_parts.parts(factory, len(vectors)))
     assert faiss_index.read(paths).ntotal == 400
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        *("IVF8,Flat", "IVF8_HNSW4,Flat", "IVF8,PQ4x4", "IVF8,PQ4np", "IVF8,SQ8", "IVF8,SQfp16", "OPQ4_16,IVF8,PQ4x4"),
+        *("PCA8,IVF8,Flat", "HNSW8", "IVF8,PQ4x4fs", "IVF8,Flat,RFlat", "PQ4x4", "SQ8", "IDMap,Flat"),
+    ],
+)
+def test_an_index_is_cut_where_lists_hold_all_of_it(factory):
+    index = faiss.index_factory(16, factory, faiss.METRIC_INNER_PRODUCT)
+    assert index_parts.cut(factory) == (faiss_index._lists(index) is not None)
 
 
 def test_an_index_never_returns_a_document_without_a_vector(tmp_path):

@@ -386,7 +386,7 @@ def test_a_damaged_faiss_index_is_named(tmp_path):
     with data.adding("index", "part-00000-of-00001.faiss") as path:
         faiss_index.write_part(index, vectors, range(30), path)
     data.commit("index")
-    paths = lookup.fetched(data, "index")
+    paths = [lookup.fetched(data, "index", shard_names(1)[0])]
     assert faiss_index.read(paths).ntotal == 30
     at_hand.forget()
     with open(paths[0], "r+b") as file:
@@ -394,7 +394,7 @@ def test_a_damaged_faiss_index_is_named(tmp_path):
         file.write(b"\xaa")
     disk._verify.cache_clear()  # the clock of the disk is too coarse to tell so quick a change
     with pytest.raises(ValueError, match=r"00001-.*.faiss: a shard must be readable and whole: its XXH3 .*--force"):
-        lookup.fetched(data, "index")
+        lookup.fetched(data, "index", shard_names(1)[0])
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,12 @@ def asking_the_same(shard: Shard, some: np.ndarray) -> np.ndarray:
     return np.isin(groups, groups[some])
 
 
-def limited(data: Data, p: params.Params, shard: Shard, chosen: np.ndarray) -> Shard:
-    """The shard with the pairs and positives of the ``chosen`` queries, (q,) bool; the others have none."""
+def limited(data: Data, p: params.Params, shard: Shard, chosen: np.ndarray, *, compared: bool = True) -> Shard:
+    """The shard with the pairs and positives of the ``chosen`` queries, (q,) bool; the others have none.
+
+    Args:
+      data, p, shard: which.   compared: as for ``load``.
+    """
     if chosen.all():
         return shard
     candidates = shard.candidates
@@ -164,6 +168,7 @@ def limited(data: Data, p: params.Params, shard: Shard, chosen: np.ndarray) -> S
         candidates.query[keep],
         {relation: values[keep] for relation, values in candidates.relations.items()},
         {name: values[keep] for name, values in candidates.scores.items()},
+        compared=compared,
     )
 
 

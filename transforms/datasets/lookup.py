@@ -240,9 +240,9 @@ def languages(data: Data, vocabulary: str) -> tuple[str | None, str | None]:
 
 
 @at_hand.keep
-def fetched(data: Data, dataset: str) -> tuple[str, ...]:
-    """Paths of a dataset's shards on this machine's disk, copied at most once."""
-    return tuple(data.fetched(dataset, shard) for shard in data.shards(dataset))
+def fetched(data: Data, dataset: str, shard: str) -> str:
+    """Path of a shard on this machine's disk, copied at most once."""
+    return data.fetched(dataset, shard)
 
 
 @at_hand.keep

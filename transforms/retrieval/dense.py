@@ -15,10 +15,11 @@ from gangue.transforms import arrays
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.retrieval import devices, topk
+from gangue.transforms.retrieval import devices, index_parts, topk
 from gangue.transforms.retrieval.protocol import Indexing, Step
 from gangue.transforms.settings.section import Name, Positive, Section
 
+_TRAINED = "index" + index_parts.SUFFIX
 _BLOCK_ROWS = 65536  # documents in one call of FAISS, which collects its best anew in every call
 _PAIRS = 1 << 11  # pairs whose vectors are gathered at once: they fit the processor's cache
 _SHARED = 64  # so many of these blocks are worth several threads
@@ -37,7 +38,7 @@ class Dense(Section):
     def open(self, data: Data, name: str, *, unpublished: bool = False) -> DenseRetriever:
         """The retriever over the vectors, or over its index of them."""
         path = None if self.index == "Flat" else (staged if unpublished else str)(_folder(name))
-        return DenseRetriever(data, self.encoder, path, self.nprobe)
+        return DenseRetriever(data, self.encoder, path, self.index, self.nprobe)
 
     def exact(self) -> Dense | None:
         """Search without an index, which an index is measured against."""
@@ -47,32 +48,51 @@ class Dense(Section):
         """Whether so many queries at a time are searched sooner where there is a device; an index is not."""
         return self.index == "Flat" and devices.pay(queries, sum(data.rows("documents")))
 
+    def edges(self, data: Data) -> list[int] | None:
+        """Rows of the documents at which a search may be cut."""
+        return None if self.index == "Flat" else index_parts.edges(self.index, sum(data.rows("documents")))
+
     def indexing(self, data: Data, name: str) -> Indexing:
-        """One step that builds the FAISS index; nothing where vectors are searched as they are."""
+        """Train the FAISS index, then fill its parts; nothing where vectors are searched as they are."""
         if self.index == "Flat":
             return Indexing()
-        work = functools.partial(build_faiss, data=data, encoder=self.encoder, name=name)
-        return Indexing([Step("Build", [self.index], work)], folders=[_folder(name)])
+        train = functools.partial(train_faiss, data=data, encoder=self.encoder, name=name)
+        fill = functools.partial(fill_faiss, data=data, encoder=self.encoder, name=name, factory=self.index)
+        parts = list(index_parts.parts(self.index, sum(data.rows("documents"))))
+        steps = [Step("Train", [self.index], train), Step("Fill", parts, fill)]
+        return Indexing(steps, folders=[_folder(name)], scratch=[_trained(name)])
 
 
-def build_faiss(factory: str, data: Data, encoder: str, name: str) -> collections.Counter[str]:
-    """Build the FAISS index of a dense retriever."""
+def train_faiss(factory: str, data: Data, encoder: str, name: str) -> collections.Counter[str]:
+    """Write the FAISS index of a dense retriever without documents."""
     from gangue.transforms.retrieval import faiss_index
 
-    output = staged(_folder(name))
     data.begin(_folder(name))
-    data.write_note(output, "factory.txt", factory + "\n")
+    data.write_note(staged(_folder(name)), "factory.txt", factory + "\n")
     centroids = arrays.matrix(data.read(f"clusters/{encoder}/centroids", shard_names(1)[0]))
+    index = faiss_index.trained(factory, lookup.vectors(data, f"vectors/{encoder}/documents"), centroids)
+    with data.adding(staged(_trained(name)), _TRAINED) as path:
+        faiss_index.write(index, path)
+    return collections.Counter()
+
+
+def fill_faiss(part: str, data: Data, encoder: str, name: str, factory: str) -> collections.Counter[str]:
+    """Write one part of a trained index."""
+    from gangue.transforms.retrieval import faiss_index
+
     vectors = lookup.vectors(data, f"vectors/{encoder}/documents")
-    index = faiss_index.trained(factory, vectors, centroids)
-    for part, rows in faiss_index.parts(index, len(vectors)).items():
-        with data.adding(output, part) as path:
-            faiss_index.write_part(index, vectors, rows, path)
+    index = faiss_index.empty(data.fetched(staged(_trained(name)), _TRAINED))
+    with data.adding(staged(_folder(name)), part) as path:
+        faiss_index.write_part(index, vectors, index_parts.parts(factory, len(vectors))[part], path)
     return collections.Counter()
 
 
 def _folder(name: str) -> str:
     return f"indexes/{name}/faiss"
+
+
+def _trained(name: str) -> str:
+    return f"indexes/{name}/trained"
 
 
 def _faiss() -> Any:
@@ -89,13 +109,16 @@ class DenseRetriever:
     data: Data
     encoder: str
     index_path: str | None = None  # folder of a FAISS index among the datasets; None: exact search
+    factory: str = "Flat"  # of the index
     nprobe: int | None = None
+    _held: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best documents of each query, as ``Opened.search``."""
         vectors = self._queries.gather(queries)
         if self.index_path is not None:
-            scores, rows = self._index.search(np.nan_to_num(vectors), min(depth, self._index.ntotal))
+            index = self._index_of(allowed)
+            scores, rows = index.search(np.nan_to_num(vectors), min(depth, index.ntotal))
             scores = np.where(rows < 0, -np.inf, scores)
             searched = allowed & self._documents.present
             rows = np.where((rows >= 0) & searched[np.maximum(rows, 0)], rows, -1)
@@ -172,12 +195,20 @@ class DenseRetriever:
     def _queries(self) -> lookup.Vectors:
         return lookup.vectors(self.data, f"vectors/{self.encoder}/queries")
 
-    @functools.cached_property
-    def _index(self) -> Any:
+    def _index_of(self, allowed: np.ndarray) -> Any:
+        """The parts of the index that hold allowed documents, as one index."""
+        parts = index_parts.parts(self.factory, len(allowed))
+        numbers = [number for number, rows in enumerate(parts.values()) if allowed[rows.start : rows.stop].any()]
+        return self._opened(tuple(numbers or [0]))
+
+    def _opened(self, numbers: tuple[int, ...]) -> Any:
         from gangue.transforms.retrieval import faiss_index
 
-        assert self.index_path is not None
-        index = faiss_index.read(lookup.fetched(self.data, self.index_path))
-        if self.nprobe is not None:
-            _faiss().extract_index_ivf(index).nprobe = self.nprobe
-        return index
+        if numbers not in self._held:
+            assert self.index_path is not None
+            shards = self.data.shards(self.index_path)
+            index = faiss_index.read([lookup.fetched(self.data, self.index_path, shards[number]) for number in numbers])
+            if self.nprobe is not None:
+                _faiss().extract_index_ivf(index).nprobe = self.nprobe
+            self._held = {numbers: index}
+        return self._held[numbers]

@@ -12,11 +12,8 @@ from typing import Any
 import numpy as np
 
 from gangue.transforms.datasets import disk, lookup
-from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.retrieval.faiss_setup import faiss
 
-SUFFIX = ".faiss"
-_PART_ROWS = 1 << 16  # documents
 _ADDED_AT_ONCE = 4096
 _SAMPLE, _SAMPLE_OF_CODES = 1 << 18, 1 << 16  # vectors to train on; to train a code alone takes fewer
 _CUT = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)  # all they hold is in their lists
@@ -49,17 +46,8 @@ def trained(factory: str, vectors: lookup.Vectors, centroids: np.ndarray) -> fai
     return index
 
 
-def parts(index: faiss.Index, documents: int) -> dict[str, range]:
-    """File names of the parts of an index, and the row numbers of each."""
-    rows = _PART_ROWS if _lists(index) is not None else max(1, documents)
-    starts = range(0, max(1, documents), rows)
-    names = (name + SUFFIX for name in shard_names(len(starts)))
-    return {name: range(start, min(start + rows, documents)) for name, start in zip(names, starts, strict=True)}
-
-
 def write_part(index: faiss.Index, vectors: lookup.Vectors, rows: range, path: str) -> None:
-    """Put the documents of these rows into a trained index, instead of what is in it, and write it to a local file."""
-    index.reset()
+    """Put the documents of these rows into a trained index and write it to a local file."""
     numbers = np.arange(rows.start, rows.stop)
     for first in range(0, len(numbers), _ADDED_AT_ONCE):
         some = numbers[first : first + _ADDED_AT_ONCE]
@@ -68,6 +56,15 @@ def write_part(index: faiss.Index, vectors: lookup.Vectors, rows: range, path: s
             index.add(block)
         else:
             index.add_with_ids(block, some)
+    write(index, path)
+
+
+def write(index: faiss.Index, path: str) -> None:
+    """Write an index to a local file.
+
+    Raises:
+      OSError: it cannot be written; says the cure.
+    """
     try:
         faiss.write_index(index, path)
     except RuntimeError as error:  # FAISS says nothing better of a full disk
@@ -84,9 +81,18 @@ def read(paths: Sequence[str]) -> faiss.Index:
     return index if len(paths) == 1 else _stacked(index, [_opened(path) for path in paths])
 
 
-def _opened(path: str) -> faiss.Index:
+def empty(path: str) -> faiss.Index:
+    """A trained index without documents, from a local file.
+
+    Raises:
+      ValueError: it is no index; names it, and the cure.
+    """
+    return _opened(path, 0)
+
+
+def _opened(path: str, flags: int = faiss.IO_FLAG_MMAP_IFC) -> faiss.Index:
     try:
-        return faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
+        return faiss.read_index(path, flags)
     except RuntimeError as error:
         raise disk.damaged(path, error) from error
 

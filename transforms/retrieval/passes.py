@@ -31,7 +31,7 @@ class Passes:
     Attributes:
       name: of the retriever.   retriever: its section of the params.
       workers: processes that share the work.
-      documents: of a range at most, whole shards; None: all.
+      documents: of a range at most, whole shards or parts of an index; None: all.
     """
 
     data: Data
@@ -62,16 +62,16 @@ class Passes:
 
     @property
     def ranges(self) -> list[range]:
-        """Rows of the documents of each pass; an index is searched as one."""
-        offsets = lookup.rows(self.data, "documents", ("document_id",)).offsets
-        if self.documents is None or protocol.exact(self.retriever) is not None:
-            return [range(offsets[-1])]
+        """Rows of the documents of each pass."""
+        edges = protocol.edges(self.retriever, self.data)
+        if self.documents is None:
+            return [range(edges[-1])]
         result, start = [], 0
-        for before, end in itertools.pairwise(offsets.tolist()):
+        for before, end in itertools.pairwise(edges):
             if end - start > self.documents and before > start:
                 result.append(range(start, before))
                 start = before
-        return [*result, range(start, offsets[-1])]
+        return [*result, range(start, edges[-1])]
 
     @property
     def hits(self) -> str:

@@ -120,6 +120,12 @@ class _Approximate(Protocol):
 
 
 @runtime_checkable
+class _Cut(Protocol):
+    def edges(self, data: Data) -> list[int] | None:
+        """As the function ``edges``; None: at every shard."""
+
+
+@runtime_checkable
 class _Accelerated(Protocol):
     def accelerated(self, data: Data, queries: int) -> bool:
         """Whether a search of so many queries at a time is done sooner on a machine with a device."""
@@ -169,6 +175,15 @@ def exact(retriever: Retriever) -> Retriever | None:
 def accelerated(retriever: Retriever, data: Data, queries: int) -> bool:
     """Whether a search of so many queries at a time is done sooner on a machine with a device (a GPU)."""
     return isinstance(retriever, _Accelerated) and retriever.accelerated(data, queries)
+
+
+def edges(retriever: Retriever, data: Data) -> list[int]:
+    """Rows of the documents at which a search may be cut, from 0 to their number: by default those between shards.
+
+    What is found between the edges, put together, is what a search of all documents finds.
+    """
+    own = retriever.edges(data) if isinstance(retriever, _Cut) else None
+    return np.cumsum([0, *data.rows("documents")]).tolist() if own is None else own
 
 
 def encoder(retriever: Retriever) -> str | None:
