@@ -62,7 +62,7 @@ STEPS = {
     "cluster@start": {"Train", "Assign"},
     "retrieve@dense": {"Search", "Measure"},
     "retrieve@bm25": {"Count terms", "Gather terms", "Weigh", "Invert", "Search", "Measure"},
-    "retrieve@ivf": {"Build", "Search", "Measure"},
+    "retrieve@ivf": {"Train", "Fill", "Search", "Measure"},
     "pool": {"ForEachShard"},
     "teach@taught": {"ForEachShard"},
     "score@taught": {"ForEachShard"},
