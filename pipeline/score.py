@@ -31,8 +31,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         work = functools.partial(score_shard, data=data, p=p, name=name)
         return root | beam.Create(data.shards("queries"), reshuffle=False) | ForEachShard(work, needs=p.beam)
 
-    rows = _to_score(data, p, name) if data.local else None  # for the progress only: not worth a download
     in_place = {f"scores/{name}": data.shards("queries")}
+    rows = sum(data.rows("pairs"))
     counts = runner.run(f"score@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
     if counts["out:not_finite"] and not counts["out:scored"]:
         raise ValueError(
@@ -53,19 +53,6 @@ def _cure(settings: params.Scorer, name: str) -> str:
     if settings.dtype == "float16":
         return f"Set scorers.{name}.dtype: float32"
     return f"Name another scorers.{name}.model, or correct or remove the texts"
-
-
-def _to_score(data: Data, p: params.Params, name: str) -> int:
-    """How many pairs are worth scoring."""
-    columns = [
-        *(f"rank_{retriever}" for retriever in p.retrievers),
-        *schema.RELATIONS,
-        "random",
-        "next_cluster",
-        "judged",
-    ]
-    pairs = (data.read("pairs", shard, columns) for shard in data.shards("pairs"))
-    return sum(int(pooling.worth_scoring(table, p.scorers[name].depth).sum()) for table in pairs)
 
 
 def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
