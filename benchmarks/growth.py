@@ -35,17 +35,20 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 TOPICS, OF_TOPIC = 2000, 30
 
 
+def stdlib_words() -> np.ndarray:
+    """The words of Python's standard library, each once, sorted."""
+    found = {
+        word
+        for path in sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("*.py"))
+        for word in re.findall(r"[a-z]{4,12}", path.read_text(encoding="utf-8", errors="ignore"))
+    }
+    return np.array(sorted(found))
+
+
 def write(folder: pathlib.Path, documents: int, queries: int) -> None:
     """A BEIR folder of so many documents."""
     rng = np.random.default_rng(3)
-    found = sorted(
-        {
-            word
-            for path in sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("*.py"))
-            for word in re.findall(r"[a-z]{4,12}", path.read_text(encoding="utf-8", errors="ignore"))
-        }
-    )
-    words = np.array(found)
+    words = stdlib_words()
     topics = rng.integers(0, len(words), (TOPICS, OF_TOPIC))
     folder.mkdir(parents=True)
     first = np.full(TOPICS, -1)

@@ -33,7 +33,7 @@ import numpy as np
 import psutil
 
 from benchmarks.candidates import GANGUE, RESULTS
-from benchmarks.growth import anonymous, write_model
+from benchmarks.growth import anonymous, stdlib_words, write_model
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.text import stopwords
@@ -49,14 +49,14 @@ STAGES = (
 
 
 def vocabulary(rng: np.random.Generator) -> np.ndarray:
-    """(WORDS,) words, each once: English stop words, then made-up ones of two to five syllables."""
+    """(WORDS,) words, each once, commonest first: English stop words, those of Python's library, made-up ones."""
     syllables = np.array([a + b for a in "bcdfghjklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "on")])
     found: dict[str, None] = {}
     while len(found) < WORDS:
         size = int(rng.integers(2, 6))
         found |= dict.fromkeys(map("".join, syllables[rng.integers(0, len(syllables), (WORDS, size))].tolist()))
-    common = sorted(stopwords.of("en"))
-    return np.array([*common, *(word for word in rng.permutation(list(found)) if word not in common)][:WORDS])
+    common = [*sorted(stopwords.of("en")), *rng.permutation(stdlib_words())]
+    return np.array(list(dict.fromkeys([*common, *rng.permutation(list(found))]))[:WORDS])
 
 
 def write(folder: pathlib.Path, first: int, documents: int, total: int, queries: int = 0) -> None:
