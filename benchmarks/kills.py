@@ -14,7 +14,7 @@ same command is given again until it ends: under ``gangue mine`` and under ``dvc
   repeated           texts and pairs encoded or scored though a shard of an earlier attempt had them
   exit_codes         how the killed attempts ended (-9: by the signal)
   last_lines         what they said last, where the signal can be caught
-  stuck              attempts that ended by themselves with an error: what they said
+  stuck              attempts that ended by themselves with an error, or not after a signal: what they said
   dvc_locks_mended   how often DVC died while it wrote dvc.lock, or its own note of who reads what, .dvc/tmp/rwlock, and
                      could not read it again; it is removed then, as ``make mine`` does
 """
@@ -59,6 +59,7 @@ _DVC_STAGE = re.compile(r"Running stage '([^']+)'")
 _OUR_STAGE = re.compile(r"^(\w+(?:@\w+)?): .*\(\d+\.\d s\)$")
 _COUNT = re.compile(r"\b(encoded|predicted|reused) (\d+)")
 _LONGEST = 3600.0  # seconds of one attempt
+_ENDS = 120.0  # seconds after a signal
 
 
 @dataclasses.dataclass
@@ -69,6 +70,7 @@ class Attempt:
     lines: list[tuple[float, str]]
     seconds: float
     killed_in: str | None = None
+    hung: bool = False
 
     @property
     def last(self) -> str:
@@ -131,11 +133,16 @@ class Project:
             if process.poll() is None:
                 killed_in = stage
                 strike(process.pid)
-        process.wait(_LONGEST)
+        hung = False
+        try:
+            process.wait(_LONGEST if killed_in is None else _ENDS)
+        except subprocess.TimeoutExpired:
+            hung = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # nothing of it may go on
+        process.wait()
         listener.join()
-        return Attempt(process.returncode, lines, time.monotonic() - started, killed_in)
+        return Attempt(process.returncode, lines, time.monotonic() - started, killed_in, hung)
 
     @property
     def scratch(self) -> pathlib.Path:
@@ -311,6 +318,8 @@ def disturb(job: Project, way: str, kills: int, how: signal.Signals, seed: int) 
             found["last_lines"].append(re.sub(r"^ERROR: .*", "ERROR", attempt.last))
         elif attempt.code:
             found["stuck"].append(attempt.last.replace(str(job.folder), "."))
+        if attempt.hung:
+            found["stuck"].append(f"did not end: {attempt.last}")
     final = content(job)
     return {
         "way": way,

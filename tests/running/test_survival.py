@@ -81,6 +81,32 @@ def test_a_signal_ends_a_job_in_one_clear_line(job, number, code, word):
     assert not any("Traceback" in line for _, line in ended.lines)
 
 
+LEAKING = """
+import os, signal, sys, threading, time
+from gangue.pipeline.command import cli
+
+def command():
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    os.kill(os.getpid(), NUMBER)
+    time.sleep(600)
+
+@cli.app.command()
+def leak():
+    raise cli._reported(command)
+
+sys.argv[1:] = ["leak"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_whose_library_leaves_a_thread(number, code):
+    script = LEAKING.replace("NUMBER", str(int(number)))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert "what was finished is kept" in done.stderr.splitlines()[-1]
+
+
 class Finalised:
     """Its finaliser, or a callback on it, gets the signal: Python drops what is raised there."""
 

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+INTERRUPTED, TERMINATED = 130, 143  # exit codes
+_PATIENCE = 3.0  # seconds that threads have to end after a signal
 _struck: type[KeyboardInterrupt] | None = None
 
 
@@ -38,9 +40,9 @@ def report_errors(command: Callable[[], None]) -> int:
     except OSError as error:
         return _said(_of_the_system(error), 1)
     except Terminated:
-        return _said("terminated; what was finished is kept. Run the same command to go on", 143)
+        return _said("terminated; what was finished is kept. Run the same command to go on", TERMINATED)
     except KeyboardInterrupt:
-        return _said("interrupted; what was finished is kept. Run the same command to go on", 130)
+        return _said("interrupted; what was finished is kept. Run the same command to go on", INTERRUPTED)
     return 0
 
 
@@ -51,6 +53,21 @@ def end_soon() -> None:
     """
     if "triton" not in sys.modules:
         gc.freeze()
+
+
+def leave(code: int) -> None:
+    """End a process that a signal stopped, if a thread is left that nobody ends: Python would wait for it for ever.
+
+    A library that is interrupted between the start of a thread and what ends it leaves one: Beam's sampler of states.
+    """
+    until = time.monotonic() + _PATIENCE
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
 
 
 @contextlib.contextmanager
