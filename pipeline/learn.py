@@ -248,7 +248,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
 
     ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
     labelled, by the middle of the share's interval; ``caution`` is added besides where a promise is made, which takes
-    the unfavourable end. Labels say what is true up to the log odds ``reach`` (null: no labels); beyond, ``unseen`` is
+    the unfavourable end. Labels say what is true between the log odds ``reach`` (null: no labels); above, ``unseen`` is
     added, which is what the share asks for that is read off the rest of the data.
     """
     # In the order of the log odds within a query, whatever the shards: equal rows are equal.
@@ -293,7 +293,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
         shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in (low, middle, least)]
         used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
         findings, by = [], f", by {len(labels)} labels, {int(labels.sum())} of them positive"
-        reach = float(np.quantile(of_asked, _REACH)) + middle
+        reach = [_rounded(float(odds) + middle) for odds in np.quantile(of_asked, _REACH)]
         unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
     else:
         low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
@@ -315,14 +315,14 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
         "weight": weight,
         "shift": middle,
         "caution": max(0.0, low - middle),
-        "reach": _rounded(reach),
+        "reach": reach,
         "unseen": max(0.0, low - middle, unseen),
         "findings": findings,
     }
 
 
 _LOOKS_CHOSEN, _DEPENDS = 0.5, 2.0
-_REACH = 0.9  # quantile of the log odds of labelled pairs up to which they tell
+_REACH = (0.1, 0.9)  # quantiles of the log odds of labelled pairs between which they tell
 
 
 def _rounded(value: float | None) -> float | None:

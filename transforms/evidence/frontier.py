@@ -22,7 +22,7 @@ from gangue.transforms.running import progress
 if TYPE_CHECKING:
     from gangue.pipeline import params
 
-_STEEPER = 0.5  # share by which log odds may be too small beyond what labels reach
+_STEEPER, _FLATTER = 0.5, 0.25  # shares by which log odds may be too small above and below what labels reach
 
 
 def cuts(data: Data, p: params.Params, rule: rules.Rule) -> list[float]:
@@ -72,19 +72,22 @@ def expected(data: Data, p: params.Params, shard: query_shard.Shard, filters: Se
 def unfavourable(probability: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
     """(n,) how likely each pair is false at the unfavourable end of the labelled share.
 
-    Where labels say what that is, they do up to ``reach``: beyond it log odds may grow faster than is thought, by half,
-    and what was read off the data without labels counts, ``unseen``.
+    Where labels say what that is, they do within their ``reach``. Above it log odds may grow faster than is thought,
+    by half, and what was read off the data without labels counts, ``unseen``; below it they may fall slower, by a
+    quarter: in a corpus of few, large topics what looks least relevant is not as surely irrelevant.
 
-    >>> both = unfavourable(np.array([0.5, 0.9]), {"caution": 1.0, "reach": 0.0, "unseen": 2.0})
-    >>> scipy.special.logit(both).round(2).tolist()
-    [1.0, 5.3]
+    >>> learned = {"caution": 1.0, "reach": [-2.0, 0.0], "unseen": 2.0}
+    >>> scipy.special.logit(unfavourable(scipy.special.expit([-6.0, 0.0, 2.0]), learned)).round(2).tolist()
+    [-4.0, 1.0, 5.0]
     """
     odds = scipy.special.logit(probability)
     if learned["reach"] is None:
         return np.asarray(scipy.special.expit(odds + learned["caution"]))
-    further = np.maximum(odds - learned["reach"], 0.0)
-    caution = np.where(further > 0, learned["unseen"], learned["caution"])
-    return np.asarray(scipy.special.expit(odds + _STEEPER * further + caution))
+    lowest, highest = learned["reach"]
+    above, below = np.maximum(odds - highest, 0.0), np.maximum(lowest - odds, 0.0)
+    below[np.isinf(below)] = 0.0  # somebody said that it is none
+    caution = np.where(above > 0, learned["unseen"], learned["caution"])
+    return np.asarray(scipy.special.expit(odds + _STEEPER * above + _FLATTER * below + caution))
 
 
 def _setting(stack: params.Filter) -> float:
