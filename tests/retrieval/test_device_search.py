@@ -21,7 +21,7 @@ from gangue.transforms import at_hand, text
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.retrieval import device_search, devices, index_parts, protocol
+from gangue.transforms.retrieval import block_search, device_search, devices, index_parts, protocol
 from gangue.transforms.retrieval.dense import DenseRetriever
 from gangue.transforms.retrieval.searching import search
 from gangue.transforms.running import workers
@@ -86,7 +86,7 @@ def test_hits_are_those_of_faiss(drawn, cut):
         patch.setattr(devices, "found", lambda: (DEVICE,) * count)
         patch.setattr(device_search, "_BLOCK_BYTES", 4 * documents.shape[1] * rows)
         patch.setattr(device_search, "_PRODUCT", product)
-        patch.setattr(DenseRetriever, "_by_faiss", None)
+        patch.setattr(block_search, "search", None)
         for _ in range(3):  # the second keeps what the third uses
             found = search(data, retriever, asked, asked, depth, allowed)
             for name in ("query", "document", "score"):

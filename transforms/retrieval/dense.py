@@ -15,12 +15,12 @@ from gangue.transforms import arrays
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.retrieval import devices, index_parts, topk
+from gangue.transforms.retrieval import block_search, devices, index_parts
 from gangue.transforms.retrieval.protocol import Indexing, Step
 from gangue.transforms.settings.section import Name, Positive, Section
 
 _TRAINED = "index" + index_parts.SUFFIX
-_BLOCK_ROWS = 65536  # documents in one call of FAISS, which collects its best anew in every call
+_BLOCK_ROWS = 65536  # documents whose vectors are copied at once, for all queries
 _PAIRS = 1 << 11  # pairs whose vectors are gathered at once: they fit the processor's cache
 _SHARED = 64  # so many of these blocks are worth several threads
 
@@ -127,7 +127,8 @@ class DenseRetriever:
 
             scores, rows = device_search.search(self._documents, there, vectors, depth, allowed)
         else:
-            scores, rows = self._by_faiss(vectors, depth, allowed)
+            threads = _faiss().omp_get_max_threads()
+            scores, rows = block_search.search(vectors, self._blocks(allowed), min(depth, len(allowed)), threads)
         rows[~np.isfinite(vectors).all(axis=1)] = -1  # a query without a vector finds nothing
         return rows, scores
 
@@ -162,16 +163,6 @@ class DenseRetriever:
             here = slice(start, start + _PAIRS)
             result[here] = np.einsum("nd,nd->n", vectors[one[here]], vectors[other[here]])
         return result
-
-    def _by_faiss(self, vectors: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and rows of the best documents of each query, as ``device_search.search``."""
-        faiss = _faiss()
-        scores = np.full((len(vectors), 0), -np.inf, np.float32)
-        rows = np.full((len(vectors), 0), -1, np.int64)
-        for block_rows, block in self._blocks(allowed):
-            found, places = faiss.knn(vectors, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-            scores, rows = topk.merge(scores, rows, found, block_rows[places], depth)
-        return scores, rows
 
     def _blocks(self, allowed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row numbers and vectors of the allowed documents, many shards at a time; a block lasts until the next."""
