@@ -34,7 +34,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     clusters = (f"clusters/{encoder}/{part}" for encoder in p.encoders for part in ("centroids", "documents"))
     data = data.deriving_from("documents", "queries", "positives", "judged", "rejected", *clusters)
     index = protocol.indexing(p.retrievers[name], data, name)
-    passes = _passes(data, p, name)
+    passes = Passes(data, name, p.retrievers[name], p.beam.workers, p.beam.documents_per_range)
     ranges = len(passes.ranges)
     scratch = [*index.scratch, passes.hits]
     writes = [f"candidates/{name}", f"indexes/{name}/recall", *index.datasets]
@@ -49,11 +49,11 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
         if ranges > 1:
             spread = root | "Ranges" >> beam.Create(passes.elements, reshuffle=False)
             indexed = spread | "Search ranges" >> ForEachShard(passes.search_range, after=indexed, needs=needs)
-        work = functools.partial(retrieve_shards, data=data, p=p, name=name)
+        work = functools.partial(retrieve_shards, passes=passes)
         needs_here = needs if ranges == 1 else None  # to merge takes no device
         asked = root | beam.Create(list(passes.groups), reshuffle=False)
         searched = asked | "Search" >> ForEachShard(work, after=indexed, needs=needs_here)
-        measure = functools.partial(measure_recall, data=data, p=p, name=name)
+        measure = functools.partial(measure_recall, passes=passes)
         return root | "Recall" >> beam.Create(["recall"]) | "Measure" >> ForEachShard(measure, after=searched)
 
     rows = sum(data.rows("queries")) * (1 if ranges == 1 else ranges + 1)
@@ -70,15 +70,11 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     return counts
 
 
-def _passes(data: Data, p: params.Params, name: str) -> Passes:
-    return Passes(data, name, p.retrievers[name], p.beam.workers, p.beam.documents_per_range)
-
-
-def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Counts:
+def retrieve_shards(first: str, passes: Passes) -> Counts:
     """Search the queries of the shards whose ``first`` is named and write what was found, a file for each."""
-    shards = _passes(data, p, name).groups[first]
+    data, name, shards = passes.data, passes.name, passes.groups[first]
     block, rows = relations.query_block(data, *shards)
-    found = find(data, p, name, block, rows, first)
+    found = find(passes, block, rows, first)
     documents, (place,) = arrays.places(found.document)
     ids = lookup.rows(data, "documents", ("document_id",)).take(documents)["document_id"]
     rank = arrays.rank_within(found.query, [np.arange(len(found.query))]) + 1
@@ -111,14 +107,14 @@ def retrieve_shards(first: str, data: Data, p: params.Params, name: str) -> Coun
     )
 
 
-def find(data: Data, p: params.Params, name: str, block: relations.QueryBlock, rows: np.ndarray, first: str) -> Hits:
+def find(passes: Passes, block: relations.QueryBlock, rows: np.ndarray, first: str) -> Hits:
     """The candidates of the queries of a block, sorted by query; deeper for those that would miss their quota."""
-    settings, wanted = p.retrievers[name], quota.read(data, name)
+    data, name, settings = passes.data, passes.name, passes.retriever
+    wanted = quota.read(data, name)
     retriever = settings.open(data, name, unpublished=True)
     found = Hits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     pending, depth = np.arange(len(rows)), settings.depth
     deepest = max(settings.depth, settings.max_depth or 0)
-    passes = _passes(data, p, name)
     searched = len(passes.ranges) > 1
     while pending.size:
         hits = passes.merged(first) if searched else search(data, retriever, rows, pending, depth)
@@ -132,13 +128,13 @@ def find(data: Data, p: params.Params, name: str, block: relations.QueryBlock, r
     return Hits(found.query[order], found.document[order], found.score[order])
 
 
-def measure_recall(_: str, data: Data, p: params.Params, name: str) -> Counts:
+def measure_recall(_: str, passes: Passes) -> Counts:
     """Write how many of the exact best ``depth`` an approximate index found for some queries; none for exact search.
 
     A shard is a random sample of the queries, for it is chosen by a hash; exact search of all would take as long as the
     index saves.
     """
-    exact = protocol.exact(p.retrievers[name])
+    data, name, exact = passes.data, passes.name, protocol.exact(passes.retriever)
     measured = RECALL.empty_table()
     if exact is not None:
         shards = data.shards("queries")[:_SHARDS]

@@ -186,9 +186,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before a command could catch it
         sys.exit(130)
     except SystemExit as ended:
-        if ended.code:
-            from gangue.transforms.running import interruption
+        from gangue.transforms.running import interruption
 
-            if ended.code in (interruption.INTERRUPTED, interruption.TERMINATED):
-                interruption.leave(int(ended.code))
+        interruption.leave(ended.code)
         raise

@@ -25,7 +25,7 @@ def search(
     """The best documents of each query by inner product.
 
     Args:
-      queries: (q, d) float32; what is found for one that is not finite means nothing.
+      queries: (q, d) float32, one at least; what is found for one that is not finite means nothing.
       blocks: (n,) int64 row numbers of some documents and their (n, d) float32 vectors; used before the next is asked.
       depth: k, at least 1.   threads: of this process.
 
@@ -53,6 +53,7 @@ class _Best:
         self._queries = queries
         self.scores = np.full((len(queries), depth), -np.inf, np.float32)
         self.rows = np.full((len(queries), depth), -1, np.int64)
+        self._least = self.scores.min(axis=1)  # what a document must beat
 
     def add(self, rows: np.ndarray, vectors: np.ndarray) -> None:
         """Look at some more documents."""
@@ -63,14 +64,12 @@ class _Best:
             some = vectors[start : start + size]
             product = room[: len(self._queries) * len(some)].reshape(len(self._queries), len(some))
             np.matmul(self._queries, some.T, out=product)
-            if np.isneginf(self.scores).any() and self.scores.shape[1] < len(some):  # else all of them would pass
-                best = np.argpartition(-product, self.scores.shape[1] - 1, axis=1)[:, : self.scores.shape[1]]
-                found = np.take_along_axis(product, best, 1)
-                self.scores, self.rows = topk.merge(
-                    self.scores, self.rows, found, rows[start + best], self.scores.shape[1]
-                )
+            depth = self.scores.shape[1]
+            if depth < len(some) and np.isneginf(self._least).any():  # else all of them would pass
+                best = np.argpartition(-product, depth - 1, axis=1)[:, :depth]
+                self._keep(np.take_along_axis(product, best, 1), rows[start + best])
                 continue
-            hit = np.flatnonzero(product > self.scores.min(axis=1)[:, None])
+            hit = np.flatnonzero(product > self._least[:, None])
             query = hit // len(some)
             pending.append((query, product.reshape(-1)[hit], rows[start + hit - query * len(some)]))
             if sum(len(part[0]) for part in pending) > _PENDING * len(self._queries):
@@ -90,4 +89,8 @@ class _Best:
         scores = np.full((len(self._queries), count.max()), -np.inf, np.float32)
         rows = np.full(scores.shape, -1, np.int64)
         scores[query, place], rows[query, place] = score[order], row[order]
+        self._keep(scores, rows)
+
+    def _keep(self, scores: np.ndarray, rows: np.ndarray) -> None:
         self.scores, self.rows = topk.merge(self.scores, self.rows, scores, rows, self.scores.shape[1])
+        self._least = self.scores.min(axis=1)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gangue.transforms import arrays
+from gangue.transforms import arrays, at_hand
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
@@ -111,7 +111,6 @@ class DenseRetriever:
     index_path: str | None = None  # folder of a FAISS index among the datasets; None: exact search
     factory: str = "Flat"  # of the index
     nprobe: int | None = None
-    _held: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best documents of each query, as ``Opened.search``."""
@@ -190,16 +189,17 @@ class DenseRetriever:
         """The parts of the index that hold allowed documents, as one index."""
         parts = index_parts.parts(self.factory, len(allowed))
         numbers = [number for number, rows in enumerate(parts.values()) if allowed[rows.start : rows.stop].any()]
-        return self._opened(tuple(numbers or [0]))
+        assert self.index_path is not None
+        return _index(self.data, self.index_path, tuple(numbers or [0]), self.nprobe)
 
-    def _opened(self, numbers: tuple[int, ...]) -> Any:
-        from gangue.transforms.retrieval import faiss_index
 
-        if numbers not in self._held:
-            assert self.index_path is not None
-            shards = self.data.shards(self.index_path)
-            index = faiss_index.read([lookup.fetched(self.data, self.index_path, shards[number]) for number in numbers])
-            if self.nprobe is not None:
-                _faiss().extract_index_ivf(index).nprobe = self.nprobe
-            self._held = {numbers: index}
-        return self._held[numbers]
+@at_hand.keep
+def _index(data: Data, folder: str, numbers: tuple[int, ...], nprobe: int | None) -> Any:
+    """Some parts of an index, by their numbers, as one."""
+    from gangue.transforms.retrieval import faiss_index
+
+    shards = data.shards(folder)
+    index = faiss_index.read([lookup.fetched(data, folder, shards[number]) for number in numbers])
+    if nprobe is not None:
+        _faiss().extract_index_ivf(index).nprobe = nprobe
+    return index

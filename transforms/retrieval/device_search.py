@@ -1,9 +1,9 @@
 """Exact search on devices: blocks of documents are sent there, multiplied by all queries, and the best of each kept.
 
-What is found are candidates, as FAISS's are: they are scored anew in float64 on the processor, and where scores are
-nearer than ``topk.ROUNDING``, 1e-5, more of them are fetched (``searching``): so both lead to the same bytes. That is
-room enough for products in float32, which err by up to 8e-7 (unit vectors, 384 components, 2 million pairs). It is
-not for TF32, which errs by up to 1e-4, 1.5e-5 on average: it is off here.
+What is found are candidates, as ``block_search``'s are: they are scored anew in float64 on the processor, and where
+scores are nearer than ``topk.ROUNDING``, 1e-5, more of them are fetched (``searching``): so both lead to the same
+bytes. That is room enough for products in float32, which err by up to 8e-7 (unit vectors, 384 components, 2 million
+pairs). It is not for TF32, which errs by up to 1e-4, 1.5e-5 on average: it is off here.
 """
 
 from __future__ import annotations

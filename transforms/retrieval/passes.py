@@ -7,6 +7,7 @@ other processes search at the same time; what they find is merged, and then thro
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -40,7 +41,7 @@ class Passes:
     workers: int = 1
     documents: int | None = None
 
-    @property
+    @functools.cached_property
     def groups(self) -> dict[str, list[str]]:
         """First shard -> shards of queries that share a pass; some per worker."""
         queries = lookup.query_rows(self.data)
@@ -60,7 +61,7 @@ class Passes:
         """Queries of a pass, at most."""
         return min(_QUERIES, sum(self.data.rows("queries")))
 
-    @property
+    @functools.cached_property
     def ranges(self) -> list[range]:
         """Rows of the documents of each pass."""
         edges = protocol.edges(self.retriever, self.data)
@@ -107,5 +108,6 @@ class Passes:
         return Hits(query[best], document[best], score[best])
 
     def _shard(self, element: tuple[str, int]) -> str:
-        every = self.elements
-        return shard_name(every.index(element), len(every))
+        first, number = element
+        ranges = len(self.ranges)
+        return shard_name(list(self.groups).index(first) * ranges + number, len(self.groups) * ranges)

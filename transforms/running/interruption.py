@@ -55,11 +55,13 @@ def end_soon() -> None:
         gc.freeze()
 
 
-def leave(code: int) -> None:
+def leave(code: object) -> None:
     """End a process that a signal stopped, if a thread is left that nobody ends: Python would wait for it for ever.
 
     A library that is interrupted between the start of a thread and what ends it leaves one: Beam's sampler of states.
     """
+    if not isinstance(code, int) or code not in (INTERRUPTED, TERMINATED):
+        return
     until = time.monotonic() + _PATIENCE
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
