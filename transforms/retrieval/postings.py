@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 POSTINGS = pa.schema(
     [("token", pa.int32()), ("document", pa.list_(pa.int32())), ("weight", pa.list_(pa.float32()))],
 )
-_LONG = 1024  # postings of a token that are worth a call of their own
+_TOKENS = 128  # of a query: as many weights add up in float32 with a rounding far below topk.ROUNDING
+_QUERIES = 64  # whose short lists are gathered at once
+_LONG = 512  # postings of a token that are worth a call of their own
 _FEW = 8  # so many documents for each posting of a query, and only those with one are looked at, if few pass the floor
 _BYTES = 1 << 26  # of a range's documents as they are stored, where they are long: their postings take twice that
 
@@ -104,42 +106,58 @@ def best(
       (q, min(k, n)) float32 scores, -inf where there are fewer, and their rows in the range, -1.
     """
     tokens, offsets, documents, weights = _arrays(postings)
+    at = np.searchsorted(tokens, counts.indices)
+    known = np.flatnonzero(np.append(tokens, -1)[at] == counts.indices)
+    dtype = np.float32 if np.diff(counts.indptr).max(initial=0) <= _TOKENS else np.float64
+    starts, sizes, times = offsets[at[known]], np.diff(offsets)[at[known]], counts.data[known].astype(dtype)
+    # add.at is quick for this type of integers, and if all that is added is of one type
+    documents, weights = documents.astype(np.intp), weights.astype(dtype, copy=False)
+    short, long = np.flatnonzero(sizes < _LONG), np.flatnonzero(sizes >= _LONG)
+    of_short, of_long = (np.searchsorted(known[lists], counts.indptr) for lists in (short, long))
+    long_lists = list(zip(*(values[long].tolist() for values in (starts, starts + sizes, times)), strict=True))
     k = min(depth, len(allowed))
     scores = np.full((counts.shape[0], k), -np.inf, np.float32)
     rows = np.full((counts.shape[0], k), -1, np.int64)
-    at = np.searchsorted(tokens, counts.indices)
-    known = np.flatnonzero(np.append(tokens, -1)[at] == counts.indices)
-    starts, sizes, times = offsets[at[known]], np.diff(offsets)[at[known]], counts.data[known]
-    short, long = np.flatnonzero(sizes < _LONG), np.flatnonzero(sizes >= _LONG)
-    spans = [np.searchsorted(known[lists], counts.indptr).tolist() for lists in (short, long)]
-    of_long = list(zip(*(values[long].tolist() for values in (starts, starts + sizes, times)), strict=True))
-    sums = np.zeros(len(allowed))
-    for query in range(counts.shape[0]):
-        some, others = short[slice(*spans[0][query : query + 2])], of_long[slice(*spans[1][query : query + 2])]
-        if not (len(some) or others):
-            continue
-        # add.at is quick for these types only, and then twice as quick as `sums[documents] += weights`
-        here = arrays.runs(starts[some], sizes[some])
-        parts = [documents[here].astype(np.intp)]
-        np.add.at(sums, parts[0], weights[here] * np.repeat(times[some], sizes[some]))
-        for start, stop, count in others:
-            parts.append(documents[start:stop].astype(np.intp))
-            np.add.at(sums, parts[-1], np.multiply(weights[start:stop], count, dtype=np.float64))
-        few = floor[query] > 0 and _FEW * sum(map(len, parts)) < len(sums)
-        if few:
-            near = np.concatenate(parts)
-            found = np.unique(near[sums[near] > floor[query]])
-        else:
-            found = np.flatnonzero(sums > floor[query])
-        found = found[allowed[found]]
-        score = sums[found]
-        sums[near if few else slice(None)] = 0
-        if len(found) > k:
-            top = np.argpartition(-score, k - 1)[:k]
-            found, score = found[top], score[top]
-        scores[query, : len(found)] = score
-        rows[query, : len(found)] = found
+    sums, everywhere = np.zeros(len(allowed), dtype), bool(allowed.all())
+    for first in range(0, counts.shape[0], _QUERIES):
+        queries = range(first, min(first + _QUERIES, counts.shape[0]))
+        lists = short[of_short[first] : of_short[queries.stop]]
+        here = arrays.runs(starts[lists], sizes[lists])
+        near, weighed = documents[here], weights[here] * np.repeat(times[lists], sizes[lists])
+        edges = np.append(0, np.cumsum(sizes[lists]))[of_short[first : queries.stop + 1] - of_short[first]].tolist()
+        for query, (start, stop) in zip(queries, itertools.pairwise(edges), strict=True):
+            parts = [near[start:stop]]
+            np.add.at(sums, parts[0], weighed[start:stop])
+            for begin, end, count in long_lists[of_long[query] : of_long[query + 1]]:
+                parts.append(documents[begin:end])
+                np.add.at(sums, parts[-1], weights[begin:end] if count == 1 else weights[begin:end] * count)
+            found, score = _drained(sums, parts, floor[query])
+            if not everywhere:
+                found, score = found[allowed[found]], score[allowed[found]]
+            if len(found) > k:
+                top = np.argpartition(-score, k - 1)[:k]
+                found, score = found[top], score[top]
+            scores[query, : len(found)] = score
+            rows[query, : len(found)] = found
     return scores, rows
+
+
+def _drained(sums: np.ndarray, parts: list[np.ndarray], floor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Documents whose sums are above the floor, ascending, and these sums; all are zero again then.
+
+    Args:
+      sums: (n,) of a range's documents.   parts: the documents that were added to.
+    """
+    if floor > 0 and _FEW * sum(map(len, parts)) < len(sums):
+        near = np.concatenate(parts)
+        found = np.unique(near[sums[near] > floor])
+        score = sums[found]
+        sums[near] = 0
+    else:
+        found = np.flatnonzero(sums > floor)
+        score = sums[found]
+        sums.fill(0)
+    return found, score
 
 
 def _arrays(postings: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
