@@ -18,7 +18,7 @@ from gangue.transforms import text
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.records import admission, duplicates, planning, rejection, runs, tasks
+from gangue.transforms.records import admission, duplicates, planning, portions, rejection, runs, tasks
 from gangue.transforms.records import corpus as corpus_
 from gangue.transforms.records.gathering import gather
 from gangue.transforms.running.shards import Counts
@@ -455,7 +455,10 @@ def test_how_many_records_are_looked_at_at_once_does_not_change_a_byte(tmp_path,
     monkeypatch.setattr(corpus_, "_RECORDS_AT_ONCE", 3)
     monkeypatch.setattr(duplicates, "_KEYS_AT_ONCE", 2)
     without_beam(tmp_path / "parts", p)
-    assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+    monkeypatch.setattr(portions, "_FEW", 1)  # the more there are, the more at once
+    monkeypatch.setattr(runs, "ROWS", 2)
+    without_beam(tmp_path / "growing", p)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "parts") == contents(tmp_path / "growing")
 
 
 # ---- errors

@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 
 from gangue.transforms import text
 from gangue.transforms.datasets.scratch import scratch
-from gangue.transforms.records import admission, duplicates, tasks
+from gangue.transforms.records import admission, duplicates, portions, tasks
 from gangue.transforms.records.runs import AREA, Runs, hash_column
 from gangue.transforms.records.tasks import Task
 
 _ADMITTED = posixpath.join(AREA, "admitted")
-_RECORDS_AT_ONCE = 32768  # of a bucket: some 200 bytes each
+_RECORDS_AT_ONCE = 65536  # of a bucket, at least: some 200 bytes each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Groups:
 
 def admit(found: Runs) -> Admitted:
     """Sort out the records bucket by bucket; what is admitted is written in the order of the texts' hashes."""
-    buckets = text.shard_count(sum(found.rows[run] for run in found.of("documents")), _RECORDS_AT_ONCE)
+    total = found.count("documents")
+    buckets = text.shard_count(total, portions.at_once(_RECORDS_AT_ONCE, total))
     count, merged, contradictory = 0, 0, []
     for bucket in range(buckets):
         records = found.bucket("documents", bucket, buckets)

@@ -20,6 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from gangue.transforms import arrays, randomness, text
+from gangue.transforms.records import portions
 from gangue.transforms.text import words
 
 PERMUTATIONS = 128
@@ -95,7 +96,7 @@ def near_pairs(signatures: np.ndarray, threshold: float) -> Iterator[tuple[np.nd
     """
     for band in range(BANDS):
         keys = _band_keys(signatures, band)
-        parts = text.shard_count(len(keys), _KEYS_AT_ONCE)
+        parts = text.shard_count(len(keys), portions.at_once(_KEYS_AT_ONCE, len(keys)))
         for part in range(parts):
             order = _of_part(keys, part, parts)
             order = order[np.argsort(keys[order], kind="stable")]

@@ -157,7 +157,7 @@ def _documents(found: Runs, cut: Cut, wanted: pa.Array[Any]) -> tuple[Admitted, 
     """Write the tasks of the documents; returns what became of them, the rows of the wanted ids, the tasks' names."""
     admitted = corpus.admit(found)
     shards = text.shard_count(admitted.count, cut.documents_per_shard)
-    every = tasks.of("documents", shards, cut.documents_per_shard)
+    every = tasks.of("documents", shards, cut.documents_per_shard, found.bytes // max(1, found.count("documents")))
     groups = corpus.near_groups(found, admitted, every, cut.near_duplicate)
     rows = corpus.write_tasks(found, admitted, every, groups, wanted)
     return admitted, rows, [task.name for task in every]

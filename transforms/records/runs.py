@@ -1,4 +1,4 @@
-"""Records on disk between reading and writing: runs of some thousand, with hashes and signatures beside.
+"""Records on disk between reading and writing: runs of some thousand and more, with hashes and signatures beside.
 
 Texts stay in the runs until the shard they belong to is written; planning reads ids and hashes only.
 """
@@ -18,11 +18,11 @@ import pyarrow as pa
 from gangue.transforms import text
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.records import duplicates
+from gangue.transforms.records import duplicates, portions
 from gangue.transforms.records.admission import one_array
 from gangue.transforms.running import progress
 from gangue.transforms.running.counts import Counts
-from gangue.transforms.sources.blocks import EXCERPT, RECORDS, Block, Dataset
+from gangue.transforms.sources.blocks import CHARACTERS, EXCERPT, RECORDS, ROWS, Block, Dataset
 
 AREA = staged("ingest")
 _DESCRIBED = posixpath.join(AREA, "described")
@@ -37,11 +37,13 @@ class Runs:
       data: where they are.
       names: ``documents/00000000`` and so on.
       rows: number of records of each.
+      bytes: of all documents, in memory.
     """
 
     data: Data
     names: tuple[str, ...]
     rows: tuple[int, ...]
+    bytes: int
 
     @staticmethod
     def id_column(dataset: Dataset) -> str:
@@ -52,6 +54,10 @@ class Runs:
         """Numbers of the runs that hold records of one dataset: they lie together."""
         numbers = [i for i, name in enumerate(self.names) if name.startswith(f"{dataset}/")]
         return range(numbers[0], numbers[-1] + 1) if numbers else range(0)
+
+    def count(self, dataset: Dataset) -> int:
+        """Number of records of a dataset."""
+        return sum(self.rows[number] for number in self.of(dataset))
 
     def located(self, dataset: Dataset, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Run number and row of records, which are numbered over all runs of their dataset."""
@@ -127,14 +133,29 @@ def _by_run(numbers: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def spill(data: Data, blocks: Iterable[Block]) -> Runs:
-    """Write each block as a run."""
+    """Write blocks as runs, several as one where there are many."""
     rows: dict[Dataset, list[int]] = {dataset: [] for dataset in RECORDS}
+    waiting: dict[Dataset, list[pa.Table]] = {dataset: [] for dataset in RECORDS}
+    size = 0
+
+    def write(dataset: Dataset) -> None:
+        run = pa.concat_tables(waiting[dataset]).combine_chunks()
+        data.write(*_place(AREA, _name(dataset, len(rows[dataset]))), run, suffix=".arrow")
+        rows[dataset].append(run.num_rows)
+        waiting[dataset] = []
+
     for dataset, table in blocks:
-        data.write(*_place(AREA, _name(dataset, len(rows[dataset]))), table, suffix=".arrow")
-        rows[dataset].append(table.num_rows)
+        waiting[dataset].append(table)
+        held, read = sum(map(len, waiting[dataset])), sum(rows[dataset])
+        if held + ROWS > portions.at_once(ROWS, read) or sum(t.nbytes for t in waiting[dataset]) > CHARACTERS:
+            write(dataset)
+        size += table.nbytes if dataset == "documents" else 0
         progress.advance(table.num_rows)
+    for dataset, tables in waiting.items():
+        if tables:
+            write(dataset)
     names = [_name(dataset, number) for dataset, counts in rows.items() for number in range(len(counts))]
-    return Runs(data, tuple(names), tuple(itertools.chain.from_iterable(rows.values())))
+    return Runs(data, tuple(names), tuple(itertools.chain.from_iterable(rows.values())), size)
 
 
 def describe(name: str, data: Data, *, signatures: bool) -> Counts:

@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.records import portions
 from gangue.transforms.records.runs import AREA
 
 _PLAN = f"{AREA}/plan"
 _LIST = f"{_PLAN}/tasks.json"
-_ROWS_AT_ONCE = 32768  # what a worker holds, with their texts
+_ROWS_AT_ONCE = 32768  # what a worker holds, with their texts, at least
+_BYTES_AT_ONCE = 1 << 27  # of texts, if these are more rows
 _TASKS_AT_LEAST = 16  # so that workers can share them, where there are so many shards
 
 
@@ -49,22 +51,26 @@ class Task:
         return Task(dataset, int(first), int(stop), int(count))
 
 
-def shards_at_once(shards: int, rows_per_shard: int) -> int:
+def shards_at_once(shards: int, rows_per_shard: int, bytes_per_row: int = 0) -> int:
     """Shards of one task.
 
-    >>> [shards_at_once(shards, 4096) for shards in (1, 64, 1024)]
-    [1, 4, 8]
+    >>> [shards_at_once(shards, 4096) for shards in (1, 64, 1024, 4096)]
+    [1, 4, 32, 64]
+    >>> shards_at_once(4096, 4096, 8192)
+    8
     """
-    return max(1, min(_ROWS_AT_ONCE // rows_per_shard, shards // _TASKS_AT_LEAST))
+    rows = portions.at_once(_ROWS_AT_ONCE, shards * rows_per_shard)
+    rows = min(rows, max(_ROWS_AT_ONCE, _BYTES_AT_ONCE // max(1, bytes_per_row)))
+    return max(1, min(rows // rows_per_shard, shards // _TASKS_AT_LEAST))
 
 
-def of(dataset: str, shards: int, rows_per_shard: int) -> list[Task]:
+def of(dataset: str, shards: int, rows_per_shard: int, bytes_per_row: int = 0) -> list[Task]:
     """All tasks of a dataset of so many shards, empty ones included, of about so many rows each.
 
     >>> [task.name for task in of("queries", 2, 1024)]
     ['queries/00000-00001-of-00002', 'queries/00001-00002-of-00002']
     """
-    edges = [*range(0, shards, shards_at_once(shards, rows_per_shard)), shards]
+    edges = [*range(0, shards, shards_at_once(shards, rows_per_shard, bytes_per_row)), shards]
     return [Task(dataset, first, stop, shards) for first, stop in itertools.pairwise(edges)]
 
 
