@@ -9,6 +9,8 @@ judge: positives that nobody labelled.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.linalg  # here, not where it is used: a limit on the threads of a BLAS holds for what is loaded
@@ -19,7 +21,7 @@ from gangue.transforms import arrays
 _CROWD = 20  # best candidates of a query that a document is compared with
 _RIDGE = 0.3  # of the ridge regression within a query
 _WIDTH = 2.0  # of its kernel exp(width (cosine - 1))
-_EXPANDED = 1 << 18  # (pair, other query) rows at a time
+_EXPANDED = 1 << 18  # (pair, other query) or (pair, positive) rows at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,23 +221,57 @@ def shared_words(
     mass, query_mass = (np.asarray(m.multiply(m).sum(axis=1)).ravel() for m in (tokens, query_tokens))
     given, known = tokens[document], tokens[positive]
     shared = np.asarray(given.multiply(query_tokens[query]).sum(axis=1)).ravel()
-    overlap = np.full(len(query), np.nan)
-    pairs = arrays.offsets_of(query, len(query_mass))
-    positives = arrays.offsets_of(positive_query, len(query_mass))
-    for number in np.flatnonzero((np.diff(pairs) > 0) & (np.diff(positives) > 0)):
-        here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
-        common = (given[here] @ known[own].T).toarray()
-        whole = mass[document[here]][:, None] + mass[positive[own]][None, :] - common
-        share = common / np.maximum(whole, 1e-12)
-        some = np.flatnonzero(left_out[here] >= 0)
-        share[some, left_out[here][some] - own.start] = -1.0
-        highest = share.max(axis=1)
-        overlap[here] = np.where(highest >= 0, highest, np.nan)
+    pairs, positives = (arrays.offsets_of(of, len(query_mass)) for of in (query, positive_query))
+    overlap = np.zeros(len(query))
+    for first, stop in _cut(np.diff(pairs) * np.diff(positives)):
+        here, own = slice(pairs[first], pairs[stop]), slice(positives[first], positives[stop])
+        row, column, common = _common(given[here], known[own], pairs[first : stop + 1], positives[first : stop + 1])
+        counted = column + own.start != left_out[here][row]
+        row, column, common = row[counted] + here.start, column[counted] + own.start, common[counted]
+        whole = mass[document[row]] + mass[positive[column]] - common
+        np.maximum.at(overlap, row, common / np.maximum(whole, 1e-12))
+    overlap[np.diff(positives)[query] <= (left_out >= 0)] = np.nan
     return {
         "asked": shared / np.maximum(query_mass[query], 1e-12),
         "answered": shared / np.maximum(mass[document], 1e-12),
         "overlap": overlap,
     }
+
+
+def _cut(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of queries, first and stop, that together have some ``_EXPANDED`` of their sizes; all but empty ones."""
+    part = np.cumsum(sizes) // _EXPANDED
+    edges = np.append(np.flatnonzero(np.diff(part, prepend=-1)), len(sizes))
+    for first, stop in itertools.pairwise(edges.tolist()):
+        if sizes[first:stop].any():
+            yield first, stop
+
+
+def _common(
+    given: scipy.sparse.csr_matrix, known: scipy.sparse.csr_matrix, pairs: np.ndarray, positives: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and values of the inner products of documents and positives of the same query that are not 0.
+
+    A word is a column of its own in every query, so that one product of matrices does not join different queries.
+
+    Args:
+      given: (n, v) documents, known: (p, v) positives.   pairs, positives: (q + 1,) where those of each query begin.
+    """
+    pairs, positives = given.indptr[pairs - pairs[0]], known.indptr[positives - positives[0]]
+    of_given, of_known = np.zeros(given.nnz, np.int32), np.zeros(known.nnz, np.int32)  # column 0: of no positive
+    column = np.zeros(given.shape[1], np.int32)
+    for number in np.flatnonzero((np.diff(pairs) > 0) & (np.diff(positives) > 0)):
+        here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
+        words = known.indices[own]
+        column[words] = np.arange(own.start + 1, own.stop + 1)
+        of_known[own], of_given[here] = column[words], column[given.indices[here]]
+        column[words] = 0
+    one, other = (
+        scipy.sparse.csr_matrix((of.data, columns, of.indptr), (of.shape[0], known.nnz + 1))
+        for of, columns in ((given, of_given), (known, of_known))
+    )
+    product = (one @ other.T).tocoo()
+    return product.row, product.col, product.data
 
 
 def shared_labels(
