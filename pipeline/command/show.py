@@ -20,7 +20,11 @@ from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import vector_store
 from gangue.transforms.running import progress
 
-_RELATED = {"siblings": "positives of queries that ask the same", "near_copies": "near copies of positives"}
+_RELATED = {
+    "alone": "single positives",
+    "siblings": "positives of queries that ask the same",
+    "near_copies": "near copies of positives",
+}
 _NAMED = 5  # texts without a usable vector
 _AT_ONCE = 64  # triplets made ready to print
 FULL = 0.99  # share of the quota from which on a setting counts as full
@@ -86,7 +90,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
             )
     elif leak:
         known = "".join(
-            f" Of {leak[name]['retrieved']} {what} {leak[name]['leaked']} would be negatives if nobody saw that."
+            f" Of {leak[name]['retrieved']} {what} {leak[name]['leaked']} would be negatives if nobody knew."
             for name, what in _RELATED.items()
             if leak.get(name, {}).get("retrieved")
         )

@@ -31,6 +31,18 @@ def leaking(folder, name, capsys, rule, **changes):
     return found
 
 
+def test_labelled_positives_themselves_test_the_learned_filter(tmp_path, capsys):
+    planted.write(tmp_path, topics=40, labelled=1, unlabelled=2)
+    found = [
+        leaking(tmp_path, "alone", capsys, rule)
+        for rule in (*RULES.values(), {"kind": "abs", "score": "dense", "abs": 0.9})
+    ]
+    assert found[0]["retrieved"] == 40
+    assert found[0]["leaked"] > 30, "without a rule most of them would be negatives: they come first"
+    assert found[1] == {"retrieved": 40, "leaked": 0}
+    assert found[2] == {"retrieved": 0, "leaked": 0}, "no other rule judges a positive as if nobody knew it"
+
+
 @pytest.mark.parametrize("asked_twice", [False, True])
 def test_positives_of_queries_that_ask_the_same_test_the_filter(tmp_path, capsys, asked_twice):
     planted.write(tmp_path, topics=40, labelled=1, unlabelled=0)

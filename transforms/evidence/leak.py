@@ -3,8 +3,8 @@
 A hidden positive is a true answer that nobody labelled, which is just what a false negative is. The same is
 done without any rule on scores (``naive``), so that there is something to compare with.
 
-Where no query has two positives, what is known to answer a query without being labelled is judged as though nobody
-knew it: positives of queries that ask the same, near copies of its positive.
+Where no query has two positives, what is known to answer a query is judged as though nobody knew it: its positive,
+positives of queries that ask the same, near copies of its positive.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Stack:
         )
 
 
-RELATED = {"siblings": "sibling_positive", "near_copies": "near_duplicate"}
-"""What answers a query and is no label of it, by its name in ``audit.json``: the relation that says so."""
+RELATED = {"alone": "positive", "siblings": "sibling_positive", "near_copies": "near_duplicate"}
+"""What is known to answer a query that has one label, by its name in ``audit.json``: the relation that says so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +223,8 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
       data, p, shard: a shard as judged.
       seen: how likely documents were judged, for the estimate that is corrected for it.
     """
-    related = {relation: of_relation(data, p, shard, relation) for relation in RELATED.values()}
+    related = {relation: of_relation(data, p, shard, relation) for relation in [*RELATED.values()][1:]}
+    related |= {RELATED["alone"]: alone(data, p, shard)}
     shard = testable(data, p, shard)
     stacks = {"rules": p.filter.rules, "naive": (rules.Naive(),)}
     tallies = {name: np.zeros((shard.queries, 5), np.int64) for name in stacks}
@@ -256,6 +257,22 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
 
     known, leaking = (collections.Counter({kind: count[i] for kind, count in related.items()}) for i in (0, 1))
     return Leak(queries, hidden_count, known, leaking, summed("rules"), summed("naive"))
+
+
+def alone(data: Data, p: params.Params, shard: query_shard.Shard) -> tuple[int, int]:
+    """How many positives that are the only one of their query were retrieved, and how many would else be negatives.
+
+    Only the learned filter judges each as if nobody knew it; most rules compare with the positive.
+    """
+    if any(rule.kind not in ("learned", "naive") for rule in p.filter.rules):
+        return 0, 0
+    candidates = shard.candidates
+    single = np.bincount(candidates.positive_query, minlength=shard.queries)[candidates.query] == 1
+    unknown = candidates.relations["positive"] & candidates.retrieved & single
+    kinds = candidates.relations | {"positive": candidates.relations["positive"] & ~unknown}
+    unaware = dataclasses.replace(shard, candidates=dataclasses.replace(candidates, relations=kinds))
+    chosen = choose(data, unaware, rules.judge(unaware.candidates, p.filter.rules, unaware.queries), p.sample)
+    return int(unknown.sum()), int(np.count_nonzero(unknown[np.unique(chosen.pair)]))
 
 
 def of_relation(data: Data, p: params.Params, shard: query_shard.Shard, relation: str) -> tuple[int, int]:
