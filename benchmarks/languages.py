@@ -134,7 +134,7 @@ def ndcg(
     documents, queries = (
         [[term for term in terms if term not in left_out] for terms in cut(list(texts.values()))]
         if stem is None
-        else product_words.stems(cut(list(texts.values())), stem, left_out)
+        else product_words.stems(lexical.terms(list(texts.values())), stem, left_out).lists()
         for texts in (corpus.documents, corpus.queries)
     )
     model = bm25s.BM25(k1=1.5, b=0.75, method="lucene")

@@ -151,7 +151,7 @@ def _next_cluster(
         vectors = lookup.vectors(data, f"vectors/{name}/queries").gather(query_rows)
         second = clustering.second_nearest(vectors, centroids)
         retriever, clusters = DenseRetriever(data, name), lookup.clusters(data, name)
-        for cluster in np.unique(second[second >= 0]):
+        for cluster in arrays.distinct(second[second >= 0]):
             asking = np.flatnonzero(second == cluster)
             hits = search(data, retriever, query_rows, asking, settings.documents, clusters == cluster)
             query.append(hits.query)

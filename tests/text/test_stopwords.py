@@ -21,7 +21,7 @@ SENTENCES = {
 
 
 def detected(*texts):
-    terms = words.terms(text.normalise(pa.chunked_array([list(texts)], pa.string())))
+    terms = words.terms(text.normalise(pa.chunked_array([list(texts)], pa.string()))).lists()
     return stopwords.detect(collections.Counter(term for found in terms for term in found))
 
 
@@ -57,5 +57,5 @@ def test_a_mixture_of_two_languages_gets_none():
 def test_stop_words_are_written_as_terms_are():
     assert "für" in stopwords.of("de")
     assert stopwords.of(None) == frozenset()
-    found = words.terms(text.normalise(pa.chunked_array([["u\u0308ber den Wolken"]])))[0]
+    found = words.terms(text.normalise(pa.chunked_array([["u\u0308ber den Wolken"]]))).lists()[0]
     assert [term for term in found if term not in stopwords.of("de")] == ["wolken"]

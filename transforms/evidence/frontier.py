@@ -165,7 +165,7 @@ def chosen_by(data: Data, p: params.Params, shard: query_shard.Shard, stack: par
     """(m,) the candidates of a shard that these rules and the sampler make negatives, one of a query once."""
     verdicts = rules.judge(shard.candidates, stack.rules, shard.queries)
     each = any(rule.own for rule in stack.rules)
-    return np.unique(choose(data, shard if each else shard.once_a_query, verdicts, p.sample).pair)
+    return arrays.distinct(choose(data, shard if each else shard.once_a_query, verdicts, p.sample).pair)
 
 
 def points(parts: Sequence[pa.Table], prefix: str = "") -> list[dict[str, Any]]:

@@ -269,10 +269,10 @@ def alone(data: Data, p: params.Params, shard: query_shard.Shard) -> tuple[int, 
     candidates = shard.candidates
     single = np.bincount(candidates.positive_query, minlength=shard.queries)[candidates.query] == 1
     unknown = candidates.relations["positive"] & candidates.retrieved & single
-    kinds = candidates.relations | {"positive": candidates.relations["positive"] & ~unknown}
+    kinds = {**candidates.relations, "positive": candidates.relations["positive"] & ~unknown}
     unaware = dataclasses.replace(shard, candidates=dataclasses.replace(candidates, relations=kinds))
     chosen = choose(data, unaware, rules.judge(unaware.candidates, p.filter.rules, unaware.queries), p.sample)
-    return int(unknown.sum()), int(np.count_nonzero(unknown[np.unique(chosen.pair)]))
+    return int(unknown.sum()), int(np.count_nonzero(unknown[arrays.distinct(chosen.pair)]))
 
 
 def of_relation(data: Data, p: params.Params, shard: query_shard.Shard, relation: str) -> tuple[int, int]:
@@ -303,7 +303,7 @@ def of_relation(data: Data, p: params.Params, shard: query_shard.Shard, relation
     given = (shard.name, shard.block, shard.pairs, candidates.query, kinds, dict(candidates.scores))
     unaware = _judged_anew(data, p, *given)
     chosen = choose(data, unaware, rules.judge(unaware.candidates, p.filter.rules, unaware.queries), p.sample)
-    return int(unknown.sum()), int(np.count_nonzero(unknown[np.unique(chosen.pair)]))
+    return int(unknown.sum()), int(np.count_nonzero(unknown[arrays.distinct(chosen.pair)]))
 
 
 def answers(data: Data, block: QueryBlock, unaware: query_shard.Shard, hidden: np.ndarray) -> np.ndarray:

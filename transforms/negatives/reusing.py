@@ -35,7 +35,7 @@ def write_proposals(
     Args:
       data, p, shard, loaded: as everywhere.   rows: (q,) row numbers of the queries.   pair: (m,) chosen candidates.
     """
-    pair = np.unique(pair)
+    pair = arrays.distinct(pair)
     query = loaded.candidates.query[pair]
     noise = randomness.mix(p.sample.seed, loaded.hashes.query[query], loaded.hashes.document[pair])
     table = pa.table([rows[query], loaded.pairs["document_row"].to_numpy()[pair], noise], schema=_PROPOSALS)

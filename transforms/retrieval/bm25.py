@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import functools
 import importlib.util
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -22,6 +21,7 @@ from gangue.transforms.retrieval import lexical, postings
 from gangue.transforms.retrieval.protocol import Indexing, Step
 from gangue.transforms.settings.section import Positive, Section
 from gangue.transforms.text import stopwords
+from gangue.transforms.text.words import Terms
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -135,14 +135,9 @@ def _vocabulary(name: str) -> str:
 def count_tokens(shard: str, data: Data, name: str, tokens: str) -> collections.Counter[str]:
     """Frequencies of the ``tokens`` of one shard, terms or stems; copies of a text count once."""
     first = lookup.representatives(data)[lookup.rows(data, "documents", ("document_id",)).of(shard)]
-    cut = lexical.tokenise if tokens == _TERMS else lexical.tokeniser(data, _vocabulary(name))
-    found = [terms for terms, counts in zip(cut(_texts(data, shard)), first, strict=True) if counts]
-    frequencies = lexical.document_frequencies(found)
-    occurrences = collections.Counter(itertools.chain.from_iterable(found))
-    terms = sorted(frequencies)
-    columns = [terms, *([counts[term] for term in terms] for counts in (frequencies, occurrences))]
-    table = pa.table(columns, schema=lexical.FREQUENCIES)
-    table = table.replace_schema_metadata({lexical.DOCUMENTS: str(len(found))})
+    cut = lexical.terms if tokens == _TERMS else lexical.tokeniser(data, _vocabulary(name))
+    table = lexical.frequencies(cut(_texts(data, shard)), first)
+    table = table.replace_schema_metadata({lexical.DOCUMENTS: str(np.count_nonzero(first))})
     data.write(_frequencies(name), shard, table, anew=tokens == _STEMS)
     return collections.Counter()
 
@@ -197,8 +192,7 @@ def weigh_tokens(shard: str, data: Data, name: str, k1: float, b: float) -> coll
     vocabulary = lookup.vocabulary(data, _vocabulary(name))
     frequencies, documents, mean_length = _statistics(data, name)
     cut = lexical.tokeniser(data, _vocabulary(name))
-    known = [[term for term in terms if term in vocabulary] for terms in cut(_texts(data, shard))]
-    table = lexical.weigh(known, vocabulary, frequencies, documents, mean_length, k1, b)
+    table = lexical.weigh(cut(_texts(data, shard)), vocabulary, frequencies, documents, mean_length, k1, b)
     output = staged(_dataset(name, "weights"))
     data.write(output, shard, table, suffix=".arrow")
     return collections.Counter({f"rows:{output}": len(table)})
@@ -269,17 +263,15 @@ class Bm25Retriever:
         import scipy.sparse
 
         texts = lookup.rows(self.data, "queries", ("text",)).take(queries)["text"].to_pylist()
-        vocabulary = self._vocabulary
-        tokens = [[vocabulary[term] for term in terms if term in vocabulary] for terms in self._tokenise(texts)]
-        offsets = np.cumsum([0, *map(len, tokens)])
-        columns = np.fromiter((n for row in tokens for n in row), np.int64, offsets[-1])
+        columns, in_text = lexical.numbered(self._tokenise(texts), self._vocabulary)
+        offsets = np.searchsorted(in_text, np.arange(len(queries) + 1))
         ones = np.ones(len(columns), np.float64)
-        matrix = scipy.sparse.csr_matrix((ones, columns, offsets), (len(queries), len(vocabulary)))
+        matrix = scipy.sparse.csr_matrix((ones, columns, offsets), (len(queries), len(self._vocabulary)))
         matrix.sum_duplicates()
         return matrix
 
     @functools.cached_property
-    def _tokenise(self) -> Callable[[Sequence[str]], list[list[str]]]:
+    def _tokenise(self) -> Callable[[Sequence[str]], Terms]:
         return lexical.tokeniser(self.data, self.vocabulary)
 
     @property

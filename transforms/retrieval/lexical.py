@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from gangue.transforms import text
+from gangue.transforms import arrays, text
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.text import stopwords, words
+from gangue.transforms.text.words import Terms
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -24,34 +24,47 @@ FREQUENCIES = VOCABULARY.append(pa.field("occurrences", pa.int64()))
 DOCUMENTS, TOKENS = b"gangue.documents", b"gangue.tokens"  # metadata of a vocabulary: size of the corpus
 
 
-def tokenise(texts: Sequence[str]) -> list[list[str]]:
+def terms(texts: Sequence[str]) -> Terms:
     """Terms of each text, stop words among them."""
     return words.terms(text.normalise(pa.chunked_array([list(texts)], pa.string())))
 
 
-def tokeniser(data: Data, vocabulary: str) -> Callable[[Sequence[str]], list[list[str]]]:
+def tokenise(texts: Sequence[str]) -> list[list[str]]:
+    """The same as a list for each text."""
+    return terms(texts).lists()
+
+
+def tokeniser(data: Data, vocabulary: str) -> Callable[[Sequence[str]], Terms]:
     """What cuts texts into tokens of a vocabulary: terms, stop words among them, or stems of the others."""
     left_out, language = lookup.languages(data, vocabulary)
     if language is None:
-        return tokenise
+        return terms
     known = stopwords.of(left_out)
-    return lambda texts: words.stems(tokenise(texts), language, known)
+    return lambda texts: words.stems(terms(texts), language, known)
 
 
-def document_frequencies(tokens: Sequence[Sequence[str]]) -> collections.Counter[str]:
-    """In how many of the texts each token occurs.
+def frequencies(tokens: Terms, counted: np.ndarray) -> pa.Table:
+    """Rows of ``FREQUENCIES``: in how many of the texts that are ``counted``, (n,) bool, each token is, and how often.
 
-    >>> sorted(document_frequencies([["a", "b", "a"], ["b"]]).items())
-    [('a', 1), ('b', 2)]
+    >>> frequencies(terms(["an ox an", "ox", "no"]), np.array([True, True, False])).to_pydict()
+    {'token': ['an', 'ox'], 'documents': [1, 2], 'occurrences': [2, 2]}
     """
-    counts: collections.Counter[str] = collections.Counter()
-    for terms in tokens:
-        counts.update(set(terms))
-    return counts
+    size, in_text = np.int64(max(1, len(tokens.distinct))), tokens.text
+    here = counted[in_text]
+    numbers, pairs = tokens.numbers[here], arrays.distinct(in_text[here] * size + tokens.numbers[here])
+    documents, occurrences = (np.bincount(some, minlength=len(tokens.distinct)) for some in (pairs % size, numbers))
+    table = pa.table([tokens.distinct, documents, occurrences], schema=FREQUENCIES)
+    return table.filter(pa.array(occurrences > 0)).sort_by("token")
+
+
+def numbered(tokens: Terms, vocabulary: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) number in the vocabulary of each token that it holds, and (m,) the text of each."""
+    number = np.array([vocabulary.get(token, -1) for token in tokens.distinct], np.int64)[tokens.numbers]
+    return number[number >= 0], tokens.text[number >= 0]
 
 
 def weigh(
-    tokens: Sequence[Sequence[str]],
+    tokens: Terms,
     vocabulary: dict[str, int],
     frequencies: np.ndarray,
     documents: int,
@@ -62,7 +75,7 @@ def weigh(
     """BM25 weight of every token in every document (Lucene's variant; Kamphuis et al., ECIR 2020).
 
     Args:
-      tokens: n documents.   vocabulary: token -> number.
+      tokens: n documents; those that the vocabulary lacks do not count.   vocabulary: token -> number.
       frequencies: (v,) in how many documents of the whole corpus each token occurs.
       documents, mean_length: of the whole corpus.   k1, b: BM25's.
 
@@ -70,21 +83,24 @@ def weigh(
       n rows of ``WEIGHTS``, tokens ascending.  A document's score is the sum over the query's tokens: of
       ln(1 + (N - df + 0.5) / (df + 0.5)) tf / (k1 (1 - b + b length / mean length) + tf), to the bit as bm25s has it.
 
-    >>> table = weigh([["a", "b", "a"]], {"a": 0, "b": 1}, np.array([1, 3]), 4, 2.5, 1.5, 0.75)
+    >>> table = weigh(terms(["an ox an"]), {"an": 0, "ox": 1}, np.array([1, 3]), 4, 2.5, 1.5, 0.75)
     >>> table["token"].to_pylist(), np.round(table["weight"].to_pylist(), 4).tolist()
     ([[0, 1]], [[0.6464, 0.1309]])
     """
-    numbers = np.array([vocabulary[term] for terms in tokens for term in terms], np.int64)
-    lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    numbers, in_text = numbered(tokens, vocabulary)
+    documents_here = len(tokens.offsets) - 1
+    lengths = np.bincount(in_text, minlength=documents_here)
     size = np.int64(max(1, len(vocabulary)))
     # One number for each (document, token), in the order of the table.
-    keys, counts = np.unique(np.repeat(np.arange(len(tokens)), lengths) * size + numbers, return_counts=True)
+    keys, counts = np.unique(in_text * size + numbers, return_counts=True)
     rows, columns = keys // size, keys % size
-    known = {df: math.log(1 + (documents - df + 0.5) / (df + 0.5)) for df in np.unique(frequencies[columns]).tolist()}
+    known = {
+        df: math.log(1 + (documents - df + 0.5) / (df + 0.5)) for df in arrays.distinct(frequencies[columns]).tolist()
+    }
     inverse = np.array([known[df] for df in frequencies[columns].tolist()], np.float32)
     saturation = (k1 * ((1 - b) + b * lengths / (mean_length or 1.0))).astype(np.float32)[rows]
     often = counts.astype(np.float32)
-    offsets = pa.array(np.searchsorted(rows, np.arange(len(tokens) + 1)), pa.int32())
+    offsets = pa.array(np.searchsorted(rows, np.arange(documents_here + 1)), pa.int32())
     return pa.table(
         [
             pa.ListArray.from_arrays(offsets, pa.array(columns, pa.int32())),

@@ -150,7 +150,7 @@ def _drained(sums: np.ndarray, parts: list[np.ndarray], floor: float) -> tuple[n
     """
     if floor > 0 and _FEW * sum(map(len, parts)) < len(sums):
         near = np.concatenate(parts)
-        found = np.unique(near[sums[near] > floor])
+        found = arrays.distinct(near[sums[near] > floor])
         score = sums[found]
         sums[near] = 0
     else:

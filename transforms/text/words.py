@@ -7,10 +7,13 @@ pairs of neighbours, as from Lucene's ``CJKBigramFilter`` with ``outputUnigrams`
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -47,8 +50,40 @@ def separated(texts: pa.ChunkedArray[Any], *, symbols: bool = False) -> pa.Chunk
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(words, "  +", " "))
 
 
-def terms(texts: pa.ChunkedArray[Any]) -> list[list[str]]:
-    r"""Terms of normalised texts for BM25, in their order.
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """Terms of n texts, in their order.
+
+    Attributes:
+      distinct: the different ones.   numbers: (m,) which of them each is.   offsets: (n + 1,) where each text begins.
+    """
+
+    distinct: list[str]
+    numbers: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def text(self) -> np.ndarray:
+        """(m,) in which text each is."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    def lists(self) -> list[list[str]]:
+        """Terms of each text."""
+        every = [self.distinct[number] for number in self.numbers.tolist()]
+        return [every[start:stop] for start, stop in itertools.pairwise(self.offsets.tolist())]
+
+    def kept(self, which: np.ndarray) -> Terms:
+        """The terms, as many texts, without those of which ``which`` is false: a bool for each distinct one."""
+        some = which[self.numbers]
+        return Terms(
+            [term for term, wanted in zip(self.distinct, which.tolist(), strict=True) if wanted],
+            (np.cumsum(which) - 1)[self.numbers[some]],
+            np.append(0, np.cumsum(some))[self.offsets],
+        )
+
+
+def terms(texts: pa.ChunkedArray[Any]) -> Terms:
+    r"""Terms of normalised texts for BM25.
 
     Words of two characters and more, and ``_`` is one, as bm25s and scikit-learn take them (``\b\w\w+\b``); of the
     characters that are words each, and each pair of neighbours.
@@ -56,29 +91,39 @@ def terms(texts: pa.ChunkedArray[Any]) -> list[list[str]]:
     Args:
       texts: (n,) strings, as ``text.normalise`` gives them.
 
-    >>> terms(pa.chunked_array([["a red_fox isn't", "iphone是手机"]]))
+    >>> terms(pa.chunked_array([["a red_fox isn't", "iphone是手机"]])).lists()
     [['red_fox', 'isn'], ['iphone', '是', '手', '机', '是手', '手机']]
     """
-    words = pc.replace_substring_regex(texts, _NO_TERM, " ")
-    words = pc.replace_substring_regex(words, _CHARACTER, rf"{_MARK}\1{_MARK}")
-    return [_terms(line) for line in words.to_pylist()]
+    spaced = pc.replace_substring_regex(texts, _NO_TERM, " ")
+    spaced = pc.replace_substring_regex(spaced, _CHARACTER, rf"{_MARK}\1{_MARK}")
+    spaced = pa.concat_arrays(spaced.chunks) if spaced.num_chunks else pa.array([], pa.string())
+    by_hand = pc.or_(pc.invert(pc.string_is_ascii(spaced)), pc.match_substring(spaced, _MARK))
+    lines = [" ".join(_terms(line)) for line in spaced.filter(by_hand).to_pylist()]
+    split = pc.split_pattern(pc.replace_with_mask(spaced, by_hand, pa.array(lines, spaced.type)), " ")
+    encoded = split.flatten().dictionary_encode()
+    every = Terms(encoded.dictionary.to_pylist(), encoded.indices.to_numpy(), split.offsets.to_numpy())
+    # Of a line that was not taken apart by hand only: a character that is a word has more bytes than one.
+    return every.kept(pc.binary_length(encoded.dictionary).to_numpy() > 1)
 
 
-def stems(texts: Sequence[Sequence[str]], language: str, left_out: Collection[str]) -> list[list[str]]:
+def stems(of: Terms, language: str, left_out: Collection[str]) -> Terms:
     """The stem of each term by Snowball's stemmer, without stop words: these are known by the whole word.
 
     Characters that are words are their own stems.
 
     Args:
-      texts: (n,) terms of each text.   language: two letters.   left_out: stop words.
+      of: terms.   language: two letters.   left_out: stop words.
 
-    >>> stems([["die", "züge", "是手"], ["zug"]], "de", {"die"})
-    [['zug', '是手'], ['zug']]
+    >>> words = terms(pa.chunked_array([["die zuge", "zug"]]))
+    >>> stems(words, "de", {"die"}).lists()
+    [['zug'], ['zug']]
     """
     import Stemmer  # here, for it is an extra
 
-    stemmer = Stemmer.Stemmer(language)
-    return [stemmer.stemWords([term for term in terms if term not in left_out]) for terms in texts]
+    others = of.kept(np.array([term not in left_out for term in of.distinct], bool))
+    place: dict[str, int] = {}
+    number = [place.setdefault(stem, len(place)) for stem in Stemmer.Stemmer(language).stemWords(others.distinct)]
+    return Terms(list(place), np.array(number, np.int64)[others.numbers], others.offsets)
 
 
 def _terms(line: str) -> list[str]:
