@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_retrieve import make, searched
+from test_retrieve import make, searched, write_clusters
 from test_retrieve import settings as params_of
 
 from gangue.pipeline import params
@@ -204,8 +204,7 @@ def test_a_device_without_memory_is_an_error_with_a_cure(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_a_search_asks_for_a_device_where_that_helps(tmp_path, monkeypatch, index, accelerator, pairs, asks):
     data, *_ = make(tmp_path)
-    data.write("clusters/e/centroids", shard_names(1)[0], data.read_all("vectors/e/documents", ["vector"])[:4])
-    data.commit("clusters/e/centroids")
+    write_clusters(data, 4)
     monkeypatch.setattr(devices, "PAIRS", pairs)
     p = params_of(index=index)
     p = p.model_copy(update={"beam": params.Beam(cluster="tcp://nowhere:1", accelerator=accelerator)})

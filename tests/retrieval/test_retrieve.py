@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gangue.pipeline import params, plan, pool, retrieve
+from gangue.pipeline import cluster, params, plan, pool, retrieve
 from gangue.transforms import at_hand, randomness, text
 from gangue.transforms.candidates import query_shard, quota
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.retrieval import drawing, faiss_index, index_parts, lexical, topk
+from gangue.transforms.retrieval import clustering, drawing, faiss_index, index_parts, lexical, topk
 from gangue.transforms.retrieval.bm25 import Bm25
 from gangue.transforms.retrieval.passes import Passes
 
@@ -208,11 +208,11 @@ def test_a_ceiling_deepens_the_search_for_those_it_starves(tmp_path):
 def test_ranges_of_documents_change_no_byte(tmp_path, monkeypatch, index, dense):
     monkeypatch.setattr(index_parts, "_ROWS", 30)
     data, *_ = make(tmp_path, documents=300, shards=16, copies=20)
-    write_centroids(data, 4)
     for shard in data.shards("documents")[3:5]:  # all their vectors are the same, and some are missing
         rows = len(data.read("documents", shard))
         write_vectors(data, "documents", shard, np.ones((rows, 16), np.float32), absent=[0, rows - 1])
     data.commit("vectors/e/documents")
+    write_clusters(data, 4)
     rule = {"kind": "margin", "score": "dense", "margin": 0.0}  # deepens the search for some
     found, counts = [], []
     for most in (None, 150, 40, 1):
@@ -232,10 +232,20 @@ def passes(data, p, name):
     return Passes(data, name, p.retrievers[name], documents=p.beam.documents_per_range)
 
 
-def write_centroids(data, count):
-    column = pa.FixedSizeListArray.from_arrays(pa.array(RNG.normal(size=16 * count).astype(np.float32)), 16)
-    data.write("clusters/e/centroids", shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
-    data.commit("clusters/e/centroids")
+def write_clusters(data, centroids):
+    """Clusters around these centroids, as the stage that makes them writes them; at random around so many."""
+    if isinstance(centroids, int):
+        centroids = RNG.normal(size=(centroids, 16)).astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(centroids.reshape(-1)), 16)
+    names = ("clusters/e/centroids", "clusters/e/documents")
+    for name in names:
+        data.begin(name)
+    data.write(staged(names[0]), shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
+    at_hand.forget()
+    for shard in data.shards("documents"):
+        cluster.assign_shard(shard, data, "e")
+    for name in names:
+        data.publish(name)
 
 
 def test_vectors_of_a_remote_store_are_mapped_from_copies_that_nobody_else_sees(tmp_path, monkeypatch):
@@ -259,7 +269,7 @@ def test_vectors_of_a_remote_store_are_mapped_from_copies_that_nobody_else_sees(
 
 def test_an_approximate_index_reports_its_recall(tmp_path):
     data, *_ = make(tmp_path, documents=600)
-    write_centroids(data, 16)
+    write_clusters(data, 16)
     shares = []
     for nprobe in (1, 16):
         searched(data, settings(index="IVF16,Flat", nprobe=nprobe), "dense")
@@ -270,8 +280,7 @@ def test_an_approximate_index_reports_its_recall(tmp_path):
 
 def test_an_index_of_another_kind_leaves_nothing_behind(tmp_path):
     data, *_ = make(tmp_path)
-    data.write("clusters/e/centroids", shard_names(1)[0], data.read_all("vectors/e/documents", ["vector"])[:4])
-    data.commit("clusters/e/centroids")
+    write_clusters(data, 4)
     killed = tmp_path / "indexes" / "dense" / ".faiss.staged"
     for index, parts in (("IVF4,Flat", {"faiss", "recall"}), ("Flat", {"recall"})):
         searched(data, settings(index=index), "dense")
@@ -300,11 +309,32 @@ def test_an_index_in_parts_finds_what_it_finds_as_one(tmp_path, monkeypatch, fac
         lookup.fetched(data, "index", data.shards("index")[1])
 
 
-def write_index(data, index, vectors, parts):
+@pytest.mark.parametrize("factory", ["IVF8,Flat", "IVF8_HNSW4,Flat", "IVF8,PQ4x4", "IVF8,SQ8", "OPQ4_16,IVF8,Flat"])
+def test_lists_that_are_clusters_are_filled_as_the_documents_were_clustered(tmp_path, monkeypatch, factory):
+    monkeypatch.setattr(index_parts, "_ROWS", 150)
+    data, *_ = make(tmp_path, documents=400)
+    vectors = lookup.vectors(data, "vectors/e/documents")
+    centroids = clustering.train(np.nan_to_num(vectors.all()), 8, 5, 1)
+    clusters, _ = clustering.assign(vectors.all(), centroids)
+    index, files = faiss_index.trained(factory, vectors, centroids), index_parts.parts(factory, len(vectors))
+    assert faiss_index.lists_are(index, 8) == (not factory.startswith("OPQ"))
+    assert not faiss_index.lists_are(index, 9)
+    if not faiss_index.lists_are(index, 8):
+        return
+    asked, found = RNG.normal(size=(20, 16)).astype(np.float32), []
+    for lists in (None, clusters):
+        filled = faiss_index.read(write_index(data, index, vectors, files, lists))
+        found.append(filled.search(asked, 30))
+    (scores, documents), (other_scores, other_documents) = found
+    assert (scores == other_scores).all()
+    assert (documents == other_documents).all()
+
+
+def write_index(data, index, vectors, parts, lists=None):
     """Publish the parts of an index; returns their paths."""
     for name, rows in parts.items():
         with data.adding(staged("index"), name) as path:
-            faiss_index.write_part(index, vectors, rows, path)
+            faiss_index.write_part(index, vectors, rows, path, lists)
         index.reset()
     data.publish("index")
     at_hand.forget()
@@ -341,8 +371,7 @@ def test_an_index_never_returns_a_document_without_a_vector(tmp_path):
     column = pa.FixedSizeListArray.from_arrays(flat, 16, mask=missing)
     data.write("vectors/e/documents", shard, table.set_column(1, table.schema.field("vector"), column), suffix=".arrow")
     data.commit("vectors/e/documents")
-    data.write("clusters/e/centroids", shard_names(1)[0], table.select(["vector"])[1:5], suffix=".arrow")
-    data.commit("clusters/e/centroids")
+    write_clusters(data, 4)
     at_hand.forget()
     without = data.read("documents", shard)["document_id"][0].as_py()
     for index in ("Flat", "IVF4,Flat"):
@@ -353,9 +382,7 @@ def test_an_index_never_returns_a_document_without_a_vector(tmp_path):
 
 def test_a_factory_string_that_faiss_does_not_know_is_refused(tmp_path):
     data, *_ = make(tmp_path, documents=20)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(16, np.float32)), 16)
-    data.write("clusters/e/centroids", shard_names(1)[0], pa.table({"vector": column}), suffix=".arrow")
-    data.commit("clusters/e/centroids")
+    write_clusters(data, 1)
     with pytest.raises(ValueError, match="must be a FAISS factory string, got Quantum9"):
         searched(data, settings(index="Quantum9"), "dense")
 

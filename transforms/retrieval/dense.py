@@ -82,8 +82,10 @@ def fill_faiss(part: str, data: Data, encoder: str, name: str, factory: str) -> 
 
     vectors = lookup.vectors(data, f"vectors/{encoder}/documents")
     index = faiss_index.empty(data.fetched(staged(_trained(name)), _TRAINED))
+    centroids = sum(data.rows(f"clusters/{encoder}/centroids"))
+    lists = lookup.clusters(data, encoder) if faiss_index.lists_are(index, centroids) else None
     with data.adding(staged(_folder(name)), part) as path:
-        faiss_index.write_part(index, vectors, index_parts.parts(factory, len(vectors))[part], path)
+        faiss_index.write_part(index, vectors, index_parts.parts(factory, len(vectors))[part], path, lists)
     return collections.Counter()
 
 

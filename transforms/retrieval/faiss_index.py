@@ -46,13 +46,25 @@ def trained(factory: str, vectors: lookup.Vectors, centroids: np.ndarray) -> fai
     return index
 
 
-def write_part(index: faiss.Index, vectors: lookup.Vectors, rows: range, path: str) -> None:
-    """Put the documents of these rows into a trained index and write it to a local file."""
+def lists_are(index: Any, centroids: int) -> bool:
+    """Whether a trained index has as lists what is nearest to each of so many centroids."""
+    return type(index) in _CUT and index.nlist == centroids
+
+
+def write_part(index: Any, vectors: lookup.Vectors, rows: range, path: str, lists: np.ndarray | None = None) -> None:
+    """Put the documents of these rows into a trained index and write it to a local file.
+
+    Args:
+      lists: (documents,) the list of each, -1 for none, where ``lists_are`` known; None: FAISS finds it.
+    """
     numbers = np.arange(rows.start, rows.stop)
     for first in range(0, len(numbers), _ADDED_AT_ONCE):
         some = numbers[first : first + _ADDED_AT_ONCE]
         block = np.nan_to_num(vectors.gather(some), copy=False)
-        if _lists(index) is None:
+        if lists is not None:
+            known = lists[some].astype(np.int64)
+            index.add_core(len(some), *map(faiss.swig_ptr, (block, some, known)))
+        elif _lists(index) is None:
             index.add(block)
         else:
             index.add_with_ids(block, some)
