@@ -118,11 +118,7 @@ class DenseRetriever:
         """The best documents of each query, as ``Opened.search``."""
         vectors = self._queries.gather(queries)
         if self.index_path is not None:
-            index = self._index_of(allowed)
-            scores, rows = index.search(np.nan_to_num(vectors), min(depth, index.ntotal))
-            scores = np.where(rows < 0, -np.inf, scores)
-            searched = allowed & self._documents.present
-            rows = np.where((rows >= 0) & searched[np.maximum(rows, 0)], rows, -1)
+            scores, rows = self._search_index(np.nan_to_num(vectors), depth, allowed & self._documents.present)
         elif there := devices.pay(len(queries), int(np.count_nonzero(allowed))) and devices.found():
             from gangue.transforms.retrieval import device_search
 
@@ -132,6 +128,17 @@ class DenseRetriever:
             scores, rows = block_search.search(vectors, self._blocks(allowed), min(depth, len(allowed)), threads)
         rows[~np.isfinite(vectors).all(axis=1)] = -1  # a query without a vector finds nothing
         return rows, scores
+
+    def _search_index(self, queries: np.ndarray, depth: int, searched: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of finite vectors through the index."""
+        index = self._index_of(searched)
+        if index_parts.whole_vectors(self.factory):
+            from gangue.transforms.retrieval import list_search
+
+            return list_search.search(index, queries, searched, depth, _faiss().omp_get_max_threads())
+        scores, rows = index.search(queries, min(depth, index.ntotal))
+        found = (rows >= 0) & searched[np.maximum(rows, 0)]
+        return np.where(found, scores, -np.inf), np.where(found, rows, -1)
 
     def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """(n,) float64 inner products of pairs of rows; NaN where either has no vector."""

@@ -25,6 +25,11 @@ def cut(factory: str) -> bool:
     return _LISTS.fullmatch(factory) is not None
 
 
+def whole_vectors(factory: str) -> bool:
+    """Whether an index keeps every document's vector in one of its lists, as it is."""
+    return _WHOLE_VECTORS.fullmatch(factory) is not None
+
+
 def parts(factory: str, documents: int) -> dict[str, range]:
     """File names of the parts of an index, and the row numbers of each."""
     rows = _ROWS if cut(factory) else max(1, documents)
@@ -41,6 +46,6 @@ def edges(factory: str, documents: int) -> list[int]:
     >>> edges("IVF64,Flat", 300_000), edges("IVF64,PQ8", 300_000)
     ([0, 131072, 262144, 300000], [0, 300000])
     """
-    if not _WHOLE_VECTORS.fullmatch(factory):
+    if not whole_vectors(factory):
         return [0, documents]
     return [*(rows.start for rows in parts(factory, documents).values()), documents]
