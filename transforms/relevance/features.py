@@ -21,7 +21,8 @@ from gangue.transforms import arrays
 _CROWD = 20  # best candidates of a query that a document is compared with
 _RIDGE = 0.3  # of the ridge regression within a query
 _WIDTH = 2.0  # of its kernel exp(width (cosine - 1))
-_EXPANDED = 1 << 18  # (pair, other query) or (pair, positive) rows at a time
+_EXPANDED = 1 << 18  # (pair, other query) rows at a time
+_ANSWERED = 1 << 15  # (pair, positive) rows at a time, with all their words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,8 +240,8 @@ def shared_words(
 
 
 def _cut(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of queries, first and stop, that together have some ``_EXPANDED`` of their sizes; all but empty ones."""
-    part = np.cumsum(sizes) // _EXPANDED
+    """Ranges of queries, first and stop, that together have some ``_ANSWERED`` of their sizes; all but empty ones."""
+    part = np.cumsum(sizes) // _ANSWERED
     edges = np.append(np.flatnonzero(np.diff(part, prepend=-1)), len(sizes))
     for first, stop in itertools.pairwise(edges.tolist()):
         if sizes[first:stop].any():
