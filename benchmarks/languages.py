@@ -126,6 +126,11 @@ def characters(texts: Sequence[str]) -> Tokens:
     return [_CHARACTER.findall(unicodedata.normalize("NFKC", text).lower()) for text in texts]
 
 
+def product(texts: Sequence[str]) -> Tokens:
+    """The product's terms."""
+    return lexical.terms(texts).lists()
+
+
 def ndcg(
     corpus: beir.Corpus, cut: Callable[[Sequence[str]], Tokens], language: str | None, stem: str | None = None
 ) -> dict[str, float]:
@@ -156,7 +161,7 @@ def ndcg(
 
 def compare(corpus: beir.Corpus) -> dict[str, object]:
     """nDCG@10 of every way."""
-    terms = lexical.tokenise(list(corpus.documents.values()))
+    terms = product(list(corpus.documents.values()))
     language = stopwords.detect(collections.Counter(itertools.chain.from_iterable(terms)))
     stem = language if language in get_args(bm25.Stem) else None
     return {
@@ -166,8 +171,8 @@ def compare(corpus: beir.Corpus) -> dict[str, object]:
         "before": ndcg(corpus, words, "en"),
         "words": ndcg(corpus, words, language),
         "characters": ndcg(corpus, characters, language),
-        "product": ndcg(corpus, lexical.tokenise, language),
-        "stemmed": stem and ndcg(corpus, lexical.tokenise, language, stem),
+        "product": ndcg(corpus, product, language),
+        "stemmed": stem and ndcg(corpus, product, language, stem),
     }
 
 

@@ -171,12 +171,12 @@ def by_bm25(truth: Truth) -> Score:
     place = {key: number for number, key in enumerate(truth.documents)}
     settings = retrieval.Bm25(kind="bm25")
     model = bm25s.BM25(k1=settings.k1, b=settings.b, method="lucene")
-    tokens = lexical.tokenise(list(truth.documents.values()))
+    tokens = lexical.terms(list(truth.documents.values())).lists()
     left_out = stopwords.of(stopwords.detect(collections.Counter(itertools.chain.from_iterable(tokens))))
     model.index([[term for term in terms if term not in left_out] for terms in tokens], show_progress=False)
 
     def score(query: str, documents: Sequence[str]) -> np.ndarray:
-        (asked,) = lexical.tokenise([truth.queries[query]])
+        (asked,) = lexical.terms([truth.queries[query]]).lists()
         known = model.get_tokens_ids(asked)
         scores = model.get_scores_from_ids(known) if known else np.zeros(len(place))
         return np.asarray(scores[[place[document] for document in documents]])

@@ -155,7 +155,7 @@ def _words(queries: list[str], documents: list[str]) -> tuple[scipy.sparse.csr_m
 
 def _terms(texts: list[str]) -> list[list[str]]:
     left_out = stopwords.of("en")
-    return [[term for term in terms if term not in left_out] for terms in lexical.tokenise(texts)]
+    return [[term for term in terms if term not in left_out] for terms in lexical.terms(texts).lists()]
 
 
 def job(corpus: Corpus, regime: Regime, seed: int = 0) -> Job:

@@ -223,8 +223,10 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
       data, p, shard: a shard as judged.
       seen: how likely documents were judged, for the estimate that is corrected for it.
     """
-    related = {relation: of_relation(data, p, shard, relation) for relation in [*RELATED.values()][1:]}
-    related |= {RELATED["alone"]: alone(data, p, shard)}
+    related = {
+        relation: alone(data, p, shard) if relation == "positive" else of_relation(data, p, shard, relation)
+        for relation in RELATED.values()
+    }
     shard = testable(data, p, shard)
     stacks = {"rules": p.filter.rules, "naive": (rules.Naive(),)}
     tallies = {name: np.zeros((shard.queries, 5), np.int64) for name in stacks}
@@ -269,10 +271,11 @@ def alone(data: Data, p: params.Params, shard: query_shard.Shard) -> tuple[int, 
     candidates = shard.candidates
     single = np.bincount(candidates.positive_query, minlength=shard.queries)[candidates.query] == 1
     unknown = candidates.relations["positive"] & candidates.retrieved & single
+    if not unknown.any():
+        return 0, 0
     kinds = {**candidates.relations, "positive": candidates.relations["positive"] & ~unknown}
     unaware = dataclasses.replace(shard, candidates=dataclasses.replace(candidates, relations=kinds))
-    chosen = choose(data, unaware, rules.judge(unaware.candidates, p.filter.rules, unaware.queries), p.sample)
-    return int(unknown.sum()), int(np.count_nonzero(unknown[arrays.distinct(chosen.pair)]))
+    return _let_through(data, p, unaware, unknown)
 
 
 def of_relation(data: Data, p: params.Params, shard: query_shard.Shard, relation: str) -> tuple[int, int]:
@@ -302,6 +305,11 @@ def of_relation(data: Data, p: params.Params, shard: query_shard.Shard, relation
         kinds[name] = kinds[name] & ~unknown
     given = (shard.name, shard.block, shard.pairs, candidates.query, kinds, dict(candidates.scores))
     unaware = _judged_anew(data, p, *given)
+    return _let_through(data, p, unaware, unknown)
+
+
+def _let_through(data: Data, p: params.Params, unaware: query_shard.Shard, unknown: np.ndarray) -> tuple[int, int]:
+    """How many candidates are answers that nobody knows, (n,) bool, and how many of these would be negatives."""
     chosen = choose(data, unaware, rules.judge(unaware.candidates, p.filter.rules, unaware.queries), p.sample)
     return int(unknown.sum()), int(np.count_nonzero(unknown[arrays.distinct(chosen.pair)]))
 

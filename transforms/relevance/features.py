@@ -224,7 +224,7 @@ def shared_words(
     shared = np.asarray(given.multiply(query_tokens[query]).sum(axis=1)).ravel()
     pairs, positives = (arrays.offsets_of(of, len(query_mass)) for of in (query, positive_query))
     overlap = np.zeros(len(query))
-    for first, stop in _cut(np.diff(pairs) * np.diff(positives)):
+    for first, stop in _cut(np.diff(pairs) * np.diff(positives), _ANSWERED):
         here, own = slice(pairs[first], pairs[stop]), slice(positives[first], positives[stop])
         row, column, common = _common(given[here], known[own], pairs[first : stop + 1], positives[first : stop + 1])
         counted = column + own.start != left_out[here][row]
@@ -239,10 +239,9 @@ def shared_words(
     }
 
 
-def _cut(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of queries, first and stop, that together have some ``_ANSWERED`` of their sizes; all but empty ones."""
-    part = np.cumsum(sizes) // _ANSWERED
-    edges = np.append(np.flatnonzero(np.diff(part, prepend=-1)), len(sizes))
+def _cut(sizes: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges, first and stop, of what together has about so much of (n,) sizes; all but empty ones."""
+    edges = np.append(np.flatnonzero(np.diff(np.cumsum(sizes) // most, prepend=-1)), len(sizes))
     for first, stop in itertools.pairwise(edges.tolist()):
         if sizes[first:stop].any():
             yield first, stop
@@ -305,12 +304,7 @@ def shared_labels(
         for of in (labels, own)
     )
     offsets = arrays.offsets_of(labels.document, documents)
-    sizes = np.diff(offsets)[document]
-    bounds = np.searchsorted(np.cumsum(sizes), np.arange(_EXPANDED, int(sizes.sum()) + _EXPANDED, _EXPANDED), "left")
-    start = 0
-    for stop in np.minimum(bounds + 1, n):
-        if stop == start:
-            continue
+    for start, stop in _cut(np.diff(offsets)[document], _EXPANDED):
         position, member = arrays.ragged(offsets, document[start:stop])
         position += start
         other = labels.query[member]
@@ -323,7 +317,6 @@ def shared_labels(
         if some.size:
             common[some] -= np.asarray(known[other[some], left_out[position[some]]]).ravel()
         shared += np.bincount(position, common > 0, minlength=n)
-        start = stop
     return {
         "asked": np.where(np.isfinite(nearest), nearest, np.nan),
         "answers": np.log1p(answers),

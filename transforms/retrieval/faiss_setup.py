@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faiss as faiss
+from faiss.contrib import inspect_tools as inspect_tools
 
 # FAISS picks its slow kernel for small batches: a larger block of documents halves the time of exact search.
 faiss.cvar.distance_compute_blas_database_bs = 8192

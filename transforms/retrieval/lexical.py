@@ -29,11 +29,6 @@ def terms(texts: Sequence[str]) -> Terms:
     return words.terms(text.normalise(pa.chunked_array([list(texts)], pa.string())))
 
 
-def tokenise(texts: Sequence[str]) -> list[list[str]]:
-    """The same as a list for each text."""
-    return terms(texts).lists()
-
-
 def tokeniser(data: Data, vocabulary: str) -> Callable[[Sequence[str]], Terms]:
     """What cuts texts into tokens of a vocabulary: terms, stop words among them, or stems of the others."""
     left_out, language = lookup.languages(data, vocabulary)

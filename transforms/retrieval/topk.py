@@ -26,12 +26,15 @@ def merge(
     >>> sorted(r[0].tolist())
     [7, 9]
     """
-    scores = np.concatenate([scores, more_scores], axis=1)
-    rows = np.concatenate([rows, more_rows], axis=1)
+    return best(np.concatenate([scores, more_scores], axis=1), np.concatenate([rows, more_rows], axis=1), k)
+
+
+def best(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(q, min(k, n)) the best k of each row of (q, n) scores, in no order, and their ``rows``, (q, n)."""
     if scores.shape[1] <= k:
         return scores, rows
-    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    return np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
+    first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    return np.take_along_axis(scores, first, 1), np.take_along_axis(rows, first, 1)
 
 
 def order(queries: np.ndarray, scores: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -114,9 +114,8 @@ def stems(of: Terms, language: str, left_out: Collection[str]) -> Terms:
     Args:
       of: terms.   language: two letters.   left_out: stop words.
 
-    >>> words = terms(pa.chunked_array([["die zuge", "zug"]]))
-    >>> stems(words, "de", {"die"}).lists()
-    [['zug'], ['zug']]
+    >>> stems(terms(pa.chunked_array([["die züge 是手", "zug"]])), "de", {"die"}).lists()
+    [['zug', '是', '手', '是手'], ['zug']]
     """
     import Stemmer  # here, for it is an extra
 
