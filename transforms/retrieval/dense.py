@@ -172,8 +172,8 @@ class DenseRetriever:
             result[here] = np.einsum("nd,nd->n", vectors[one[here]], vectors[other[here]])
         return result
 
-    def _blocks(self, allowed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Row numbers and vectors of the allowed documents, many shards at a time; a block lasts until the next."""
+    def _blocks(self, allowed: np.ndarray) -> Iterator[block_search.Block]:
+        """The allowed documents, many shards at a time; a block lasts until the next."""
         documents = self._documents
         # New memory for every block would cost as much as the copying.
         room = np.empty((min(_BLOCK_ROWS, len(documents)), documents.dimensions), np.float32)
@@ -184,7 +184,7 @@ class DenseRetriever:
                 searched = searched & documents.present_in(first, stop)
             rows = first + np.flatnonzero(searched)
             if rows.size:
-                yield rows, documents.copy(rows, room[: rows.size])
+                yield block_search.Block(rows, documents.copy(rows, room[: rows.size]))
 
     @property
     def _documents(self) -> lookup.Vectors:
