@@ -8,7 +8,7 @@ A broken invariant fails the stage and names the rows; a statistic never can.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -26,7 +26,7 @@ from gangue.transforms.evidence import invariants, leak, lineage, statistics
 from gangue.transforms.evidence.tallies import Evidence, collect
 from gangue.transforms.relevance import learn_note, propensity
 from gangue.transforms.retrieval import protocol
-from gangue.transforms.running import runner
+from gangue.transforms.running import progress, runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 from gangue.transforms.views.recipe import COUNTED, RECIPE
 
@@ -54,8 +54,9 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     rows = {name: sum(data.rows(name)) for name in COUNTED}
 
     def build(root: beam.Pipeline) -> beam.PCollection:
-        work = functools.partial(audit_shard, data=data, p=p, rows=rows, view_rows=view_rows)
-        return root | beam.Create(data.shards("triplets"), reshuffle=False) | ForEachShard(work)
+        groups = lookup.together(data, "triplets", p.beam.workers)
+        work = functools.partial(audit_shards, groups=groups, data=data, p=p, rows=rows, view_rows=view_rows)
+        return root | beam.Create(list(groups), reshuffle=False) | ForEachShard(work)
 
     triplets = sum(data.rows("triplets"))
     counts = runner.run("audit", build, data, p.beam, writes=["audit"], rows=triplets, flags=flags)
@@ -79,20 +80,44 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     return counts
 
 
+def audit_shards(
+    first: str,
+    groups: Mapping[str, Sequence[str]],
+    data: Data,
+    p: params.Params,
+    rows: dict[str, int],
+    view_rows: dict[str, dict[str, int]],
+) -> Counts:
+    """Check and measure the shards whose ``first`` is named."""
+    shards = groups[first]
+    negatives = {shard: data.read("negatives", shard) for shard in shards}
+    wanted = [table[f"{role}_row"].to_numpy() for table in negatives.values() for role in ("positive", "negative")]
+    wanted += [data.read("positives", shard, ["document_row"])["document_row"].to_numpy() for shard in shards]
+    documents = lookup.rows(data, "documents", invariants.READ).held(*wanted)
+    counts = Counts()
+    for shard, table in negatives.items():
+        counted = audit_shard(shard, table, documents, data, p, rows, view_rows)
+        progress.advance(counted["in"])
+        counts.update(counted)
+    return counts
+
+
 def audit_shard(
     shard: str,
+    negatives: pa.Table,
+    documents: lookup.Held,
     data: Data,
     p: params.Params,
     rows: dict[str, int],
     view_rows: dict[str, dict[str, int]],
 ) -> Counts:
     """Check and measure one shard."""
-    triplets, negatives = data.read("triplets", shard), data.read("negatives", shard)
+    triplets = data.read("triplets", shard)
     verdicts, shortfalls = data.read("verdicts", shard), data.read("shortfalls", shard)
     first = lookup.rows(data, "triplets", ("query_id",)).shard(0)
     lineage.check_recipe(_footer(triplets), _footer(first), p, rows)
-    invariants.check_triplets(data, p, shard, triplets, negatives)
-    invariants.check_relations(data, shard, triplets, negatives)
+    invariants.check_triplets(data, p, shard, triplets, negatives, documents)
+    invariants.check_relations(data, shard, triplets, negatives, documents)
     invariants.check_quotas(data, p, shard, triplets, shortfalls)
     ruled = query_shard.in_force(data, p)
     loaded = query_shard.load(data, ruled, shard)

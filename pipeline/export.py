@@ -6,7 +6,7 @@ import functools
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -20,7 +20,7 @@ from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import vector_store
 from gangue.transforms.retrieval import protocol
-from gangue.transforms.running import runner
+from gangue.transforms.running import progress, runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 from gangue.transforms.views.recipe import COUNTED, RECIPE, of_params
 
@@ -34,8 +34,9 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     recipe = json.dumps(describe(data, p), sort_keys=True)
 
     def build(root: beam.Pipeline) -> Any:
-        work = functools.partial(export_shard, data=data, p=p, recipe=recipe)
-        return root | beam.Create(data.shards("negatives"), reshuffle=False) | ForEachShard(work)
+        groups = lookup.together(data, "negatives", p.beam.workers)
+        work = functools.partial(export_shards, groups=groups, data=data, p=p, recipe=recipe)
+        return root | beam.Create(list(groups), reshuffle=False) | ForEachShard(work)
 
     writes = ["triplets", *(f"views/{view}" for view in p.export.views)]
     rows = sum(data.rows("negatives"))
@@ -75,11 +76,23 @@ def describe(data: Data, p: params.Params) -> dict[str, Any]:
     }
 
 
-def export_shard(shard: str, data: Data, p: params.Params, recipe: str) -> Counts:
+def export_shards(first: str, groups: Mapping[str, Sequence[str]], data: Data, p: params.Params, recipe: str) -> Counts:
+    """Write the triplets and views of the shards whose ``first`` is named."""
+    chosen = {shard: data.read("negatives", shard) for shard in groups[first]}
+    rows = (table[f"{role}_row"].to_numpy() for table in chosen.values() for role in ("positive", "negative"))
+    documents = lookup.rows(data, "documents", ("title", "text")).held(*rows)
+    counts = Counts()
+    for shard, negatives in chosen.items():
+        counts.update(export_shard(shard, negatives, documents, data, p, recipe))
+        progress.advance(len(negatives))
+    return counts
+
+
+def export_shard(
+    shard: str, negatives: pa.Table, documents: lookup.Held, data: Data, p: params.Params, recipe: str
+) -> Counts:
     """Write the triplets and views of one shard."""
-    negatives = data.read("negatives", shard)
     queries = data.read("queries", shard, ["query_id", "text"])
-    documents = lookup.rows(data, "documents", ("title", "text"))
     columns = {name: negatives[name] for name in negatives.column_names}
     place = arrays.place_among(negatives["query_id"], queries["query_id"])
     columns["query"] = queries["text"].take(pa.array(place))

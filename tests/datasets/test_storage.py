@@ -69,6 +69,31 @@ def test_rows_are_fetched_across_shards_in_the_order_asked(data):
         rows.take(np.array([0, 3]))
 
 
+def test_rows_that_are_held_are_taken_as_all_are(data):
+    data.write("things", shard_names(1)[0], TABLE)
+    data.commit("things")
+    rows = lookup.Rows(data, "things", ["document_id", "n"])
+    held = rows.held(np.array([2, 0, 2]), np.array([0, 7, -1]))
+    assert len(held) == len(rows) == 3
+    assert held.take(np.array([2, 0, 2])) == rows.take(np.array([2, 0, 2]))
+    for missing in (1, 7, -1):
+        with pytest.raises(IndexError, match=f"things: row {missing} is not among the 2 held"):
+            held.take(np.array([0, missing]))
+
+
+def test_shards_without_compression_are_opened_once_however_large(data, monkeypatch):
+    monkeypatch.setattr(lookup, "CACHE_BYTES", 1)
+    for number, name in enumerate(shard_names(3)):
+        data.write("things", name, TABLE.slice(number, 1), suffix=".arrow")
+    data.commit("things")
+    opened, read = [], storage.Data.mapped
+    monkeypatch.setattr(storage.Data, "mapped", lambda *given: opened.append(given[2]) or read(*given))
+    rows = lookup.mapped_rows(data, "things", ("n",))
+    for wanted in ([2, 0, 1], [1], [0, 2]):
+        assert rows.take(np.array(wanted))["n"].to_pylist() == [number + 1 for number in wanted]
+    assert sorted(opened) == shard_names(3)
+
+
 def test_texts_that_differ_in_case_or_blanks_only_are_the_same():
     one, other = text.hashes(text.normalise(pa.chunked_array([["P ", "p"]])))
     assert one == other

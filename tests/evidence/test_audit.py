@@ -135,7 +135,7 @@ def mine(data, p):
         data.publish(dataset)
     recipe = json.dumps(export.describe(data, p), sort_keys=True)
     for shard in shard_names(SHARDS):
-        export.export_shard(shard, data, p, recipe)
+        export.export_shards(shard, {shard: [shard]}, data, p, recipe)
     for dataset in ("triplets", *(f"views/{view}" for view in p.export.views)):
         data.publish(dataset)
 
@@ -163,7 +163,7 @@ def check(data, p=None):
     at_hand.forget()
     names = ("documents", "queries", "positives", "judged", "rejected", "pairs", "verdicts", "negatives")
     rows = {name: sum(data.rows(name)) for name in names}
-    audit.audit_shard(SHARD, data, p, rows, lineage.check_shards(data, p))
+    audit.audit_shards(SHARD, {SHARD: [SHARD]}, data, p, rows, lineage.check_shards(data, p))
 
 
 def alter(data, dataset, change):

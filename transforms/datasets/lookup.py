@@ -16,19 +16,24 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.transforms import arrays, at_hand, text
-from gangue.transforms.datasets import schema
+from gangue.transforms.datasets import names, schema
 from gangue.transforms.datasets.storage import Data
 
 Result = TypeVar("Result")
 
+_TOGETHER = 32 << 20  # bytes of files of documents whose texts are in memory together, some three times as many
 CACHE_BYTES = 16 << 20  # decoded shards kept at hand by each lookup: a stage has several
 
 
 class Rows:
-    """Rows of one dataset by number; the most recently used shards stay decoded, up to ``CACHE_BYTES``."""
+    """Rows of one dataset by number.
 
-    def __init__(self, data: Data, dataset: str, columns: Sequence[str]) -> None:
-        self._data, self._dataset, self._columns = data, dataset, list(columns)
+    The most recently used shards stay decoded, up to ``CACHE_BYTES``. Shards that can be mapped all stay mapped: of
+    these only pages are read that hold a row which is asked for.
+    """
+
+    def __init__(self, data: Data, dataset: str, columns: Sequence[str], *, mapped: bool = False) -> None:
+        self._data, self._dataset, self._columns, self._mapped = data, dataset, list(columns), mapped
         self.shards = data.shards(dataset)
         self._number = {shard: number for number, shard in enumerate(self.shards)}
         self.offsets = np.concatenate([[0], np.cumsum(data.rows(dataset))]).astype(np.int64)
@@ -50,6 +55,10 @@ class Rows:
             if number in self._cache:
                 self._cache.move_to_end(number)
                 return self._cache[number]
+            if self._mapped:
+                table = self._data.mapped(self._dataset, self.shards[number]).select(self._columns)
+                self._cache[number] = table
+                return table
             table = self._data.read(self._dataset, self.shards[number], self._columns)
             self._cache[number] = table
             self._cached_bytes += table.nbytes
@@ -80,6 +89,35 @@ class Rows:
             return self.shard(0).slice(0, 0)
         found = pa.concat_tables(parts).combine_chunks()
         return found if ascending else found.take(pa.array(places[0]))
+
+    def held(self, *rows: np.ndarray) -> Held:
+        """The rows of these numbers in memory: shards of queries that are worked on together read documents once."""
+        different = arrays.places(*rows)[0]
+        different = different[(different >= 0) & (different < len(self))]  # whoever takes others is told
+        return Held(self._dataset, len(self), different, self.take(different))
+
+
+class Held:
+    """Some rows of a dataset, in memory, by number."""
+
+    def __init__(self, dataset: str, total: int, rows: np.ndarray, table: pa.Table) -> None:
+        self._dataset, self._total, self._rows, self._table = dataset, total, rows, table
+
+    def __len__(self) -> int:
+        return self._total
+
+    def take(self, rows: np.ndarray) -> pa.Table:
+        """As ``Rows.take``, of those that are held.
+
+        Raises:
+          IndexError: a row is not held.
+        """
+        place = np.searchsorted(self._rows, rows)
+        missing = place == len(self._rows)
+        missing[~missing] = self._rows[place[~missing]] != rows[~missing]
+        if missing.any():
+            raise IndexError(f"{self._dataset}: row {rows[missing][0]} is not among the {len(self._rows)} held")
+        return self._table.take(pa.array(place))
 
 
 class Vectors:
@@ -163,6 +201,22 @@ class Vectors:
 def rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:
     """Rows of a dataset."""
     return Rows(data, dataset, columns)
+
+
+@at_hand.keep
+def mapped_rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:
+    """Rows of a dataset that is Arrow without compression."""
+    return Rows(data, dataset, columns, mapped=True)
+
+
+def together(data: Data, dataset: str, workers: int) -> dict[str, list[str]]:
+    """First shard -> shards of ``dataset``, a document for each row, that share one pass over these; some a worker."""
+    rows, documents = data.rows(dataset), data.manifest("documents")
+    if documents is None:
+        raise data.missing("documents")
+    stored = sum(file.bytes for file in documents.files.values()) / max(1, sum(documents.rows))
+    most = int(_TOGETHER / max(1.0, stored))
+    return names.together(data.shards(dataset), rows, min(most, sum(rows) // (2 * workers)) if workers > 1 else most)
 
 
 def query_rows(data: Data) -> Rows:

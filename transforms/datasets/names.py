@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gangue.transforms.datasets import checksums
 
@@ -34,6 +34,22 @@ def place_of(shard: str) -> tuple[int, int]:
     found = _SHARD.search(shard)
     assert found is not None
     return int(found[1]), int(found[2])
+
+
+def together(shards: Sequence[str], rows: Sequence[int], most: int) -> dict[str, list[str]]:
+    """First shard -> shards that are worked on together: one after the other, and no more rows than that, or one shard.
+
+    >>> together(["a", "b", "c", "d"], [2, 1, 3, 9], 3)
+    {'a': ['a', 'b'], 'c': ['c'], 'd': ['d']}
+    """
+    result: dict[str, list[str]] = {}
+    first, room = "", -1
+    for shard, count in zip(shards, rows, strict=True):
+        if count > room:
+            first, room = shard, most
+        result.setdefault(first, []).append(shard)
+        room -= count
+    return result
 
 
 def is_of_shard(name: str) -> bool:

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from gangue.pipeline import params
 
 KEY = ("query_id", "positive_id", "negative_id")
+READ = ("document_id", "title", "text", "text_hash", "near_group")  # of the documents
 REBUILD = "Rebuild it: dvc repro --force"
 
 
-def check_triplets(data: Data, p: params.Params, shard: str, triplets: pa.Table, negatives: pa.Table) -> None:
+def check_triplets(
+    data: Data, p: params.Params, shard: str, triplets: pa.Table, negatives: pa.Table, documents: lookup.Held
+) -> None:
     """Triplets are the chosen negatives with their texts, each once, in order and with sound numbers.
 
     Raises:
@@ -64,7 +67,6 @@ def check_triplets(data: Data, p: params.Params, shard: str, triplets: pa.Table,
         "query must be the text of query_id",
         checks.differing(triplets["query"], by_query["text"].take(query)),
     )
-    documents = lookup.rows(data, "documents", ("document_id", "title", "text"))
     for role in ("positive", "negative"):
         rows = negatives[f"{role}_row"].to_numpy()
         must(f"{role}_row must be a row of documents", (rows < 0) | (rows >= len(documents)))
@@ -77,14 +79,13 @@ def check_triplets(data: Data, p: params.Params, shard: str, triplets: pa.Table,
         must(f"{role} must be the text of its document", checks.differing(triplets[role], full))
 
 
-def check_relations(data: Data, shard: str, triplets: pa.Table, negatives: pa.Table) -> None:
+def check_relations(data: Data, shard: str, triplets: pa.Table, negatives: pa.Table, documents: lookup.Held) -> None:
     """No negative answers its query as far as labels and texts can tell, and no two of a positive are copies.
 
     Raises:
       ValueError: names the rows that break a rule.
     """
     queries, positives = data.read("queries", shard), data.read("positives", shard)
-    documents = lookup.rows(data, "documents", ("text_hash", "near_group"))
     negative = documents.take(negatives["negative_row"].to_numpy())
     positive = documents.take(positives["document_row"].to_numpy())
     asked, labelled = triplets["query_id"], positives["query_id"]

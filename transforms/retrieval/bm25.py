@@ -227,7 +227,7 @@ class Bm25Retriever:
         """(n,) float64 BM25 scores of pairs of rows; 0 where they share no token."""
         asked, (position,) = arrays.places(queries)
         counts = self._counts(asked)
-        weights = lookup.rows(self.data, self.weights, tuple(lexical.WEIGHTS.names))
+        weights = lookup.mapped_rows(self.data, self.weights, tuple(lexical.WEIGHTS.names))
         result = np.empty(len(queries), np.float64)
         order = np.argsort(documents, kind="stable")  # so that no shard is read twice
         for start in range(0, len(queries), _PAIRS):
@@ -240,7 +240,7 @@ class Bm25Retriever:
 
     def tokens(self, documents: np.ndarray) -> scipy.sparse.csr_matrix:
         """(n, v) which tokens these documents hold: an inner product of two rows is the idf they share."""
-        weights = lookup.rows(self.data, self.weights, tuple(lexical.WEIGHTS.names)).take(documents)
+        weights = lookup.mapped_rows(self.data, self.weights, tuple(lexical.WEIGHTS.names)).take(documents)
         return self._by_rarity(lexical.matrix(weights, len(self._vocabulary)))
 
     def query_tokens(self, queries: np.ndarray) -> scipy.sparse.csr_matrix:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from gangue.transforms import arrays
 from gangue.transforms.datasets import lookup
-from gangue.transforms.datasets.names import shard_name, staged
+from gangue.transforms.datasets.names import shard_name, staged, together
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import protocol
 from gangue.transforms.retrieval.searching import Hits, best_first, search
@@ -45,16 +45,9 @@ class Passes:
     def groups(self) -> dict[str, list[str]]:
         """First shard -> shards of queries that share a pass; some per worker."""
         queries = lookup.query_rows(self.data)
-        rows = np.diff(queries.offsets)
+        rows = np.diff(queries.offsets).tolist()
         most = min(_QUERIES, sum(rows) // (4 * self.workers) if self.workers > 1 else _QUERIES)
-        result: dict[str, list[str]] = {}
-        first, room = "", -1
-        for shard, count in zip(queries.shards, rows, strict=True):
-            if count > room:
-                first, room = shard, most
-            result.setdefault(first, []).append(shard)
-            room -= count
-        return result
+        return together(queries.shards, rows, most)
 
     @property
     def largest(self) -> int:
