@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -15,8 +15,24 @@ _run = ""
 _lock = threading.Lock()
 
 
+class _Kept(Generic[Result]):
+    """The result of one call, made by whoever asks first; other threads wait for it."""
+
+    def __init__(self) -> None:
+        self._lock, self._results = threading.RLock(), list[Result]()
+
+    def result(self, make: Callable[[], Result]) -> Result:
+        with self._lock:
+            if not self._results:
+                self._results.append(make())
+            return self._results[0]
+
+
 def keep(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """Call a function once for each of its arguments, the last sixteen of them, until ``forget``.
+
+    Threads that ask for the same at once get the same: a cache of ``functools`` alone would call it for each, and
+    hand out what it does not keep.
 
     >>> drawn = keep(lambda place: object())
     >>> before = drawn(1)
@@ -26,9 +42,17 @@ def keep(function: Callable[Given, Result]) -> Callable[Given, Result]:
     >>> drawn(1) is before
     False
     """
-    kept = functools.lru_cache(maxsize=16)(function)
+    kept: Any = functools.lru_cache(maxsize=16)(lambda *_, **__: _Kept[Result]())
     _clear.append(kept.cache_clear)
-    return cast(Callable[Given, Result], kept)
+    asking = threading.Lock()
+
+    @functools.wraps(function)
+    def called(*given: Given.args, **named: Given.kwargs) -> Result:
+        with asking:
+            one: _Kept[Result] = kept(*given, **named)
+        return one.result(lambda: function(*given, **named))
+
+    return called
 
 
 def forget() -> None:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import json
+import pathlib
 import random
 import time
 
@@ -12,7 +13,10 @@ import pytest
 import threadpoolctl
 import torch
 from elsewhere import assert_same, mined
+from fsspec.implementations.memory import MemoryFileSystem
 
+from gangue.transforms import at_hand
+from gangue.transforms.datasets import disk
 from gangue.transforms.models import cross_encoder
 from gangue.transforms.running import process_wide, workers
 
@@ -93,3 +97,48 @@ def test_what_is_taught_does_not_depend_on_the_number_of_threads(tmp_path):
         found.append((output / "model.safetensors").read_bytes())
     torch.set_num_threads(before)
     assert found[0] == found[1]
+
+
+def test_what_threads_ask_for_at_once_is_made_once_and_is_the_same():
+    made = []
+
+    @at_hand.keep
+    def slow(name):
+        made.append(name)
+        time.sleep(0.05)
+        return object()
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(slow, "abab" * 4))
+    assert sorted(made) == ["a", "b"]
+    assert len(set(map(id, found))) == 2
+    at_hand.forget()
+    assert slow("a") is not found[0]
+
+
+def test_what_could_not_be_made_is_made_by_who_asks_next():
+    tries = []
+
+    @at_hand.keep
+    def fails_once(name):
+        tries.append(name)
+        if len(tries) == 1:
+            raise OSError("not yet")
+        return len(tries)
+
+    with pytest.raises(OSError, match="not yet"):
+        fails_once("a")
+    assert [fails_once("a"), fails_once("a")] == [2, 2]
+
+
+def test_threads_copy_from_afar_into_a_folder_that_stays(tmp_path):
+    """The folder of copies is made by the first of them, and no other one's goes with its last user."""
+    filesystem = MemoryFileSystem()
+    for number in range(8):
+        filesystem.pipe_file(f"{tmp_path}/{number}", b"content")
+    for _ in range(20):
+        at_hand.forget()
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            copies = list(pool.map(lambda number: disk.local_copy(f"memory:/{tmp_path}/{number}"), range(8)))
+        assert {pathlib.Path(copy).read_bytes() for copy in copies} == {b"content"}
+        assert len({pathlib.Path(copy).parents[1] for copy in copies}) == 1
