@@ -240,7 +240,7 @@ def test_a_process_in_which_the_command_ended_is_nobodys_alone(monkeypatch):
         cli.main()
     with workers.started("test", params.Beam(workers=2), None):
         pass
-    assert contexts == ["spawn"]
+    assert contexts == ["forkserver" if sys.platform == "linux" else "spawn"]
 
 
 # ---- without room

@@ -94,10 +94,10 @@ def _on_cluster(stage: str, address: str, data: Data, resources: Mapping[str, fl
 def _processes(stage: str, count: int) -> Iterator[None]:
     global _pool
     others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("fork" if _forks else "spawn")
+    context = _context()
     ours: set[Any] = set()
     done = context.Value("q", 0)
-    _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin, (done,))
+    _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin, (done, dict(os.environ)))
     try:
         for started_up in [_pool.submit(os.getpid) for _ in range(count)]:  # all of them, here in the main thread
             started_up.result()
@@ -122,11 +122,24 @@ def _processes(stage: str, count: int) -> Iterator[None]:
         _pool = None
 
 
+def _context() -> Any:
+    """How processes are started: as forks of this one, or of one that has done nothing but load our libraries."""
+    if _forks:
+        return multiprocessing.get_context("fork")
+    if sys.platform != "linux":  # elsewhere libraries start threads as they load
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # It is started once in the life of this process; what is not loaded here by now is perhaps not wanted.
+    models = [name for name in ("sentence_transformers",) if name in sys.modules]
+    context.set_forkserver_preload(["gangue.pipeline.mine", *models])
+    return context
+
+
 @contextlib.contextmanager
 def forking() -> Iterator[None]:
     """Say that this process is the ``gangue`` command's alone: no other threads run, so a fork is safe.
 
-    It saves each worker its imports. In somebody's own program, where others may hold locks, workers are spawned.
+    It saves each worker its imports. In somebody's own program others may hold locks.
     """
     global _forks
     before, _forks = _forks, sys.platform == "linux"
@@ -145,8 +158,13 @@ def _is_not_of_bigquery(record: logging.LogRecord) -> bool:
     return "apitools" not in record.getMessage()
 
 
-def _begin(done: Any) -> None:
-    """What a worker does first: leave Ctrl-C to the main process, end when that does, and tell it of progress."""
+def _begin(done: Any, environment: dict[str, str]) -> None:
+    """What a worker does first: leave Ctrl-C to the main process, end when that does, and tell it of progress.
+
+    Its ``environment`` is that of the main process as it is now: it may be a fork of one that was started long ago.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     progress.advance_parent(done)
     quieten_beam()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
