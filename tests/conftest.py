@@ -20,6 +20,14 @@ settings.load_profile("gangue")
 gc.disable()  # to look for garbage in what loads takes a fifth of the time
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long forms, of what shorter tests hold already, are for ``make soak``."""
+    if "GANGUE_WHOLE" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(pytest.mark.skip(reason="minutes; make soak runs it"))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """As the command does: what is loaded stays, and no collection goes through it again; a stage ends with one."""
     if hasattr(session.config, "workerinput"):  # one of several processes that run all tests: some need these

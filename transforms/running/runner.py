@@ -179,4 +179,5 @@ def _plain(stage: str, error: BaseException) -> BaseException:
     kind = ValueError if isinstance(error, ValueError | OSError) else RuntimeError
     lines = [line.strip() for line in str(error).splitlines() if re.search(r"\w", line)]
     last = lines[-1] if lines else type(error).__name__
-    return kind(f"{stage}: {re.sub(r' *[[]while running .*?]', '', last)}")
+    said = re.sub(r" *\[while running .*?\]", "", last)
+    return kind(f"{stage}: {said}")
