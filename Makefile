@@ -18,7 +18,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal
 
 # Of `make test`, alone: an S3 server, a scheduler and workers that share nothing with the caller but the store.
 cluster-test: install
@@ -32,8 +32,8 @@ soak: install
 	$(BIN)/python -m benchmarks.cluster_kills --output benchmarks/results/cluster_kills.json
 	$(BIN)/python -m benchmarks.disasters --output benchmarks/results/disasters.json
 	$(BIN)/python -m benchmarks.fuzz --output benchmarks/results/fuzz.json
-	GANGUE_CORPORA=20 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_oracle.py
-	GANGUE_WHOLE=1 $(BIN)/pytest tests/running/test_portable.py tests/contracts
+	GANGUE_CORPORA=20 GANGUE_WHOLE=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_oracle.py tests/contracts tests/retrieval
+	GANGUE_WHOLE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -m soak --deselect tests/test_oracle.py --deselect tests/contracts
 
 # Hours too: the figures of docs/benchmarks.md, those on real collections with BEIR="FOLDER ...".
 bench: install

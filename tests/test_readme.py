@@ -195,57 +195,21 @@ def test_two_jobs_in_one_repository_leave_each_other_alone(tmp_path):
 
 
 def test_labels_are_drawn_filled_in_measured_and_mined_with(project):
-    shell(project, "rm -f reports/to_label.*")
-    shell(project, "gangue sample-for-labels --pairs 200")
-    path = project / "reports" / "to_label.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    for number, row in enumerate(rows):
-        row["label"] = number % 10 == 0
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    said = shell(project, "gangue labels reports/to_label.jsonl")
-    assert f"by {len(rows)} labels" in said
-    assert f"by {len(rows)} labels" in shell(project, "gangue summary")
-    log = shell(project, "cp reports/to_label.jsonl labels/ && dvc repro")
-    ran = set(re.findall(r"Running stage '([^']+)'", log))
-    assert {"ingest", "pool", "learn", "calibrate", "filter"} <= ran
-    assert not any(stage.startswith("embed") for stage in ran)
-    assert (
-        f"by {len(rows)} labels" in Data(str(project / "data")).read_note("relevance", "model.json")["share"]["words"]
-    )
-    assert f"by {len(rows)} labels" not in shell(project, "gangue summary"), "these are other negatives"
-
-
-def test_the_comparison_runs_on_any_beir_folder_and_every_difference_has_a_reason(tmp_path):
-    texts = [
-        f"{a} {b} {c} wing flow" for a in ("heat", "drag", "lift") for b in ("of", "in") for c in ("air", "gas", "oil")
-    ]
-    corpus = [{"_id": f"d{i}", "title": "", "text": f"{t} {i}"} for i, t in enumerate(texts)]
-    queries = [{"_id": f"q{i}", "text": t} for i, t in enumerate(texts[:4])]
-    for name, rows in (("corpus", corpus), ("queries", queries)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "qrels").mkdir()
-    pairs = "".join(f"q{i}\td{i}\t1\n" for i in range(4))
-    (tmp_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + pairs)
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.against_sentence_transformers",
-        "--data",
-        str(tmp_path),
-        "--repeats",
-        "1",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    negatives = json.loads(done.stdout)["negatives"]
-    assert negatives["naive"]["same"] > 0
-    assert [mode["unexplained"] for mode in negatives.values()] == [0] * 4
-
-
-def test_labels_say_how_many_negatives_are_false(project):
-    shell(project, "rm -f reports/to_label.*")  # another test may have filled them in
     assert "Fill in label" in shell(project, "gangue sample-for-labels --pairs 200")
     path = project / "reports" / "to_label.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    path.write_text("".join(json.dumps({**row, "label": int(i % 10 == 0)}) + "\n" for i, row in enumerate(rows)))
-    assert "negatives are false" in shell(project, "gangue labels reports/to_label.jsonl")
+    path.write_text("".join(json.dumps(row | {"label": number % 10 == 0}) + "\n" for number, row in enumerate(rows)))
+    said = shell(project, "gangue labels reports/to_label.jsonl")
+    assert f"by {len(rows)} labels" in said
+    assert "negatives are false" in said
+    assert f"by {len(rows)} labels" in shell(project, "gangue summary")
+    shell(project, "cp reports/to_label.jsonl labels/")
+    changed = json.loads(shell(project, "dvc status --json"))
+    assert "ingest" in changed
+    assert not any(stage.startswith("embed") for stage in changed)
+    said = shell(project, "gangue mine 2>&1 && gangue summary")
+    assert len(re.findall(r"^embed@.* reused \d+ \(", said, re.M)) == 2
+    assert (
+        f"by {len(rows)} labels" in Data(str(project / "data")).read_note("relevance", "model.json")["share"]["words"]
+    )
+    assert f"by {len(rows)} labels" not in said.partition("wrote")[2], "these are other negatives"

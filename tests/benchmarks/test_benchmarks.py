@@ -47,6 +47,7 @@ def folder(tmp_path_factory):
     return found
 
 
+@pytest.mark.soak
 def test_candidates_go_through_the_stages_and_workers_leave_the_same_bytes(printed, tmp_path):
     asked = ("--queries", 300, "--queries-per-shard", 64, "--workers", 1, "--runs", 1)
     found = printed(candidates, *asked, "--work", tmp_path)
@@ -63,6 +64,7 @@ def test_search_on_a_device_is_held_against_its_bare_product_and_against_faiss(t
     assert set(found["seconds"]) == {"search", "device", "bare", "first"}
 
 
+@pytest.mark.soak
 def test_an_approximate_index_is_held_against_exact_search(printed):
     found = printed(approximate, "--documents", 2000, "--queries", 50)
     assert 0.5 < found["recall"] <= 1
@@ -73,6 +75,7 @@ def test_postings_find_what_products_of_blocks_find(printed):
     assert min(found[kind][rate] for kind in ("short", "long") for rate in ("queries_per_second", "before")) > 0
 
 
+@pytest.mark.soak
 def test_growth_measures_time_and_memory_of_every_stage(printed, monkeypatch):
     monkeypatch.setattr(growth, "STAGES", growth.STAGES[:6])
     found = printed(growth, "--documents", 500, "--queries", 20)
@@ -81,6 +84,7 @@ def test_growth_measures_time_and_memory_of_every_stage(printed, monkeypatch):
     assert 0.5 < found["recall"]["500"] <= 1
 
 
+@pytest.mark.soak
 def test_the_largest_job_grows_by_a_hundredth(printed, monkeypatch, tmp_path):
     monkeypatch.setattr(largest, "STAGES", ("ingest",))
     found = printed(largest, "--documents", 300, "--queries", 20, "--work", tmp_path)
@@ -130,10 +134,11 @@ def test_a_budget_is_held_against_hidden_positives(monkeypatch, capsys, folder):
 
 
 def test_every_difference_from_sentence_transformers_has_a_reason(printed, folder):
-    found = printed(against_sentence_transformers, "--data", folder, "--split", "test")
+    found = printed(against_sentence_transformers, "--data", folder, "--split", "test", "--repeats", 1)
     assert all(mode["unexplained"] == 0 and mode["same"] > 0 for mode in found["negatives"].values())
 
 
+@pytest.mark.soak
 def test_the_first_hour_is_as_the_docs_tell_it(tmp_path):
     from benchmarks import first_hour
 

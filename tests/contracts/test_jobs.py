@@ -18,7 +18,6 @@ from gangue.pipeline import export, filter, params
 from gangue.transforms.datasets import disk, occupancy, remote
 from gangue.transforms.datasets.storage import Data
 
-WHOLE = pytest.mark.skipif("GANGUE_WHOLE" not in os.environ, reason="minutes; make soak runs it")
 MINE = "import sys; from gangue.pipeline import mine; mine.run(*sys.argv[1:])"
 
 
@@ -66,7 +65,7 @@ def test_stages_behind_a_faulty_network_write_the_bytes_of_a_local_job(whole_job
     assert_same(whole_job, f"{s3}/faulty")
 
 
-@WHOLE
+@pytest.mark.soak
 def test_a_job_behind_a_faulty_network_has_the_bytes_of_a_local_one(whole_job, s3):
     waits = {"config_kwargs": {"read_timeout": 1, "connect_timeout": 1}}
     with faulty.proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
@@ -75,7 +74,7 @@ def test_a_job_behind_a_faulty_network_has_the_bytes_of_a_local_one(whole_job, s
     assert_same(whole_job, f"{s3}/all")
 
 
-@WHOLE
+@pytest.mark.soak
 @pytest.mark.parametrize("store", ["gs", "azure"])
 def test_a_job_in_another_store_has_the_bytes_of_a_local_one(whole_job, request, store):
     root = f"{request.getfixturevalue(store)}/job"

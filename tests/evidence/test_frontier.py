@@ -201,6 +201,7 @@ def test_the_benchmark_has_a_line_of_the_pretrained_filter_where_there_is_too_li
     assert {line["filter"] for line in lines} == {"naive", *LEARNED, *benchmark.SETTINGS}
 
 
+@pytest.mark.soak
 def test_the_benchmark_asks_a_judge_and_lets_a_system_choose_the_labels(tmp_path, capsys, monkeypatch):
     planted.beir(tmp_path, labelled=6, unlabelled=0)
     shares = {}

@@ -200,6 +200,7 @@ def test_another_model_does_not_go_on_from_there(job, tmp_path, monkeypatch, sec
     assert embed.run(data, p.model_copy(update={"encoders": {"start": other}}), "start")["reused"] == 0
 
 
+@pytest.mark.soak
 def test_a_killed_process_leaves_what_it_had_done(job, tmp_path):
     code = (
         "import sys, time\nfrom gangue.pipeline import embed, ingest, params\n"

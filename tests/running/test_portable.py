@@ -77,7 +77,7 @@ def test_stages_by_the_portable_protocol_write_the_bytes_of_one_process(whole_jo
         assert_same(whole_job, "portable")
 
 
-@pytest.mark.skipif("GANGUE_WHOLE" not in os.environ, reason="minutes; make soak runs it")
+@pytest.mark.soak
 def test_a_job_by_the_portable_protocol_has_the_bytes_of_one_process(whole_job, endpoints):
     mined(whole_job, "portable whole", portable(whole_job, endpoints))
     assert_same(whole_job, "portable whole")
