@@ -1,6 +1,7 @@
 """How much faster an IVF index is than exact search, at which recall.
 
-Usage: python -m benchmarks.approximate [--documents 1000000] [--queries 50000] [--work DIR] [--output]
+Usage: python -m benchmarks.approximate [--documents 1000000] [--queries 50000] [--nprobe 4] [--work DIR]
+       [--output NAME]
 
 Vectors of 128 dimensions lie around topics of 500 documents each; the index has as many lists as the root of the
 documents, to the next power of two. One JSON object: seconds of ``cluster`` (whose centroids the index takes), of
@@ -21,6 +22,7 @@ from benchmarks import synthetic
 from benchmarks.candidates import GANGUE, RESULTS, measured
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.retrieval import recall
 
 DIMENSIONS, OF_TOPIC, DEPTH, NPROBE = 128, 500, 100, 4
 STAGES = ("cluster one", "plan", "retrieve flat", "retrieve ivf")
@@ -32,7 +34,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=50_000)
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, and use those that are here")
-    parser.add_argument("--output", action="store_true", help="also write benchmarks/results/approximate.json")
+    parser.add_argument("--nprobe", type=int, default=NPROBE, help="lists that a query visits")
+    parser.add_argument("--output", help="also write benchmarks/results/NAME.json")
     asked = parser.parse_args()
     lists = 2 ** round(math.log2(math.sqrt(asked.documents)))
     retriever = {"kind": "dense", "encoder": "one", "depth": DEPTH}
@@ -40,7 +43,7 @@ def main() -> None:
         "source": {"kind": "beir", "path": "none"},
         "encoders": {"one": {"model": "none"}},
         "cluster": {"clusters": lists},
-        "retrievers": {"flat": retriever, "ivf": {**retriever, "index": f"IVF{lists},Flat", "nprobe": NPROBE}},
+        "retrievers": {"flat": retriever, "ivf": {**retriever, "index": f"IVF{lists},Flat", "nprobe": asked.nprobe}},
         "filter": {"kind": "naive"},
         "sample": {"kind": "top", "score": "flat"},
     }
@@ -65,21 +68,21 @@ def main() -> None:
             name, *of = stage.split()
             seconds[stage] = round(measured([GANGUE, name, *of, *places])["seconds"], 1)
             print(stage, seconds[stage], file=sys.stderr, flush=True)
-        recall = data.read_all("indexes/ivf/recall", ["wanted", "found"])
-        wanted, found = (int(recall[name].to_numpy().sum()) for name in ("wanted", "found"))
+        found = recall.measured(data, "ivf")
+        assert found is not None
     report = {
         "documents": asked.documents,
         "queries": asked.queries,
         "dimensions": DIMENSIONS,
         "lists": lists,
-        "nprobe": NPROBE,
+        "nprobe": asked.nprobe,
         "seconds": seconds,
         "ratio": round(seconds["retrieve flat"] / seconds["retrieve ivf"], 2),
-        "recall": round(found / wanted, 4),
+        "recall": round(found.share, 4),
     }
     print(json.dumps(report, indent=1))
     if asked.output:
-        (RESULTS / "approximate.json").write_text(json.dumps(report, indent=1) + "\n")
+        (RESULTS / f"{asked.output}.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from benchmarks.candidates import GANGUE
 from benchmarks.student import static_embedding
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.retrieval import recall
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 TOPICS, OF_TOPIC = 2000, 30
@@ -161,9 +162,8 @@ def main() -> None:
             found = measured([GANGUE, *stage.split(), *places, *reports])
             result["stages"].setdefault(stage, {})[documents] = found
             print(documents, stage, found, file=sys.stderr, flush=True)
-        recall = Data(str(folder / "data")).read_all("indexes/ivf/recall", ["wanted", "found"])
-        wanted, got = (int(recall[name].to_numpy().sum()) for name in ("wanted", "found"))
-        result["recall"][documents] = round(got / wanted, 4)
+        if found_by_index := recall.measured(Data(str(folder / "data")), "ivf"):
+            result["recall"][documents] = round(found_by_index.share, 4)
     print(json.dumps(result, indent=1))
     if arguments.output:
         (RESULTS / "growth.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -38,6 +38,7 @@ from benchmarks.growth import anonymous, write_model
 from benchmarks.student import static_embedding
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.retrieval import recall
 from gangue.transforms.text import stopwords
 
 WORDS, OF_TOPIC, PASSAGES_OF_TOPIC = 200_000, 60, 500
@@ -239,10 +240,8 @@ def main() -> None:
         data = Data(str(work / "data"))
         result["rows"] = {name: sum(data.rows(name)) for name in ("documents", "queries", "pairs", "triplets")}
         result["bytes"] = size_of(work / "data")
-        if index != "Flat":
-            recall = data.read_all("indexes/dense/recall", ["wanted", "found"])
-            wanted, got = (int(recall[name].to_numpy().sum()) for name in ("wanted", "found"))
-            result["recall"] = round(got / wanted, 4)
+        if found := recall.measured(data, "dense"):
+            result["recall"] = round(found.share, 4)
         write(work / "source", asked.documents, more, total)
         keep(work, result)
     run(work, result, "a_hundredth_more")

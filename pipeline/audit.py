@@ -25,7 +25,7 @@ from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import invariants, leak, lineage, statistics
 from gangue.transforms.evidence.tallies import Evidence, collect
 from gangue.transforms.relevance import learn_note, propensity
-from gangue.transforms.retrieval import protocol
+from gangue.transforms.retrieval import protocol, recall
 from gangue.transforms.running import progress, runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 from gangue.transforms.views.recipe import COUNTED, RECIPE
@@ -71,7 +71,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
         evidence,
         lineage.recipe(data),
         reuse=_reuse(data),
-        recall=_recall(data, p),
+        recall={name: found._asdict() for name in p.retrievers if (found := recall.measured(data, name))},
         rejected=lineage.rejected_texts(data, p.encoders, p.audit.examples),
         triplets=data.checksum("triplets"),
         learned=learn_note.read(data) if p.filter.asks_to_learn else None,
@@ -147,16 +147,4 @@ def _reuse(data: Data) -> dict[str, Any]:
     if result["most"]:
         most = lookup.rows(data, "documents", ("document_id",)).take(np.array([times.argmax()]))
         result["most_id"] = most["document_id"][0].as_py()
-    return result
-
-
-def _recall(data: Data, p: params.Params) -> dict[str, dict[str, int]]:
-    """What approximate indexes found of what they should have, where it was measured."""
-    result = {}
-    for name in p.retrievers:
-        if data.exists(dataset := f"indexes/{name}/recall"):
-            table = data.read_all(dataset, ["wanted", "found"])
-            if len(table):
-                sums = {column: int(table[column].to_numpy().sum()) for column in ("wanted", "found")}
-                result[name] = {"queries": len(table), **sums}
     return result

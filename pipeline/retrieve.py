@@ -19,13 +19,12 @@ from gangue.transforms.candidates import quota, relations
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.retrieval import protocol
+from gangue.transforms.retrieval import protocol, recall
 from gangue.transforms.retrieval.passes import Passes
 from gangue.transforms.retrieval.searching import Hits, search
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
-RECALL = pa.schema([("query_id", pa.string()), ("wanted", pa.int32()), ("found", pa.int32())])
 _MEASURED, _SHARDS = 64, 4  # queries of each of the first shards on which an index is held against exact search
 
 
@@ -65,8 +64,9 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
             data.begin(dataset)
     # The index may have been of another kind.
     data.prune(f"indexes/{name}", map(posixpath.basename, index.published(name)))
-    if index.said is not None:
-        print(f"retrieve@{name}: {index.said()}", file=sys.stderr, flush=True)  # noqa: T201
+    found = recall.measured(data, name)
+    for line in [*([index.said()] if index.said is not None else []), *([found.said()] if found else [])]:
+        print(f"retrieve@{name}: {line}", file=sys.stderr, flush=True)  # noqa: T201
     return counts
 
 
@@ -135,7 +135,7 @@ def measure_recall(_: str, passes: Passes) -> Counts:
     index saves.
     """
     data, name, exact = passes.data, passes.name, protocol.exact(passes.retriever)
-    measured = RECALL.empty_table()
+    measured = recall.RECALL.empty_table()
     if exact is not None:
         shards = data.shards("queries")[:_SHARDS]
         block, rows = relations.query_block(data, *shards)
@@ -146,7 +146,7 @@ def measure_recall(_: str, passes: Passes) -> Counts:
         query, document = block.numbers(found["query_id"]), found["document_row"].to_numpy()
         hit = arrays.pair_among(best.query, best.document, query, document)
         wanted, got = (np.bincount(query, minlength=len(rows))[some] for query in (best.query, best.query[hit]))
-        measured = pa.table([block.query_ids.take(pa.array(some)), wanted, got], schema=RECALL)
-    recall = staged(f"indexes/{name}/recall")
-    data.write(recall, shard_names(1)[0], measured)
-    return Counts({f"rows:{recall}": len(measured)})
+        measured = pa.table([block.query_ids.take(pa.array(some)), wanted, got], schema=recall.RECALL)
+    output = staged(f"indexes/{name}/recall")
+    data.write(output, shard_names(1)[0], measured)
+    return Counts({f"rows:{output}": len(measured)})

@@ -15,7 +15,7 @@ from gangue.transforms.candidates import query_shard, quota
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.retrieval import clustering, drawing, faiss_index, index_parts, lexical, topk
+from gangue.transforms.retrieval import clustering, drawing, faiss_index, index_parts, lexical, recall, topk
 from gangue.transforms.retrieval.bm25 import Bm25
 from gangue.transforms.retrieval.passes import Passes
 
@@ -267,15 +267,22 @@ def test_vectors_of_a_remote_store_are_mapped_from_copies_that_nobody_else_sees(
     assert os.listdir(tmp_path / "temporary") == []
 
 
-def test_an_approximate_index_reports_its_recall(tmp_path):
+def test_an_approximate_index_reports_its_recall(tmp_path, capsys):
     data, *_ = make(tmp_path, documents=600)
     write_clusters(data, 16)
-    shares = []
+    found, said = [], []
     for nprobe in (1, 16):
         searched(data, settings(index="IVF16,Flat", nprobe=nprobe), "dense")
-        recall = data.read_all("indexes/dense/recall")
-        shares.append(sum(recall["found"].to_pylist()) / sum(recall["wanted"].to_pylist()))
-    assert shares[0] < shares[1] == 1.0
+        found.append(recall.measured(data, "dense"))
+        said.append(capsys.readouterr().err)
+    assert found[0].share < found[1].share == 1.0
+    assert f"recall {found[0].share:.1%} " in said[0]
+    assert "a higher nprobe" in said[0]
+    assert "recall 100.0%" in said[1]
+    assert "nprobe" not in said[1]
+    searched(data, settings(), "dense")
+    assert "recall" not in capsys.readouterr().err
+    assert recall.measured(data, "dense") is None
 
 
 def test_an_index_of_another_kind_leaves_nothing_behind(tmp_path):

