@@ -41,7 +41,7 @@ bench: install
 	$(BIN)/python -m benchmarks.candidates --output 20m
 	$(BIN)/python -m benchmarks.workers --output
 	$(BIN)/python -m benchmarks.approximate --output approximate
-	$(BIN)/python -m benchmarks.approximate --documents 200000 --nprobe 128 --output approximate_quarter
+	$(BIN)/python -m benchmarks.approximate --documents 200000 --queries 20000 --nprobe 128 --output approximate_quarter
 	$(BIN)/python -m benchmarks.lexical --output
 	$(BIN)/python -m benchmarks.growth --output
 	$(BIN)/python -m benchmarks.requests --output
