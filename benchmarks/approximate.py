@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import pathlib
 import sys
 import tempfile
 
 from benchmarks import synthetic
 from benchmarks.candidates import GANGUE, RESULTS, measured
+from benchmarks.growth import lists_for
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import recall
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--nprobe", type=int, default=NPROBE, help="lists that a query visits")
     parser.add_argument("--output", help="also write benchmarks/results/NAME.json")
     asked = parser.parse_args()
-    lists = 2 ** round(math.log2(math.sqrt(asked.documents)))
+    lists = lists_for(asked.documents)
     retriever = {"kind": "dense", "encoder": "one", "depth": DEPTH}
     settings = {
         "source": {"kind": "beir", "path": "none"},

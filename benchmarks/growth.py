@@ -81,9 +81,18 @@ def write_model(folder: pathlib.Path) -> None:
     SentenceTransformer(modules=[module], device="cpu").save(str(folder))
 
 
+def lists_for(documents: int) -> int:
+    """Lists of an index: the root of the documents, to the next power of two.
+
+    >>> lists_for(20_000), lists_for(1_000_000)
+    (128, 1024)
+    """
+    return int(2 ** np.round(np.log2(np.sqrt(documents))))
+
+
 def job(folder: pathlib.Path, documents: int) -> dict[str, Any]:
     """Params; as many clusters, and lists of the index, as the corpus wants."""
-    lists = int(2 ** np.round(np.log2(np.sqrt(documents))))
+    lists = lists_for(documents)
     dense = {"kind": "dense", "encoder": "static", "depth": 100}
     return {
         "source": {"kind": "beir", "path": str(folder / "source")},

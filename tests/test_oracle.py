@@ -425,7 +425,10 @@ def test_stemmed_german_is_mined_as_the_oracle_mines_it(number, tmp_path, monkey
     check_against_the_oracle(corpus, data, p, STOPWORDS_GERMAN, Stemmer.Stemmer("de").stemWord)
 
 
-@pytest.mark.parametrize("language", corpora.LANGUAGES if "GANGUE_WHOLE" in os.environ else ("German", "Thai"))
+@pytest.mark.parametrize(
+    "language",
+    [pytest.param(name, marks=() if name in ("German", "Thai") else pytest.mark.soak) for name in corpora.LANGUAGES],
+)
 def test_other_languages_give_the_same_whatever_the_shards_and_the_order(language, tmp_path):
     corpus = corpora.corpus(8, language=language)
     digests, rows = [], []

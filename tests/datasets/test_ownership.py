@@ -187,11 +187,12 @@ def test_packages_of_the_users_with_the_same_names_are_not_taken_for_gangues(tmp
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("raise SystemExit('this is not Gangue')")
     command = [str(pathlib.Path(sys.executable).with_name("gangue")), "mine", "--params", "params.yaml"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "12 triplets" in done.stdout
+    for path in (str(tmp_path), "."):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "12 triplets" in done.stdout
 
 
 # One job at a time.

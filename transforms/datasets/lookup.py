@@ -57,11 +57,10 @@ class Rows:
                 return self._cache[number]
             if self._mapped:
                 table = self._data.mapped(self._dataset, self.shards[number]).select(self._columns)
-                self._cache[number] = table
-                return table
-            table = self._data.read(self._dataset, self.shards[number], self._columns)
+            else:
+                table = self._data.read(self._dataset, self.shards[number], self._columns)
+                self._cached_bytes += table.nbytes
             self._cache[number] = table
-            self._cached_bytes += table.nbytes
             while len(self._cache) > 1 and self._cached_bytes > CACHE_BYTES:
                 self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
             return table

@@ -130,7 +130,7 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     # It is started once in the life of this process; what is not loaded here by now is perhaps not wanted.
-    models = [name for name in ("sentence_transformers",) if name in sys.modules]
+    models = ["sentence_transformers"] if "sentence_transformers" in sys.modules else []
     context.set_forkserver_preload(["gangue.pipeline.mine", *models])
     return context
 
