@@ -276,7 +276,10 @@ def limits(measured: dict[str, Any]) -> list[dict[str, Any]]:
     }
     found = [{"what": what, "bytes_per_document": b, "documents": int(MEMORY / b)} for what, b in held.items()]
     ingest = measured["cpu_seconds"]["ingest"] / measured["rows"]["documents"]
-    day = {"what": "a day of one process reading the source and planning (ingest)", "documents": int(86400 / ingest)}
+    day = {
+        "what": "a day of one process for all of ingest, of which only planning is not shared",
+        "documents": int(86400 / ingest),
+    }
     stored = {
         "200 GB of disk for document vectors, which a worker copies and maps where datasets are remote"
         " (pool, cluster, learn; retrieve Flat: those of its ranges)": vector,

@@ -43,9 +43,10 @@ from gangue.pipeline import params
 from gangue.transforms import at_hand, sources
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.records import planning, runs, tasks
+from gangue.transforms.records import planning, reading, runs, tasks
 from gangue.transforms.records.gathering import gather
 from gangue.transforms.running.shards import Counts
+from gangue.transforms.sources import parts
 
 PART = 500  # inputs of one process
 KINDS = {"sources": 0.75, "params": 0.24, "models": 0.01}  # and which share of the inputs they are
@@ -240,7 +241,7 @@ def _source_end(folder: pathlib.Path, rng: random.Random) -> str:
         block.table.validate(full=True)
         found[block.dataset] += block.table.num_rows
     if rng.random() < 0.3:
-        _ingest(folder / "data", given, labels, found)
+        _ingest(folder / "data", given, labels, found, rng)
     return "rejected" if found["rejected"] else "rows"
 
 
@@ -299,10 +300,20 @@ def _labels(folder: pathlib.Path, rng: random.Random) -> params.Labels:
     return params.Labels(path=str(rng.choice((folder, path))), wrong=rng.choice((0.0, 0.1)))
 
 
-def _ingest(root: pathlib.Path, given: params.Source, labels: params.Labels, found: collections.Counter[str]) -> None:
-    """Run the steps of ``ingest`` after one another, and check that no record is lost."""
+def _ingest(
+    root: pathlib.Path,
+    given: params.Source,
+    labels: params.Labels,
+    found: collections.Counter[str],
+    rng: random.Random,
+) -> None:
+    """Run the steps of ``ingest`` after one another, files read in parts, and check that no record is lost."""
     data, cut = Data(str(root)), planning.Cut(3, 2, 0.85)
-    spilled = runs.spill(data, sources.read(given, labels))
+    readings = given.readings()
+    cuts = parts.cut(readings, rng.choice((1, 30, 1000)))
+    for name in reading.names(cuts):
+        reading.read_part(name, data, given.path, readings, cuts)
+    spilled = reading.joined(data, given, labels, readings, cuts)
     counts = Counts()
     for name in spilled.names:
         counts += runs.describe(name, data, signatures=True)

@@ -1,8 +1,8 @@
 """ingest: a source -> documents, queries, positives, judged, rejected. Usage: gangue ingest [--data D].
 
-The source is read once, in order, by this process, for lines have numbers and files have headers: some 10 us
-a record. Hashing, comparing and writing the texts cost several times that and are shared among workers. How
-many shards there are is known only when every run is described: hence the barrier before the plan.
+Workers read large files of rows in parts, where they see the source; else this process reads, in order, some 20 us a
+record. Hashing, comparing and writing the texts cost several times that and are shared among workers. How many shards
+there are is known only when every run is described: hence the barrier before the plan.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from gangue.pipeline import params
 from gangue.transforms import sources
 from gangue.transforms.datasets import disk
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.records import runs, tasks
+from gangue.transforms.records import reading, runs, tasks
 from gangue.transforms.records.gathering import gather
 from gangue.transforms.records.planning import Cut, plan
 from gangue.transforms.running import progress, runner
 from gangue.transforms.running.shards import Counts, ForEachShard
+from gangue.transforms.sources import parts
 
 WRITES = ("documents", "queries", "positives", "judged", "rejected")
 
@@ -35,8 +36,8 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """
     data.begin("ingest")
     try:
-        with progress.shown("ingest: reading the source", None, "records"), disk.answering(p.source.path):
-            found = runs.spill(data, sources.read(p.source, p.labels))
+        with disk.answering(p.source.path):
+            found = _read(data, p, flags)
         build = functools.partial(_build, data=data, found=found, p=p)
         counts = runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)
     finally:
@@ -45,6 +46,32 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     for line in [cut, *foreseen(p, counts)]:
         print(f"ingest: {line}", file=sys.stderr)  # noqa: T201
     return counts
+
+
+def _read(data: Data, p: params.Params, flags: Sequence[str]) -> runs.Runs:
+    """The source as runs: read by workers in parts, if there are several parts and workers that can read them."""
+    with sources.telling(p.source.path):
+        readings = p.source.readings() if _shared(p) else []
+        cut = parts.cut(readings)
+    if len(cut) < 2:
+        with progress.shown("ingest: reading the source", None, "records"):
+            return reading.read(data, p.source, p.labels, readings or None)
+
+    def build(root: beam.Pipeline) -> None:
+        read = functools.partial(
+            reading.read_part, data=data, path=p.source.path, readings=tuple(readings), parts=tuple(cut)
+        )
+        _ = root | "Parts" >> beam.Create(reading.names(cut), reshuffle=False) | "Read" >> ForEachShard(read)
+
+    runner.run("ingest: reading the source", build, data, p.beam, rows=None, flags=flags)
+    return reading.joined(data, p.source, p.labels, readings, cut)
+
+
+def _shared(p: params.Params) -> bool:
+    """Whether there are workers that can read the source: processes of this machine, or any if it is on a store."""
+    if p.beam.cluster is None and not p.beam.elsewhere:
+        return p.beam.workers > 1
+    return "://" in p.source.path
 
 
 def foreseen(p: params.Params, counts: Counts) -> list[str]:

@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gangue.pipeline import ingest, params
-from gangue.transforms import sources as readers
 from gangue.transforms import text
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.records import admission, duplicates, planning, portions, rejection, runs, tasks
+from gangue.transforms.records import admission, duplicates, planning, portions, reading, rejection, runs, tasks
 from gangue.transforms.records import corpus as corpus_
 from gangue.transforms.records.gathering import gather
 from gangue.transforms.running.shards import Counts
@@ -44,7 +43,7 @@ def settings_of(source, **keys):
 def without_beam(root, p):
     """The stage's steps one after the other: the same datasets, in a tenth of the time."""
     data = Data(str(root))
-    found = runs.spill(data, readers.read(p.source))
+    found = reading.read(data, p.source)
     cut = planning.Cut(p.ingest.documents_per_shard, p.ingest.queries_per_shard, p.ingest.near_duplicate)
     counts = Counts()
     for name in found.names:
@@ -511,7 +510,7 @@ def test_runs_find_their_records_again(tmp_path):
         blocks.Block("rejected", blocks.RECORDS["rejected"].empty_table()),
     ]
     found = runs.spill(Data(str(tmp_path)), [*parts, blocks.Block("documents", table[2:])])
-    assert found.names == ("documents/00000000", "documents/00000001", "rejected/00000000")
+    assert found.names == ("documents/000000-000000", "documents/000000-000001", "rejected/000000-000000")
     assert found.column("documents", "document_id").to_pylist() == list("abcde")
     numbers, rows = found.located("documents", np.array([4, 0, 2, 1]))
     assert (numbers.tolist(), rows.tolist()) == ([1, 0, 1, 0], [2, 0, 0, 1])

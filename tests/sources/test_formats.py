@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from gangue.pipeline import params
 from gangue.transforms import sources
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.records import reading
 from gangue.transforms.sources import blocks, delimited, files, rows
 
 
@@ -22,6 +24,12 @@ def read(source, told=None):
     for dataset, table in sources.read(source, told):
         found[dataset] += table.to_pylist()
     return found
+
+
+def named(tmp_path, source):
+    """Ids of the documents of all positives, as they are joined with those of the documents."""
+    found = reading.read(Data(str(tmp_path / "data")), source)
+    return found.column("positives", "document_id").to_pylist()
 
 
 def texts(found):
@@ -394,25 +402,23 @@ def test_ids_that_a_column_of_floats_wrote_are_joined_and_said(tmp_path, capsys,
     }
     content = lines[suffix].replace("007", "a007") if documents == "1.0" else lines[suffix]
     source = tables(tmp_path, content, suffix, f"query_id,document_id\nq1,{positives}\nq1,x.0\n")
-    found = read(source)
-    assert [row["document_id"] for row in found["positives"]] == [documents, "x.0"]
+    assert named(tmp_path, source) == [documents, "x.0"]
     said = f"positives.csv: 1 ids are read as {documents} where they are written {positives}, as the files"
     assert said in capsys.readouterr().err
 
 
 def test_ids_that_are_written_both_ways_stand_for_themselves(tmp_path, capsys):
     both = "document_id,text\n1,a\n1.0,b\n2.0,c\n"
-    found = read(tables(tmp_path, both, positives="query_id,document_id\nq1,1\nq1,1.0\nq1,2\n"))
-    assert [row["document_id"] for row in found["positives"]] == ["1", "1.0", "2"]
+    source = tables(tmp_path, both, positives="query_id,document_id\nq1,1\nq1,1.0\nq1,2\n")
+    assert named(tmp_path, source) == ["1", "1.0", "2"]
     assert capsys.readouterr().err == ""
 
 
 def test_leading_zeros_and_decimals_are_part_of_an_id(tmp_path, capsys):
-    found = read(
-        tables(tmp_path, "document_id,text\n007,a\n1.1,b\n", positives="query_id,document_id\nq1,007\nq1,1.1\n")
-    )
-    assert [row["document_id"] for row in found["positives"]] == ["007", "1.1"]
-    assert sorted(texts(found)) == ["007", "1.1"]
+    positives = "query_id,document_id\nq1,007\nq1,1.1\n"
+    source = tables(tmp_path, "document_id,text\n007,a\n1.1,b\n", positives=positives)
+    assert named(tmp_path, source) == ["007", "1.1"]
+    assert sorted(texts(read(source))) == ["007", "1.1"]
     assert capsys.readouterr().err == ""
 
 
@@ -463,9 +469,9 @@ def test_lists_numbers_and_floats_of_ids_are_joined(tmp_path):
         folder.mkdir()
         (folder / "c.jsonl").write_text(corpus)
         (folder / "p.csv").write_text(content)
-        found = read(params.Pairs(kind="pairs", path=str(folder), pairs="p.csv", corpus="c.jsonl"))
-        assert [row["document_id"] for row in found["positives"]] == ["3", "4"]
-        assert len(found["documents"]) == 9
+        source = params.Pairs(kind="pairs", path=str(folder), pairs="p.csv", corpus="c.jsonl")
+        assert named(folder, source) == ["3", "4"]
+        assert len(read(source)["documents"]) == 9
 
 
 def test_negatives_beside_ids_are_ids_too(tmp_path):

@@ -9,11 +9,12 @@ import dataclasses
 import itertools
 import json
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gangue.transforms import text
 from gangue.transforms.datasets.names import staged
@@ -35,15 +36,21 @@ class Runs:
 
     Attributes:
       data: where they are.
-      names: ``documents/00000000`` and so on.
+      names: ``documents/000000-000000`` and so on.
       rows: number of records of each.
       bytes: of all documents, in memory.
+      before: how many lines of its file lie before the part that each run was read from.
+      spelled: column of pairs of ids -> how these are spelled as those of queries and documents are.
     """
 
     data: Data
     names: tuple[str, ...]
     rows: tuple[int, ...]
     bytes: int
+    before: tuple[int, ...]
+    spelled: Mapping[str, Callable[[pa.ChunkedArray[Any]], pa.ChunkedArray[Any]]] = dataclasses.field(
+        default_factory=dict
+    )
 
     @staticmethod
     def id_column(dataset: Dataset) -> str:
@@ -70,11 +77,17 @@ class Runs:
         """One column of all records of a dataset; not for texts."""
         parts = [self.read(number, [name]).column(0) for number in self.of(dataset)]
         kind = RECORDS[dataset].field(name).type
-        return pa.chunked_array(itertools.chain.from_iterable(part.chunks for part in parts), kind)
+        column: Any = pa.chunked_array(itertools.chain.from_iterable(part.chunks for part in parts), kind)
+        spell = self.spelled.get(name) if dataset in ("positives", "judged") else None
+        return spell(column) if spell else column
 
     def read(self, number: int, columns: list[str] | None = None) -> pa.Table:
         """A run, memory-mapped where it can be."""
-        return self.data.read(*_place(AREA, self.names[number]), columns)
+        table = self.data.read(*_place(AREA, self.names[number]), columns)
+        if self.before[number] and "line" in table.column_names:
+            place, lines = table.column_names.index("line"), pc.add(table["line"], self.before[number])
+            table = table.set_column(place, "line", lines)
+        return table
 
     def hashes(self, dataset: Dataset, name: str) -> np.ndarray:
         """(n, 2) uint64 ``text_hash`` or ``content_hash`` of all records of a dataset."""
@@ -132,15 +145,15 @@ def _by_run(numbers: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
     yield from np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
 
 
-def spill(data: Data, blocks: Iterable[Block]) -> Runs:
-    """Write blocks as runs, several as one where there are many."""
+def spill(data: Data, blocks: Iterable[Block], part: int = 0) -> Runs:
+    """Write blocks as runs, several as one where there are many; those of each ``part`` of a source by other names."""
     rows: dict[Dataset, list[int]] = {dataset: [] for dataset in RECORDS}
     waiting: dict[Dataset, list[pa.Table]] = {dataset: [] for dataset in RECORDS}
     size = 0
 
     def write(dataset: Dataset) -> None:
         run = pa.concat_tables(waiting[dataset]).combine_chunks()
-        data.write(*_place(AREA, _name(dataset, len(rows[dataset]))), run, suffix=".arrow")
+        data.write(*_place(AREA, _name(dataset, part, len(rows[dataset]))), run, suffix=".arrow")
         rows[dataset].append(run.num_rows)
         waiting[dataset] = []
 
@@ -154,8 +167,8 @@ def spill(data: Data, blocks: Iterable[Block]) -> Runs:
     for dataset, tables in waiting.items():
         if tables:
             write(dataset)
-    names = [_name(dataset, number) for dataset, counts in rows.items() for number in range(len(counts))]
-    return Runs(data, tuple(names), tuple(itertools.chain.from_iterable(rows.values())), size)
+    names = tuple(_name(dataset, part, number) for dataset, counts in rows.items() for number in range(len(counts)))
+    return Runs(data, names, tuple(itertools.chain.from_iterable(rows.values())), size, (0,) * len(names))
 
 
 def describe(name: str, data: Data, *, signatures: bool) -> Counts:
@@ -217,8 +230,8 @@ def hash_column(words: np.ndarray) -> pa.Array[Any]:
     return pa.Array.from_buffers(text.HASH, len(words), [None, pa.py_buffer(words.astype(">u8").tobytes())])
 
 
-def _name(dataset: str, number: int) -> str:
-    return f"{dataset}/{number:08d}"
+def _name(dataset: str, part: int, number: int) -> str:
+    return f"{dataset}/{part:06d}-{number:06d}"
 
 
 def _place(area: str, name: str) -> tuple[str, str]:

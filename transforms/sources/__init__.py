@@ -6,38 +6,54 @@ Acts on the user's files, and only reads them, once and in order. A new source i
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from gangue.transforms.sources import notes, spelling
+from gangue.transforms.sources import rows
 from gangue.transforms.sources.beir import Beir as Beir
 from gangue.transforms.sources.blocks import Block, in_blocks
 from gangue.transforms.sources.labels import Labels as Labels
 from gangue.transforms.sources.pairs import Pairs as Pairs
 from gangue.transforms.sources.python_code import PythonCode as PythonCode
+from gangue.transforms.sources.rows import Reading
 from gangue.transforms.sources.source import SourceSection as SourceSection
 from gangue.transforms.sources.tables import Tables as Tables
 
 Source = Annotated[PythonCode | Beir | Pairs | Tables, Field(discriminator="kind")]
 
 
-def read(source: SourceSection, told: Labels | None = None) -> Iterator[Block]:
-    """Everything a source holds and labels tell, as blocks of records.
+def read(
+    source: SourceSection, told: Labels | None = None, readings: Sequence[Reading] | None = None
+) -> Iterator[Block]:
+    """Everything a source holds and labels tell, as blocks of records; of its ``readings`` only these, if given.
 
     Raises:
       FileNotFoundError: a file is missing.   ValueError: a file as a whole cannot be read.   OSError: or opened.
     """
+    with telling(source.path):
+        chosen = source.readings() if readings is None else readings
+        every = itertools.chain.from_iterable(map(rows.records, chosen))
+        yield from in_blocks(itertools.chain(every, source.records(), told.records() if told else ()))
+
+
+@contextlib.contextmanager
+def telling(path: str) -> Iterator[None]:
+    """Whatever goes wrong with the files of a source inside is told in one line.
+
+    Raises:
+      FileNotFoundError, ValueError, OSError: as was raised; names the file, or this path where the error names none.
+    """
     try:
-        every = itertools.chain(source.records(), told.records() if told else ())
-        yield from in_blocks(spelling.alike(every, notes.note))
+        yield
     except (ValueError, OSError) as error:
         message = str(error)
         if isinstance(error, OSError) and error.errno is not None:
-            name = os.fsdecode(error.filename or source.path)
+            name = os.fsdecode(error.filename or path)
             message = (
                 f"{name}: must be a file that can be read: {error.strerror}. Correct its link, its name or its"
                 " permissions, or source"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from upath import UPath
 
-from gangue.transforms.sources import files, lines, rows
+from gangue.transforms.sources import files, lines
 from gangue.transforms.sources.blocks import Record, rejected
 from gangue.transforms.sources.files import File
 from gangue.transforms.sources.row import Kind
+from gangue.transforms.sources.rows import Reading
 from gangue.transforms.sources.source import SourceSection
 from gangue.transforms.sources.values import Fault, as_answers, as_grade, as_id, as_string, as_text
 
@@ -30,40 +32,54 @@ class Beir(SourceSection):
     min_grade: float = 1.0
     answers: str | None = None  # field of queries.jsonl
 
+    def readings(self) -> list[Reading]:
+        """Documents and queries.
+
+        Raises:
+          FileNotFoundError: a file is missing, also one of the splits.
+        """
+        root = files.folder(self.path)
+        corpus, queries = (_file(root, name) for name in ("corpus.jsonl", "queries.jsonl"))
+        self._judgements(root)
+        asked: dict[str, Kind] = {"_id": "id", "text": "text"}
+        if self.answers is not None:
+            asked[self.answers] = "texts"
+        document = functools.partial(_document, corpus.origin)
+        query = functools.partial(_query, queries.origin, self.answers)
+        return [
+            Reading(corpus, {"_id": "id", "title": "text", "text": "text"}, document, ("title",)),
+            Reading(queries, asked, query),
+        ]
+
     def records(self) -> Iterator[Record]:
-        """Documents, queries and the positives of the chosen splits.
+        """The positives of the chosen splits, and what was judged to be none.
 
         Raises:
           FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or is no split.
         """
-        root = files.folder(self.path)
-        corpus, queries = (_file(root, name) for name in ("corpus.jsonl", "queries.jsonl"))
-        judged = _splits(root)
-        qrels = [_split(root, split, judged) for split in dict.fromkeys(self.splits)]
-
-        def document(values: Sequence[Any], line: int) -> Iterable[Record]:
-            identifier, title, body = values
-            identifier = as_id(identifier, "_id")
-            title = "" if title is None else as_string(title, "title")
-            # Title and text are read as one: a document is empty when both are.
-            body = as_string(body, "text") if title.strip() else as_text(body, "text")
-            yield Record("documents", (identifier, title, body, corpus.origin, line))
-
-        def query(values: Sequence[Any], line: int) -> Iterable[Record]:
-            identifier, words, *given = values
-            answers = as_answers(given[0], str(self.answers)) if given else []
-            yield Record("queries", (as_id(identifier, "_id"), as_text(words, "text"), answers, queries.origin, line))
-
-        yield from rows.records(corpus, {"_id": "id", "title": "text", "text": "text"}, document, optional=["title"])
-        asked: dict[str, Kind] = {"_id": "id", "text": "text"}
-        if self.answers is not None:
-            asked[self.answers] = "texts"
-        yield from rows.records(queries, asked, query)
-        for file in qrels:
+        for file in self._judgements(files.folder(self.path)):
             yield from _judgements(file, self.min_grade)
-        for split in dict.fromkeys(self.splits):
-            if zero := judged.get(f"{split}{_JUDGED_ZERO}"):
-                yield from _judgements(zero, self.min_grade)
+
+    def _judgements(self, root: Path | UPath) -> list[File]:
+        """The files of the chosen splits, those of what was judged to be none at the end."""
+        judged, splits = _splits(root), list(dict.fromkeys(self.splits))
+        zero = [judged[name] for split in splits if (name := f"{split}{_JUDGED_ZERO}") in judged]
+        return [*(_split(root, split, judged) for split in splits), *zero]
+
+
+def _document(origin: str, values: Sequence[Any], line: int) -> Iterable[Record]:
+    identifier, title, body = values
+    identifier = as_id(identifier, "_id")
+    title = "" if title is None else as_string(title, "title")
+    # Title and text are read as one: a document is empty when both are.
+    body = as_string(body, "text") if title.strip() else as_text(body, "text")
+    return [Record("documents", (identifier, title, body, origin, line))]
+
+
+def _query(origin: str, answered: str | None, values: Sequence[Any], line: int) -> Iterable[Record]:
+    identifier, words, *given = values
+    answers = as_answers(given[0], str(answered)) if given else []
+    return [Record("queries", (as_id(identifier, "_id"), as_text(words, "text"), answers, origin, line))]
 
 
 def _file(root: Path | UPath, name: str) -> File:

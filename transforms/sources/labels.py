@@ -12,6 +12,7 @@ from gangue.transforms.settings.section import Section
 from gangue.transforms.sources import files, rows
 from gangue.transforms.sources.blocks import Record
 from gangue.transforms.sources.files import File
+from gangue.transforms.sources.row import Kind
 from gangue.transforms.sources.values import Fault, as_id
 
 YES = ("1", "1.0", "true", "yes", "y", "positive", "relevant")
@@ -33,7 +34,8 @@ class Labels(Section):
         if self.path is None:
             return
         for file in _files(self.path):
-            yield from rows.records(file, {"query_id": "id", "document_id": "id", "label": "label"}, _parse(file, self))
+            columns: dict[str, Kind] = {"query_id": "id", "document_id": "id", "label": "label"}
+            yield from rows.records(rows.Reading(file, columns, _parse(file, self)))
 
 
 def as_label(value: object) -> int:

@@ -33,17 +33,20 @@ _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
-def numbered(file: File) -> Iterator[tuple[int, bytes, bool]]:
+def numbered(file: File, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bool]]:
     """Number and bytes of each line, and whether it is whole: of one over ``LINE_BYTES`` only the start.
+
+    Args:
+      file: the file.   start, stop: lines that begin in this range of bytes, numbered from its first; None: to the end.
 
     Raises:
       ValueError: the file is a damaged archive, or no text in UTF-8.   OSError: it cannot be opened.
     """
     with file.open() as stream:
         try:
-            foreign = _foreign(stream.peek(_HEAD))  # type: ignore[attr-defined]
+            foreign = None if start else _foreign(stream.peek(_HEAD))  # type: ignore[attr-defined]
             if not foreign:
-                yield from _lines(stream)
+                yield from _lines(stream, start, stop)
         except OSError as error:
             if error.errno is not None or file.path.suffix.lower() not in CODECS:
                 raise
@@ -60,14 +63,24 @@ def _foreign(head: bytes) -> tuple[str, str] | None:
     return next(((what, cure) for pattern, what, cure in _FOREIGN if re.match(pattern, head)), None)
 
 
-def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
-    number = 0
-    while line := stream.readline(LINE_BYTES + 1):
+def _lines(stream: BinaryIO, start: int, stop: int | None) -> Iterator[tuple[int, bytes, bool]]:
+    number, place = 0, start
+    if start:  # the line that begins before ends here
+        stream.seek(start - 1)
+        place += _skip(stream, stream.readline(LINE_BYTES)) - 1
+    while (stop is None or place < stop) and (line := stream.readline(LINE_BYTES + 1)):
         number += 1
         whole = len(line) <= LINE_BYTES
-        rest = line
-        while not whole and rest and not rest.endswith(b"\n"):
-            rest = stream.readline(LINE_BYTES)
-        if number == 1:
+        place += len(line) if whole else _skip(stream, line)
+        if number == 1 and not start:
             line = line.removeprefix(_BOM)
         yield number, line if whole else line[:EXCERPT], whole
+
+
+def _skip(stream: BinaryIO, line: bytes) -> int:
+    """Read to the end of a line of which this much is read; returns all its bytes."""
+    size = len(line)
+    while line and not line.endswith(b"\n"):
+        line = stream.readline(LINE_BYTES)
+        size += len(line)
+    return size

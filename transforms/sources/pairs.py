@@ -5,14 +5,16 @@ What the rows call negatives are judged pairs, and documents too.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
-from gangue.transforms.sources import files, notes, references, rows
+from gangue.transforms.sources import files, notes, references
 from gangue.transforms.sources.blocks import Record, content_ids, rejected
 from gangue.transforms.sources.files import File
 from gangue.transforms.sources.row import Kind
+from gangue.transforms.sources.rows import Reading
 from gangue.transforms.sources.source import SourceSection
 from gangue.transforms.sources.values import Fault, as_answers, as_id, as_string, as_text
 
@@ -37,7 +39,7 @@ class Pairs(SourceSection):
     text: str = "text"  # column of the corpus file
     document_id: str | None = None  # column of the corpus file
 
-    def records(self) -> Iterator[Record]:
+    def readings(self) -> list[Reading]:
         """A query for each anchor, a document for each positive, and the documents of the corpus file.
 
         Positives that are ids of the corpus, not texts, stand for its documents. Records without an id get one made of
@@ -50,25 +52,26 @@ class Pairs(SourceSection):
         pairs = files.find(root, self.pairs, "pairs")
         corpus = files.find(root, self.corpus, "corpus") if self.corpus is not None else []
         key = references.id_column(pairs, corpus, self, notes.note) if corpus else None
-        for file in corpus:
-            yield from _with_ids(_documents(file, self, key or self.document_id))
-        for file in pairs:
-            yield from _with_ids(_pairs(file, self, by_id=key is not None))
+        return [
+            *(_documents(file, self, key or self.document_id) for file in corpus),
+            *(_pairs(file, self, by_id=key is not None) for file in pairs),
+        ]
 
 
-def _documents(file: File, source: Pairs, key: str | None) -> Iterator[Record]:
-    def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
-        body = as_text(values[0], source.text)
-        identifier = None if key is None else as_id(values[1], key)
-        return [Record("documents", (identifier, "", body, file.origin, line))]
-
+def _documents(file: File, source: Pairs, key: str | None) -> Reading:
     columns: dict[str, Kind] = {source.text: "text"}
     if key is not None:
         columns[key] = "id"
-    return rows.records(file, columns, parse)
+    return Reading(file, columns, functools.partial(_document, file.origin, source.text, key), finish=_with_ids)
 
 
-def _pairs(file: File, source: Pairs, *, by_id: bool) -> Iterator[Record]:
+def _document(origin: str, named: str, key: str | None, values: Sequence[Any], line: int) -> Iterable[Record]:
+    body = as_text(values[0], named)
+    identifier = None if key is None else as_id(values[1], key)
+    return [Record("documents", (identifier, "", body, origin, line))]
+
+
+def _pairs(file: File, source: Pairs, *, by_id: bool) -> Reading:
     columns: dict[str, Kind] = {source.anchor: "text", source.positive: "ids" if by_id else "texts"}
     if source.anchor_id is not None:
         columns[source.anchor_id] = "id"
@@ -76,47 +79,55 @@ def _pairs(file: File, source: Pairs, *, by_id: bool) -> Iterator[Record]:
         columns[source.positive_id] = "ids"
     if source.answers is not None:
         columns[source.answers] = "texts"
-    negatives = [name for name in source.negatives if name not in columns]
+    negatives = tuple(name for name in source.negatives if name not in columns)
     columns |= dict.fromkeys(negatives, "any" if by_id else "passages")
-    names = list(columns)
+    parse = functools.partial(_pair, file.origin, source, tuple(columns), negatives, by_id)
+    return Reading(file, columns, parse, negatives, _with_ids)
 
-    def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
-        row = dict(zip(names, values, strict=True))
-        anchor = as_text(row[source.anchor], source.anchor)
-        query_id = None if source.anchor_id is None else as_id(row[source.anchor_id], source.anchor_id)
-        answers = [] if source.answers is None else as_answers(row[source.answers], source.answers)
-        found: list[Record] = []
-        faults: list[Record] = []
-        for body, identifier in _references(row, source) if by_id else _positives(row, source):
-            try:
-                if by_id:
-                    pair = (query_id, anchor), (as_id(identifier, source.positive), "")
-                    found.append(Record("positives", (*pair, 1.0, file.origin, line)))
-                    continue
-                document_id = None if source.positive_id is None else as_id(identifier, source.positive_id)
-                document = (document_id, "", as_text(body, source.positive), file.origin, line)
-            except Fault as fault:
-                faults.append(rejected(file.origin, line, str(fault), f"{anchor}\t{identifier if by_id else body}"))
-                continue
-            found.append(Record("documents", document))
-            # The texts stand in for ids that are still to be made.
-            found.append(Record("positives", ((query_id, anchor), (document_id, body), 1.0, file.origin, line)))
-        if found:
-            found.append(Record("queries", (query_id, anchor, answers, file.origin, line)))
-        for name in negatives if found else ():
-            try:
-                passages = _named(row[name], name) if by_id else _negatives(row[name], name, source)
-            except Fault as fault:
-                faults.append(rejected(file.origin, line, str(fault), f"{anchor}\t{row[name]}"))
-                continue
-            for title, body, identifier in passages:
-                if not by_id:
-                    found.append(Record("documents", (identifier, title, body, file.origin, line)))
-                judged = ((query_id, anchor), (identifier, body))
-                found.append(Record("judged", (*judged, 0.0, "column", file.origin, line)))
-        return [*faults, *found]
 
-    return rows.records(file, columns, parse, optional=negatives)
+def _pair(
+    origin: str,
+    source: Pairs,
+    names: tuple[str, ...],
+    negatives: tuple[str, ...],
+    by_id: bool,
+    values: Sequence[Any],
+    line: int,
+) -> Iterable[Record]:
+    row = dict(zip(names, values, strict=True))
+    anchor = as_text(row[source.anchor], source.anchor)
+    query_id = None if source.anchor_id is None else as_id(row[source.anchor_id], source.anchor_id)
+    answers = [] if source.answers is None else as_answers(row[source.answers], source.answers)
+    found: list[Record] = []
+    faults: list[Record] = []
+    for body, identifier in _references(row, source) if by_id else _positives(row, source):
+        try:
+            if by_id:
+                pair = (query_id, anchor), (as_id(identifier, source.positive), "")
+                found.append(Record("positives", (*pair, 1.0, origin, line)))
+                continue
+            document_id = None if source.positive_id is None else as_id(identifier, source.positive_id)
+            document = (document_id, "", as_text(body, source.positive), origin, line)
+        except Fault as fault:
+            faults.append(rejected(origin, line, str(fault), f"{anchor}\t{identifier if by_id else body}"))
+            continue
+        found.append(Record("documents", document))
+        # The texts stand in for ids that are still to be made.
+        found.append(Record("positives", ((query_id, anchor), (document_id, body), 1.0, origin, line)))
+    if found:
+        found.append(Record("queries", (query_id, anchor, answers, origin, line)))
+    for name in negatives if found else ():
+        try:
+            passages = _named(row[name], name) if by_id else _negatives(row[name], name, source)
+        except Fault as fault:
+            faults.append(rejected(origin, line, str(fault), f"{anchor}\t{row[name]}"))
+            continue
+        for title, body, identifier in passages:
+            if not by_id:
+                found.append(Record("documents", (identifier, title, body, origin, line)))
+            judged = ((query_id, anchor), (identifier, body))
+            found.append(Record("judged", (*judged, 0.0, "column", origin, line)))
+    return [*faults, *found]
 
 
 def _references(row: dict[str, Any], source: Pairs) -> list[tuple[None, Any]]:

@@ -25,8 +25,10 @@ _WANTED: dict[Kind, str] = {
 }
 
 
-def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str]) -> Iterator[Row]:
-    """Rows of a Parquet file; memory is bounded by its largest row group."""
+def parquet_rows(
+    file: File, columns: Mapping[str, Kind], optional: Sequence[str], start: int = 0, stop: int | None = None
+) -> Iterator[Row]:
+    """Rows of a Parquet file, of row groups ``start`` up to ``stop``; memory is bounded by its largest row group."""
     try:
         # Not opened by Arrow, which knows no names that are not UTF-8 and says in its own words what is no file.
         with file.path.open("rb") as stream, pq.ParquetFile(stream) as parquet:
@@ -42,8 +44,9 @@ def parquet_rows(file: File, columns: Mapping[str, Kind], optional: Sequence[str
                         f"{file.path}: column {name} must hold {_WANTED[columns[name]]}, got"
                         f" {fields.field(name).type}. Cast it, or name another column"
                     )
-            line = 0
-            for batch in parquet.iter_batches(batch_size=ROWS, columns=present):
+            sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+            line, groups = sum(sizes[:start]), list(range(len(sizes)))[start:stop]
+            for batch in parquet.iter_batches(batch_size=ROWS, columns=present, row_groups=groups):
                 values = {name: _values(batch.column(name)) for name in present}
                 nothing = [None] * batch.num_rows
                 for row in zip(*(values.get(name, nothing) for name in columns), strict=True):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Iterator
 from typing import ClassVar
 
 from gangue.transforms.settings.section import Section
 from gangue.transforms.sources.blocks import Record
+from gangue.transforms.sources.rows import Reading
 
 
-class SourceSection(Section, abc.ABC):
+class SourceSection(Section):
     """One source, of the kind that its class says."""
 
     files: ClassVar[tuple[str, ...]] = ()  # keys that name files below ``path``
@@ -19,10 +19,18 @@ class SourceSection(Section, abc.ABC):
     kind: str
     path: str
 
-    @abc.abstractmethod
-    def records(self) -> Iterator[Record]:
-        """Everything that it holds, in order; what cannot be used as rejected records.
+    def readings(self) -> list[Reading]:
+        """Its files whose rows do not depend on each other: workers read them, those that are large in parts.
 
         Raises:
           FileNotFoundError: a file is missing.   ValueError: a file as a whole cannot be read.
         """
+        return []
+
+    def records(self) -> Iterator[Record]:
+        """Everything else that it holds, in order; what cannot be used as rejected records.
+
+        Raises:
+          FileNotFoundError: a file is missing.   ValueError: a file as a whole cannot be read.
+        """
+        return iter(())
