@@ -63,16 +63,17 @@ def joined(
     Raises:
       ValueError: all parts of a file together show that it is not what its name says, or lacks a column.
     """
-    shown, found = [data.read_json(_note(number)) for number in range(len(parts))], []
-    before, seen, last = 0, Seen(), -1
-    for part, one in zip(parts, shown, strict=True):
-        if part[0].reading != last and last >= 0:
-            seen.check(readings[last])
-        before, seen, last = (before, seen, last) if part[0].reading == last else (0, Seen(), part[0].reading)
-        found.append(Runs(data, tuple(one["names"]), tuple(one["rows"]), one["bytes"], (before,) * len(one["names"])))
+    found: list[Runs] = []
+    seen: dict[int, Seen] = {}
+    for number, part in enumerate(parts):
+        one, first = data.read_json(_note(number)), part[0].reading
+        before = seen.get(first, Seen())
+        names, rows = tuple(one["names"]), tuple(one["rows"])
+        found.append(Runs(data, names, rows, one["bytes"], (before.lines,) * len(names)))
         here = Seen(**{**one["seen"], "present": set(one["seen"]["present"])})
-        before, seen = before + here.lines, seen.joined(here)
-    seen.check(readings[last])
+        seen[first] = before.joined(here)
+    for reading, shown in seen.items():
+        shown.check(readings[reading])
     found.append(runs.spill(data, sources.read(source, told, ()), len(parts)))
     return spelling.alike(_together(found), notes.note)
 
