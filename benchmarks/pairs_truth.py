@@ -411,7 +411,8 @@ def main() -> int:
             found.append(line)
     if asked.output:
         lines.RESULTS.mkdir(exist_ok=True)
-        report = {"data": asked.data.name, "encoder": asked.encoder, "budget": asked.budget, "lines": found}
+        model = asked.encoder if ":" in asked.encoder else pathlib.Path(asked.encoder).name
+        report = {"data": asked.data.name, "encoder": model, "budget": asked.budget, "lines": found}
         (lines.RESULTS / f"pairs_truth_{asked.output}.json").write_text(json.dumps(report, indent=1) + "\n")
     return 0
 

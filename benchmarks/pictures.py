@@ -185,12 +185,12 @@ def promises(reports: list[dict[str, Any]]) -> list[str]:
 
 def pairs(report: dict[str, Any]) -> list[str]:
     """Rows of a table: what the product promised of CSV pairs and what was true."""
-    rows = []
+    rows, model = [], "" if report["encoder"].startswith("package:") else f", {report['encoder']}"
     for one in report["lines"]:
         said = "refused" if one["refused"] else f"{one['shown']:.1%}"
         rules = " | ".join(f"{one[name]['share']:.1%}" for name in ("naive", "perc 0.95", "shifted 10"))
         rows.append(
-            f"| {report['data']}, {one['pairs']} pairs, corpus {one['corpus']}, {one['labelled']} | {said} |"
+            f"| {report['data']}{model}, {one['pairs']} pairs, corpus {one['corpus']}, {one['labelled']} | {said} |"
             f" {one['share']:.1%} ({one['low']:.1%}–{one['high']:.1%}) |"
             f" {one['hardness']:.2f}, {one['per_query']:.1f} | {rules} | {one['verdict']} |"
         )
