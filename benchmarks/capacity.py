@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow.parquet as pq
 import threadpoolctl
@@ -35,6 +34,7 @@ from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import encoder
 from gangue.transforms.retrieval import protocol
+from gangue.transforms.retrieval.faiss_setup import faiss
 from gangue.transforms.running import runner
 
 RESULTS = pathlib.Path(__file__).parent / "results"

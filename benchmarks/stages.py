@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import faiss
 import numpy as np
 
 from benchmarks import synthetic
@@ -33,6 +32,7 @@ from gangue.pipeline import embed, ingest, params, plan, retrieve
 from gangue.transforms import at_hand, text
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import batching, encoder
+from gangue.transforms.retrieval.faiss_setup import faiss
 
 PACKAGES = ["argparse.py", "heapq.py", "json", "random.py", "shutil.py", "statistics.py", "textwrap.py"]
 RESULTS = pathlib.Path(__file__).parent / "results"
