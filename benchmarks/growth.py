@@ -152,10 +152,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here")
+    parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, and go on where a run before ended")
     parser.add_argument("--output", action="store_true", help="also write benchmarks/results/growth.json")
     arguments = parser.parse_args()
     work = arguments.work or pathlib.Path(tempfile.mkdtemp())
+    kept = work / "measured.json"
+    before = json.loads(kept.read_text()) if kept.exists() else {}
     result: dict[str, Any] = {"queries": arguments.queries, "stages": {}, "recall": {}}
     for documents in arguments.documents:
         folder = work / str(documents)
@@ -168,9 +170,12 @@ def main() -> None:
         places = ["--data", str(folder / "data"), "--params", str(folder / "params.yaml")]
         for stage in STAGES:
             reports = ["--reports", str(folder / "reports")] if stage == "audit" else []
-            found = measured([GANGUE, *stage.split(), *places, *reports])
-            result["stages"].setdefault(stage, {})[documents] = found
-            print(documents, stage, found, file=sys.stderr, flush=True)
+            key = f"{documents} {stage}"
+            if key not in before:
+                before[key] = measured([GANGUE, *stage.split(), *places, *reports])
+                kept.write_text(json.dumps(before))
+                print(key, before[key], file=sys.stderr, flush=True)
+            result["stages"].setdefault(stage, {})[documents] = before[key]
         if found_by_index := recall.measured(Data(str(folder / "data")), "ivf"):
             result["recall"][documents] = round(found_by_index.share, 4)
     print(json.dumps(result, indent=1))
