@@ -1,7 +1,7 @@
 """Search on the processor: products of queries and documents, of which only what beats the best so far is read.
 
 After the first blocks hardly a document in a hundred does, so that a score costs its multiply-adds and one comparison.
-Collecting the best of every block, as FAISS does for so many, takes twice as long as the products.
+It takes FAISS's time where that knows the processor (``faiss_setup``), and reads documents where they lie, mapped.
 """
 
 from __future__ import annotations

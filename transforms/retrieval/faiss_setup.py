@@ -1,7 +1,7 @@
 """FAISS as every use in a process has it: with the processor's fast products, and its blocks of one size.
 
 FAISS brings an OpenBLAS of its own (0.3.15 in ``faiss-cpu`` 1.15), which takes some processors of today for one of 2004
-and multiplies five times slower than they can. NumPy's is younger: FAISS's is told what that one has found.
+and multiplies at a quarter of their speed. NumPy's is younger: FAISS's is told what that one has found.
 """
 
 from __future__ import annotations
