@@ -37,13 +37,14 @@ soak: install
 
 # Hours too: the figures of docs/benchmarks.md, those on real collections with BEIR="FOLDER ...".
 bench: install
-	$(BIN)/python -m benchmarks.stages --output
+	$(BIN)/python -m benchmarks.stages --queries 20000 --output
+	$(BIN)/python -m benchmarks.products --output
 	$(BIN)/python -m benchmarks.candidates --output 20m
 	$(BIN)/python -m benchmarks.workers --output
 	$(BIN)/python -m benchmarks.approximate --output approximate
 	$(BIN)/python -m benchmarks.approximate --documents 200000 --queries 20000 --nprobe 128 --output approximate_quarter
 	$(BIN)/python -m benchmarks.lexical --output
-	$(BIN)/python -m benchmarks.growth --output
+	$(BIN)/python -m benchmarks.growth --documents 100000 1000000 10000000 --output
 	$(BIN)/python -m benchmarks.requests --output
 	$(BIN)/python -m benchmarks.cluster_cost --output benchmarks/results/cluster_cost.json
 	@for folder in $(BEIR); do \
