@@ -170,7 +170,7 @@ def main() -> None:
         places = ["--data", str(folder / "data"), "--params", str(folder / "params.yaml")]
         for stage in STAGES:
             reports = ["--reports", str(folder / "reports")] if stage == "audit" else []
-            key = f"{documents} {stage}"
+            key = f"{documents} documents, {arguments.queries} queries: {stage}"
             if key not in before:
                 before[key] = measured([GANGUE, *stage.split(), *places, *reports])
                 kept.write_text(json.dumps(before))

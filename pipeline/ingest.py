@@ -51,11 +51,11 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 def _read(data: Data, p: params.Params, flags: Sequence[str]) -> runs.Runs:
     """The source as runs: read by workers in parts, if there are several parts and workers that can read them."""
     with sources.telling(p.source.path):
-        readings = p.source.readings() if _shared(p) else []
-        cut = parts.cut(readings)
+        readings = p.source.readings()
+        cut = parts.cut(readings, parts.BYTES) if _shared(p) else []
     if len(cut) < 2:
         with progress.shown("ingest: reading the source", None, "records"):
-            return reading.read(data, p.source, p.labels, readings or None)
+            return reading.read(data, p.source, p.labels, readings)
 
     def build(root: beam.Pipeline) -> None:
         read = functools.partial(

@@ -158,7 +158,6 @@ def test_workers_read_in_parts_and_write_the_bytes_of_one_process(tmp_path, monk
     for workers in (1, 2):
         p = params.parse({**values, "beam": {"workers": workers}})
         monkeypatch.setattr(parts, "BYTES", 500)
-        monkeypatch.setattr(parts.cut, "__defaults__", (500,))
         data = Data(str(tmp_path / str(workers)))
         ingest.run(data, p)
         found[workers] = {

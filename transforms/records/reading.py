@@ -24,7 +24,7 @@ def read(
     told: sources.Labels | None = None,
     readings: Sequence[Reading] | None = None,
 ) -> Runs:
-    """All of a source and of labels, read by this process; ``readings``: the source's, if they are known already."""
+    """All of a source and of labels, read by this process; ``readings``: the source's, where they are known already."""
     return spelling.alike(runs.spill(data, sources.read(source, told, readings)), notes.note)
 
 
@@ -73,7 +73,7 @@ def joined(
         here = Seen(**{**one["seen"], "present": set(one["seen"]["present"])})
         seen[first] = before.joined(here)
     for reading, shown in seen.items():
-        shown.check(readings[reading])
+        shown.check(readings[reading].file, readings[reading].required)
     found.append(runs.spill(data, sources.read(source, told, ()), len(parts)))
     return spelling.alike(_together(found), notes.note)
 

@@ -1,4 +1,7 @@
-"""Ids of one thing that two files write in two ways: ``1`` and, by way of a column of floats, ``1.0``."""
+"""Ids of one thing that two files write in two ways: ``1`` and, by way of a column of floats, ``1.0``.
+
+pandas makes floats of whole numbers where one is missing, and writes them so.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,6 @@ import pyarrow.compute as pc
 from gangue.transforms.records.admission import one_array
 from gangue.transforms.records.runs import Runs
 from gangue.transforms.sources.blocks import Dataset
-
-_PLAIN = r"^\p{Nd}+$"
-_POINTED = r"^\p{Nd}+\.0$"  # pandas makes floats of whole numbers where one is missing, and writes them so
 
 _PAIRS: tuple[Dataset, ...] = ("positives", "judged")
 
@@ -57,8 +57,13 @@ def alike(found: Runs, note: Callable[[str], None]) -> Runs:
 def _spelling(found: Runs, column: str, dataset: Dataset) -> Spell | None:
     """How to write the ids of pairs, if some are written otherwise than all of the dataset's."""
     pairs = [found.column(kind, column) for kind in _PAIRS]
-    for here, there, spell in ((_POINTED, _PLAIN, without_point), (_PLAIN, _POINTED, with_point)):
-        if _any(pairs, here) and not _any(_ids(found, dataset), here) and _any(_ids(found, dataset), there):
+    for spell, other in ((without_point, with_point), (with_point, without_point)):
+        # Both ways among the dataset's own ids: each stands for itself.
+        if (
+            _changes(spell, pairs)
+            and not _changes(spell, _ids(found, dataset))
+            and _changes(other, _ids(found, dataset))
+        ):
             return spell
     return None
 
@@ -69,8 +74,8 @@ def _ids(found: Runs, dataset: Dataset) -> Iterable[pa.ChunkedArray[Any]]:
     return (found.read(number, [name]).column(0) for number in found.of(dataset))
 
 
-def _any(columns: Iterable[pa.ChunkedArray[Any]], pattern: str) -> bool:
-    return any(bool(pc.any(pc.match_substring_regex(column, pattern)).as_py()) for column in columns)
+def _changes(spell: Spell, columns: Iterable[pa.ChunkedArray[Any]]) -> bool:
+    return any(not spell(column).equals(column) for column in columns)
 
 
 def _said(found: Runs, spelled: dict[str, Spell]) -> list[str]:

@@ -40,7 +40,7 @@ class Beir(SourceSection):
         """
         root = files.folder(self.path)
         corpus, queries = (_file(root, name) for name in ("corpus.jsonl", "queries.jsonl"))
-        self._judgements(root)
+        self._qrels(root)  # a split that is missing is told before anything is read
         asked: dict[str, Kind] = {"_id": "id", "text": "text"}
         if self.answers is not None:
             asked[self.answers] = "texts"
@@ -57,10 +57,10 @@ class Beir(SourceSection):
         Raises:
           FileNotFoundError: a file is missing.   ValueError: a file is not what its name says, or is no split.
         """
-        for file in self._judgements(files.folder(self.path)):
+        for file in self._qrels(files.folder(self.path)):
             yield from _judgements(file, self.min_grade)
 
-    def _judgements(self, root: Path | UPath) -> list[File]:
+    def _qrels(self, root: Path | UPath) -> list[File]:
         """The files of the chosen splits, those of what was judged to be none at the end."""
         judged, splits = _splits(root), list(dict.fromkeys(self.splits))
         zero = [judged[name] for split in splits if (name := f"{split}{_JUDGED_ZERO}") in judged]

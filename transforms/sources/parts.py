@@ -25,10 +25,10 @@ class Part(NamedTuple):
     stop: int | None
 
 
-def cut(readings: Sequence[Reading], least: int = BYTES) -> list[tuple[Part, ...]]:
-    """What to read at a time: a part of a large file, or several small files, in the order of the readings.
+def cut(readings: Sequence[Reading], least: int) -> list[tuple[Part, ...]]:
+    """What to read at a time: a part of a large file, or several small files, of ``least`` bytes and more.
 
-    A file that can only be read from its beginning, CSV or an archive, is a part by itself.
+    The order is that of the readings. A file that can only be read from its beginning, CSV or an archive, is not cut.
     """
     sizes = [reading.file.path.stat().st_size for reading in readings]
     size = max(least, sum(sizes) // _MOST)

@@ -28,7 +28,7 @@ class Reading:
       columns: which to read, and what they hold.
       parse: ``parse(values, line)`` gives the records of a row, or raises ``Fault`` for one that cannot be used.
       optional: columns that the file may lack.
-      finish: of all records of a part.
+      finish: what becomes of all records of a part.
     """
 
     file: File
@@ -37,6 +37,11 @@ class Reading:
     optional: tuple[str, ...] = ()
     finish: Callable[[Iterator[Record]], Iterator[Record]] = iter
 
+    @property
+    def required(self) -> set[str]:
+        """The columns that the file may not lack."""
+        return set(self.columns) - set(self.optional)
+
 
 @dataclasses.dataclass
 class Seen:
@@ -44,7 +49,7 @@ class Seen:
 
     Attributes:
       lines, objects: how many it has.   bad: the first line that is none, and what it is instead.
-      present: those of the columns that some object has.   first: the fields of the first object that lacks one.
+      present: those of the required columns that some object has.   first: the fields of the first object.
     """
 
     lines: int = 0
@@ -60,24 +65,22 @@ class Seen:
         found.first = self.first or later.first
         return found
 
-    def check(self, reading: Reading) -> None:
+    def check(self, file: File, required: set[str]) -> None:
         """Check what all parts of a file showed.
 
         Raises:
-          ValueError: no line is an object, or no object has one of the columns.
+          ValueError: no line is an object, or no object has one of the required columns.
         """
-        absent = set(reading.columns) - set(reading.optional) - self.present
         if self.bad and not self.objects:
             raise ValueError(
-                f"{reading.file.path}: must have one JSON object per line, but no line has, first: {self.bad}."
-                " Convert it"
+                f"{file.path}: must have one JSON object per line, but no line has, first: {self.bad}. Convert it"
             )
-        if self.objects and absent:
-            raise lacks(reading.file, "field", absent, self.first)
+        if self.objects and not required <= self.present:
+            raise lacks(file, "field", required - self.present, self.first)
 
 
 def records(reading: Reading, start: int = 0, stop: int | None = None, seen: Seen | None = None) -> Iterator[Record]:
-    """Records of a file, or of a part of it (``part``).
+    """Records of a file, or of a part of it as ``parts`` cuts it.
 
     Args:
       reading: the file.   start, stop: the part.
@@ -90,50 +93,46 @@ def records(reading: Reading, start: int = 0, stop: int | None = None, seen: See
 
 
 def _records(reading: Reading, start: int, stop: int | None, seen: Seen | None) -> Iterator[Record]:
-    origin, parse = reading.file.origin, reading.parse
-    for row in _rows(reading, notes.note, start, stop, seen):
+    origin, columns, parse = reading.file.origin, reading.columns, reading.parse
+    for row in rows(reading.file, columns, reading.optional, start=start, stop=stop, seen=seen):
         try:
             if row.fault:
                 raise Fault(row.fault)
             parsed = list(parse(row.values, row.line))
         except Fault as fault:
-            yield rejected(origin, row.line, str(fault), row.raw or _shown(reading.columns, row.values))
+            yield rejected(origin, row.line, str(fault), row.raw or _shown(columns, row.values))
         else:
             yield from parsed
 
 
 def rows(
-    file: File, columns: Mapping[str, Kind], optional: Sequence[str] = (), note: Callable[[str], None] = notes.note
-) -> Iterator[Row]:
-    """Rows of a file; memory is bounded by its longest line or row group. ``note`` is told what else it could be."""
-    return _rows(Reading(file, columns, _nothing, tuple(optional)), note)
-
-
-def _nothing(_: Sequence[Any], __: int) -> Iterable[Record]:
-    return ()
-
-
-def _rows(
-    reading: Reading,
-    note: Callable[[str], None],
+    file: File,
+    columns: Mapping[str, Kind],
+    optional: Sequence[str] = (),
+    note: Callable[[str], None] = notes.note,
     start: int = 0,
     stop: int | None = None,
     seen: Seen | None = None,
 ) -> Iterator[Row]:
-    file, names = reading.file, tuple(reading.columns)
+    """Rows of a file, or of a part of it as ``records`` has it; memory is bounded by its longest line or row group.
+
+    ``note`` is told what else it could be.
+    """
     if file.format == ".parquet":
-        yield from parquet_rows(file, reading.columns, reading.optional, start, stop)
+        yield from parquet_rows(file, columns, optional, start, stop)
     elif file.format in (".csv", ".tsv"):
-        yield from delimited_rows(file, names, reading.optional, note)
+        yield from delimited_rows(file, tuple(columns), optional, note)
     else:
-        found = Seen() if seen is None else seen
-        yield from _json(reading, names, start, stop, found)
+        found, required = Seen() if seen is None else seen, set(columns) - set(optional)
+        yield from _json(file, tuple(columns), required, start, stop, found)
         if seen is None:
-            found.check(reading)
+            found.check(file, required)
 
 
-def _json(reading: Reading, names: tuple[str, ...], start: int, stop: int | None, seen: Seen) -> Iterator[Row]:
-    file, wanted = reading.file, set(names) - set(reading.optional)
+def _json(
+    file: File, names: tuple[str, ...], required: set[str], start: int, stop: int | None, seen: Seen
+) -> Iterator[Row]:
+    absent = set(required)
     for number, line, whole in lines.numbered(file, start, stop):
         seen.lines = number
         if not line.strip():
@@ -149,9 +148,9 @@ def _json(reading: Reading, names: tuple[str, ...], start: int, stop: int | None
             yield Row(number, (), raw, fault)
             continue
         seen.objects += 1
-        if wanted:
-            seen.present |= wanted.intersection(value)
-            wanted.difference_update(value)
+        if absent:
+            seen.present |= absent.intersection(value)
+            absent.difference_update(value)
             seen.first = seen.first or list(map(str, value))
         yield Row(number, tuple([value.get(name) for name in names]), raw)
 

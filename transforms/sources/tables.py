@@ -55,7 +55,7 @@ class Tables(SourceSection):
         ]
 
 
-_KINDS: dict[str, Kind] = {"answers": "texts", "grade": "grade"}  # of what a key of the params names; else:
+_KINDS: dict[str, Kind] = {"answers": "texts", "grade": "grade"}  # of keys of the params that name no id and no text
 
 
 def _columns(source: Tables, *keys: str) -> dict[str, Kind]:
