@@ -10,6 +10,7 @@ Exits with 1 where they differ though they must not.
   workers 4         beam.workers: 4
   hash seed 12345   PYTHONHASHSEED=12345
   both              these two in one run: the cheapest proof that neither changes a byte
+  1 thread          OMP_NUM_THREADS=1, where ``plain`` has one for every core
   shards            a third of the documents and queries in a shard: another recipe, so the rows must be equal
   1 file, 16 files  the rows that ``plain`` ingested, as a source of kind tables, shuffled into so many files: the
                     bytes must be equal between the two, the rows also to those of ``plain``
@@ -40,8 +41,8 @@ from benchmarks import languages
 from gangue.transforms.datasets.storage import Data
 
 PACKAGES = ("heapq.py", "statistics.py", "textwrap.py")
-VARIANTS = ("plain", "workers 4", "hash seed 12345", "both", "shards", "1 file", "16 files")
-BYTES_AS = {"workers 4": "plain", "hash seed 12345": "plain", "both": "plain", "16 files": "1 file"}
+VARIANTS = ("plain", "workers 4", "hash seed 12345", "both", "1 thread", "shards", "1 file", "16 files")
+BYTES_AS = dict.fromkeys(("workers 4", "hash seed 12345", "both", "1 thread"), "plain") | {"16 files": "1 file"}
 TABLES = {
     "documents": {"document_id": "document_id", "title": "title", "text": "text"},
     "queries": {"query_id": "query_id", "text": "text", "answers": "answers"},
@@ -140,8 +141,10 @@ def mine(name: str, values: Mapping[str, Any], folder: pathlib.Path) -> Outcome:
     root = str(pathlib.Path(__file__).parents[1])
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
     seed = {"PYTHONHASHSEED": "12345" if name in ("hash seed 12345", "both") else "0"}
+    threads = {"OMP_NUM_THREADS": "1"} if name == "1 thread" else {}
     started = time.monotonic()
-    done = subprocess.run([str(program), "mine", *places], env={**os.environ, **paths, **seed}, capture_output=True)
+    environment = {**os.environ, **paths, **seed, **threads}
+    done = subprocess.run([str(program), "mine", *places], env=environment, capture_output=True)
     if done.returncode:
         raise RuntimeError(f"variant {name} failed: {done.stderr.decode(errors='replace')[-2000:]}")
     return outcome(data, time.monotonic() - started)

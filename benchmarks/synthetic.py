@@ -11,6 +11,7 @@ from gangue.transforms import text
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.records.runs import hash_column
 
 ENCODERS = ("one", "two")
 EACH, BOTH = 120, 40  # candidates of each retriever, and how many of them both found
@@ -40,7 +41,10 @@ def write(
         wanted = schema.QUERIES if dataset == "queries" else schema.DOCUMENTS
         for shard, part in parts(rows, per_shard):
             texts = [" ".join(words) for words in _WORDS[rng.integers(0, len(_WORDS), (len(part), 12))]]
-            names, hashes = [_name(dataset, number) for number in part], text.hashes(texts)
+            names = [_name(dataset, number) for number in part]
+            words = text.hash_numbers(text.hashes(texts))
+            words[:, 0] = (words[:, 0] >> 32) | (np.array(part, np.uint64) << 32) // rows << 32  # in the order of rows
+            hashes = hash_column(words)
             columns = {
                 "query_id": names,
                 "document_id": names,

@@ -54,7 +54,7 @@ def run(data: Data, p: params.Params, reports: str = "reports", flags: Sequence[
     rows = {name: sum(data.rows(name)) for name in COUNTED}
 
     def build(root: beam.Pipeline) -> beam.PCollection:
-        groups = lookup.together(data, "triplets", p.beam.workers)
+        groups = lookup.together(data, "triplets", p.beam.sharers)
         work = functools.partial(audit_shards, groups=groups, data=data, p=p, rows=rows, view_rows=view_rows)
         return root | beam.Create(list(groups), reshuffle=False) | ForEachShard(work)
 

@@ -34,7 +34,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     recipe = json.dumps(describe(data, p), sort_keys=True)
 
     def build(root: beam.Pipeline) -> Any:
-        groups = lookup.together(data, "negatives", p.beam.workers)
+        groups = lookup.together(data, "negatives", p.beam.sharers)
         work = functools.partial(export_shards, groups=groups, data=data, p=p, recipe=recipe)
         return root | beam.Create(list(groups), reshuffle=False) | ForEachShard(work)
 

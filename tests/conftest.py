@@ -12,7 +12,7 @@ import pytest
 import stores
 from hypothesis import settings
 
-from gangue.transforms.models import encoder
+from gangue.transforms.models import libraries
 
 settings.register_profile("gangue", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("gangue")
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """As the command does: what is loaded stays, and no collection goes through it again; a stage ends with one."""
     if hasattr(session.config, "workerinput"):  # one of several processes that run all tests: some need these
-        encoder.load_libraries()
+        libraries.load()
     gc.freeze()
     gc.enable()
 

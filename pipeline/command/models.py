@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gangue.pipeline import embed, params, score
 from gangue.transforms import at_hand
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import encoder, vector_store
+from gangue.transforms.models import encoder, libraries, vector_store
 from gangue.transforms.running import workers
 
 
@@ -29,8 +29,8 @@ def check(data: Data, p: params.Params) -> None:
         f"scores/{name}": settings for name, settings in p.scorers.items() if settings.model is not None
     }
     new = [s for dataset, s in made.items() if not s.trust_remote_code and not _used(data, dataset, s)]
-    if new and p.beam.workers > 1:
-        encoder.load_libraries()  # here, for all worker processes of all stages
+    if new and p.beam.workers > 1 and p.beam.cluster is None:
+        libraries.load()  # here, for all worker processes of all stages
     try:
         with workers.started("models", p.beam if new or p.beam.cluster else params.Beam(), data):
             workers.everywhere(functools.partial(_locate, every))

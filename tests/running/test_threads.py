@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import json
+import os
 import pathlib
 import random
 import time
@@ -15,6 +16,7 @@ import torch
 from elsewhere import assert_same, mined
 from fsspec.implementations.memory import MemoryFileSystem
 
+from gangue.pipeline import params
 from gangue.transforms import at_hand
 from gangue.transforms.datasets import disk
 from gangue.transforms.models import cross_encoder
@@ -42,8 +44,8 @@ def test_a_job_of_four_threads_has_the_bytes_of_one(whole_job, monkeypatch):
     monkeypatch.setattr(workers, "started", threads)
     in_ranges = json.loads((whole_job / "params.yaml").read_text()) | {"beam": {"documents_per_range": 20}}
     (whole_job / "in ranges.yaml").write_text(json.dumps(in_ranges))
-    for name, params in (("threads", "params.yaml"), ("threads again", "in ranges.yaml")):  # each stage after any other
-        mined(whole_job, name, params)
+    for name, file in (("threads", "params.yaml"), ("threads again", "in ranges.yaml")):  # each stage after any other
+        mined(whole_job, name, file)
         assert_same(whole_job, name)
 
 
@@ -142,3 +144,23 @@ def test_threads_copy_from_afar_into_a_folder_that_stays(tmp_path):
             copies = list(pool.map(lambda number: disk.local_copy(f"memory:/{tmp_path}/{number}"), range(8)))
         assert {pathlib.Path(copy).read_bytes() for copy in copies} == {b"content"}
         assert len({pathlib.Path(copy).parents[1] for copy in copies}) == 1
+
+
+def counted(_):
+    """How many threads the libraries of this process use, by themselves and by what the environment says."""
+    np.ones((2, 2)) @ np.ones((2, 2))
+    of_libraries = {library["num_threads"] for library in threadpoolctl.threadpool_info()}
+    return max(of_libraries), torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+
+@pytest.mark.parametrize("said", [None, "3"])
+def test_workers_share_the_cores_unless_the_user_says_how_many_threads_each_has(monkeypatch, said):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr(workers, "_cores", lambda: 4)
+    with workers.started("test", params.Beam(workers=2), None):
+        of_libraries, of_torch, environment = workers.submit(counted, None).result()
+    assert environment == (said or "2")
+    if not said:  # else they were told before they were loaded
+        assert (of_libraries, of_torch) == (2, 2)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gangue.transforms import at_hand
 from gangue.transforms.datasets import disk, unfinished
-from gangue.transforms.models import batching, checkpoints, encoder, loading, trust
+from gangue.transforms.models import batching, checkpoints, libraries, loading, trust
 from gangue.transforms.running import process_wide, progress
 
 FOLDS = 2
@@ -62,7 +62,7 @@ class CrossEncoder:
     def __init__(
         self, folder: str, max_length: int, dtype: str, trust_remote_code: bool, label: int | str | None = None
     ) -> None:
-        encoder.load_libraries()
+        libraries.load()
         import sentence_transformers
         import torch
 
@@ -166,7 +166,7 @@ def teach(
       output: folder to write.   checkpoint: folder for checkpoints, on this machine's disk; stays when all is done.
       trust_remote_code: whether the encoder may bring code of its own.
     """
-    encoder.load_libraries()
+    libraries.load()
     import datasets
     import transformers
     from safetensors import SafetensorError

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import importlib.util
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -16,8 +14,8 @@ import numpy as np
 
 from gangue.transforms import at_hand
 from gangue.transforms.datasets import disk, unfinished
-from gangue.transforms.models import batching, loading, trust
-from gangue.transforms.running import heap, process_wide
+from gangue.transforms.models import batching, libraries, loading, trust
+from gangue.transforms.running import process_wide
 
 Backend = Literal["torch", "onnx", "openvino"]
 
@@ -109,7 +107,7 @@ class Encoder:
         backend: Backend,
         model_file: str | None,
     ) -> None:
-        load_libraries()
+        libraries.load()
         import torch
         from sentence_transformers import SentenceTransformer
 
@@ -206,22 +204,6 @@ class Encoder:
 
     def _vectors(self, found: Mapping[str, Any]) -> Any:
         return found["sentence_embedding"][:, : self.dimensions]
-
-
-def load_libraries() -> None:
-    """Load the model libraries, without their own bars and notices in the log, and keep freed memory."""
-    collected = gc.isenabled()
-    gc.disable()  # to look for garbage in what loads now takes a sixth of the time
-    try:
-        import sentence_transformers  # noqa: F401
-        import transformers
-    finally:
-        if collected:
-            gc.enable()
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    heap.keep(block=32, on_top=64)
 
 
 @contextlib.contextmanager

@@ -221,7 +221,7 @@ def describe(data: Data, p: params.Params, shard: query_shard.Shard, left_out: n
     labels = features.Labels.of(*lookup.labels(data))
     for encoder in encoders[:1]:
         vectors = lookup.unit_vectors(data, f"vectors/{encoder}/queries")
-        documents = len(lookup.representatives(data))
+        documents = sum(data.rows("documents"))
         gone = np.full(len(query), -1)
         gone[left_out >= 0] = block.positive_row[left_out[left_out >= 0]]
         shared = features.shared_labels(

@@ -18,6 +18,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import threadpoolctl
+
 from gangue.transforms.running import progress
 
 if TYPE_CHECKING:  # the command says what it can do before any of these is loaded
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # the command says what it can do before any of these is load
 _pool: concurrent.futures.Executor | None = None
 _cluster: cluster.Workers | None = None
 _forks = False
+_THREADS = "OMP_NUM_THREADS"  # how many the libraries of a process use, where the user says it
 
 
 class Future(Protocol):
@@ -97,7 +100,8 @@ def _processes(stage: str, count: int) -> Iterator[None]:
     context = _context()
     ours: set[Any] = set()
     done = context.Value("q", 0)
-    _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin, (done, dict(os.environ)))
+    threads = None if _THREADS in os.environ else max(1, _cores() // count)
+    _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin, (done, dict(os.environ), threads))
     try:
         for started_up in [_pool.submit(os.getpid) for _ in range(count)]:  # all of them, here in the main thread
             started_up.result()
@@ -158,13 +162,16 @@ def _is_not_of_bigquery(record: logging.LogRecord) -> bool:
     return "apitools" not in record.getMessage()
 
 
-def _begin(done: Any, environment: dict[str, str]) -> None:
+def _begin(done: Any, environment: dict[str, str], threads: int | None) -> None:
     """What a worker does first: leave Ctrl-C to the main process, end when that does, and tell it of progress.
 
     Its ``environment`` is that of the main process as it is now: it may be a fork of one that was started long ago.
+    Its libraries use so many ``threads``, its share of the cores; None: as the environment says.
     """
     os.environ.clear()
     os.environ.update(environment)
+    if threads is not None:
+        _limit_threads(threads)
     progress.advance_parent(done)
     quieten_beam()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -177,6 +184,19 @@ def _begin(done: Any, environment: dict[str, str]) -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _cores() -> int:
+    """How many of the processor's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _limit_threads(count: int) -> None:
+    """Have the libraries use so many: those that are loaded, in a fork, and those that ask as they load."""
+    os.environ[_THREADS] = str(count)
+    threadpoolctl.threadpool_limits(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
 
 
 def _has_broken(error: BaseException | None) -> bool:

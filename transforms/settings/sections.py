@@ -153,6 +153,15 @@ class Beam(Section):
         return self.runner != "FnApiRunner"
 
     @property
+    def sharers(self) -> int:
+        """Workers that work is cut for: those here; eight of a cluster or another runner, where any number may come.
+
+        >>> Beam(workers=2).sharers, Beam(cluster="tcp://scheduler:8786").sharers, Beam(runner="FlinkRunner").sharers
+        (2, 8, 8)
+        """
+        return self.workers if self.cluster is None and not self.elsewhere else 8
+
+    @property
     def hints(self) -> dict[str, str]:
         """Beam's resource hints for steps that run a model; none on one machine, where each would only add workers."""
         hints = {"accelerator": self.accelerator, "min_ram": self.memory}
