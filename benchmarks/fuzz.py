@@ -316,7 +316,7 @@ def _ingest(
     spilled = reading.joined(data, given, labels, readings, cuts)
     counts = Counts()
     for name in spilled.names:
-        counts += runs.describe(name, data, signatures=True)
+        counts += runs.describe(name, data, sketches=True)
     counts += planning.plan("plan", spilled, cut, given.without_positive)
     for name in tasks.names(data):
         counts += gather(name, spilled)

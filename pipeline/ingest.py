@@ -98,7 +98,7 @@ def _cut(data: Data, dataset: str) -> str:
 
 def _build(root: beam.Pipeline, data: Data, found: runs.Runs, p: params.Params) -> None:
     cut = Cut(p.ingest.documents_per_shard, p.ingest.queries_per_shard, p.ingest.near_duplicate)
-    describe = functools.partial(runs.describe, data=data, signatures=cut.near_duplicate is not None)
+    describe = functools.partial(runs.describe, data=data, sketches=cut.near_duplicate is not None)
     unnamed = p.source.without_positive
     described = root | "Runs" >> beam.Create(found.names, reshuffle=False) | "Describe" >> ForEachShard(describe)
     _ = (

@@ -33,7 +33,7 @@ def groups(sentences, threshold, ids=None):
     texts = duplicates.numbered(hashes)
     signatures = np.empty((texts.max(initial=-1) + 1, duplicates.PERMUTATIONS), np.uint32)
     signatures[texts] = duplicates.signatures(column)
-    found = duplicates.near_groups(ranks, texts, signatures, threshold)
+    found = duplicates.near_groups(ranks, texts, duplicates.Sketches.of(signatures), threshold)
     return {name: ordered[rank] for name, rank in zip(ids, found, strict=True)}
 
 
@@ -113,7 +113,8 @@ def test_equal_short_texts_are_one_group():
 def test_an_empty_text_is_near_to_nothing():
     column = pa.chunked_array([["", ""]])
     # As if two empty texts had different hashes: nothing in their signatures joins them.
-    found = duplicates.near_groups(np.arange(2), np.arange(2), duplicates.signatures(column), 0.01)
+    sketches = duplicates.Sketches.of(duplicates.signatures(column))
+    found = duplicates.near_groups(np.arange(2), np.arange(2), sketches, 0.01)
     assert found.tolist() == [0, 1]
 
 
@@ -176,9 +177,12 @@ def test_a_bucket_with_strays_between_still_joins_its_pairs():
     assert set(groups(sentences, 0.85).values()) == {"000"}
 
 
-def test_signatures_may_be_memory_mapped(tmp_path):
+def test_sketches_may_be_memory_mapped(tmp_path):
     sentences = [long_text(1), long_text(1) + " more", long_text(2)]
     column = pa.chunked_array([sentences])
-    matrix = np.memmap(tmp_path / "signatures", np.uint32, "w+", shape=(3, 128))
-    matrix[:] = duplicates.signatures(column)
-    assert duplicates.near_groups(np.arange(3), np.arange(3), matrix, 0.85).tolist() == [0, 0, 2]
+    sketches = duplicates.Sketches.of(duplicates.signatures(column))
+    mapped = [np.memmap(tmp_path / str(part.dtype), part.dtype, "w+", shape=part.shape) for part in sketches]
+    for target, part in zip(mapped, sketches, strict=True):
+        target[:] = part
+    found = duplicates.near_groups(np.arange(3), np.arange(3), duplicates.Sketches(*mapped), 0.85)
+    assert found.tolist() == [0, 0, 2]

@@ -47,7 +47,7 @@ def without_beam(root, p):
     cut = planning.Cut(p.ingest.documents_per_shard, p.ingest.queries_per_shard, p.ingest.near_duplicate)
     counts = Counts()
     for name in found.names:
-        counts += runs.describe(name, data, signatures=cut.near_duplicate is not None)
+        counts += runs.describe(name, data, sketches=cut.near_duplicate is not None)
     counts += planning.plan("plan", found, cut, p.source.without_positive)
     for name in tasks.names(data):
         counts += gather(name, found)
@@ -525,13 +525,16 @@ def test_a_title_does_not_grow_into_the_text_unnoticed(tmp_path):
     table = pa.table({"document_id": ["a", "b"], "title": ["x", "x y"], "text": ["y z", "z"]})
     table = table.append_column("origin", pa.array(["o", "o"])).append_column("line", pa.array([1, 2]))
     found = runs.spill(Data(str(tmp_path)), [blocks.Block("documents", table.cast(blocks.RECORDS["documents"]))])
-    assert runs.describe(found.names[0], Data(str(tmp_path)), signatures=True) == {"in": 2}
+    assert runs.describe(found.names[0], Data(str(tmp_path)), sketches=True) == {"in": 2}
     words = found.hashes("documents", "content_hash")
     assert (words[0] != words[1]).any()
     words = found.hashes("documents", "text_hash")
     assert (words[0] == words[1]).all()
     expected = duplicates.signatures(pa.chunked_array([["x y z"] * 2]))
-    np.testing.assert_array_equal(found.signatures(0), expected)
+    with runs.sketches(found.data, 2) as room:
+        found.copy_sketches(np.zeros(2, int), np.arange(2), room, np.array([1, 0]))
+        for part, wanted in zip(room, duplicates.Sketches.of(expected), strict=True):
+            np.testing.assert_array_equal(part, wanted)
 
 
 def test_nothing_is_admitted_of_nothing():

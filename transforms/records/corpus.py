@@ -1,8 +1,7 @@
 """Where every document goes, without ever holding more than a small part of them.
 
 Records of one id meet in a bucket of ids, documents of one text in a range of the hashes of texts, which is that of
-a task. Only one bucket or range is in memory at a time; all documents together need eight bytes each, when their
-signatures are compared, and what is near to another or rejected.
+a task. Only one bucket or range is in memory at a time, and of all documents what is near to another or rejected.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gangue.transforms import text
-from gangue.transforms.datasets.scratch import scratch
-from gangue.transforms.records import admission, duplicates, portions, tasks
+from gangue.transforms.records import admission, duplicates, portions, runs, tasks
+from gangue.transforms.records.duplicates import Sketches
 from gangue.transforms.records.runs import AREA, Runs, hash_column
 from gangue.transforms.records.tasks import Task
 
@@ -103,14 +102,14 @@ def near_groups(found: Runs, admitted: Admitted, every: list[Task], threshold: f
 
 
 def _near_texts(found: Runs, admitted: Admitted, every: list[Task], threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """``duplicates.near_texts`` of the documents' texts, whose signatures lie on disk: they are 512 bytes each."""
+    """``duplicates.near_texts`` of the documents' texts, whose sketches lie on disk."""
     stop = 0
-    with scratch(found.data, AREA, (admitted.count, duplicates.PERMUTATIONS), np.uint32) as matrix:
+    with runs.sketches(found.data, admitted.count) as room:
         for heads in _heads(found, admitted, every):
             start, stop = stop, stop + len(heads)
             run, row = (heads[name].to_numpy() for name in ("run", "row"))
-            found.copy_signatures(run, row, matrix, np.arange(start, stop))
-        return duplicates.near_texts(matrix[:stop], threshold)
+            found.copy_sketches(run, row, room, np.arange(start, stop))
+        return duplicates.near_texts(Sketches(room.signatures[:stop], room.bands[:, :stop]), threshold)
 
 
 def write_tasks(

@@ -11,7 +11,7 @@ so thresholds well below 0.7 find only a part of their pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,27 @@ _EMPTY = np.uint32(2**32 - 1)  # R-MinHash of no words, in every place
 _ROWS_AT_ONCE = 1024  # signatures leave rensa as Python integers: 4 MB each time
 _PAIRS_AT_ONCE = 16384  # 2 x 8 MB of signatures
 _KEYS_AT_ONCE = 65536
+
+
+class Sketches(NamedTuple):
+    """What tells which of t texts are near to each other; may be memory-mapped.
+
+    Attributes:
+      signatures: (t, 128) uint32, as ``signatures``.   bands: (16, t) uint64 hash of each band of these.
+    """
+
+    signatures: np.ndarray
+    bands: np.ndarray
+
+    @classmethod
+    def of(cls, signatures: np.ndarray) -> Sketches:
+        """Those of (t, 128) signatures."""
+        width = PERMUTATIONS // BANDS
+        bands = np.zeros((BANDS, len(signatures)), np.uint64)
+        for band, keys in enumerate(bands):
+            for column in range(band * width, (band + 1) * width):
+                keys[:] = _mixed(keys, signatures[:, column].astype(np.uint64))
+        return cls(signatures, bands)
 
 
 def signatures(texts: pa.ChunkedArray[Any]) -> np.ndarray:
@@ -84,18 +105,16 @@ def _mixed(state: np.ndarray, value: np.ndarray) -> np.ndarray:
     return randomness.finalised(state * np.uint64(0x9E3779B97F4A7C15) + value)
 
 
-def near_pairs(signatures: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def near_pairs(sketches: Sketches, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of near-duplicates by their numbers, band by band; a pair may come more than once.
 
-    Memory is 8 bytes a text and a constant, whatever the size of the signatures.
-
     Args:
-      signatures: (t, 128) uint32 of different texts, possibly memory-mapped.  In the order of the texts' hashes,
-        which is the order within a bucket: then the order of the records cannot matter.
+      sketches: of different texts.  In the order of the texts' hashes, which is the order within a bucket: then the
+        order of the records cannot matter.
       threshold: least estimated Jaccard similarity.
     """
-    for band in range(BANDS):
-        keys = _band_keys(signatures, band)
+    signatures, bands = sketches
+    for keys in bands:
         parts = text.shard_count(len(keys), portions.at_once(_KEYS_AT_ONCE, len(keys)))
         for part in range(parts):
             order = _of_part(keys, part, parts)
@@ -111,17 +130,6 @@ def near_pairs(signatures: np.ndarray, threshold: float) -> Iterator[tuple[np.nd
                     yield left[near], right[near]
 
 
-def _band_keys(signatures: np.ndarray, band: int) -> np.ndarray:
-    """(t,) uint64 hash of one band of each signature."""
-    width = PERMUTATIONS // BANDS
-    keys = np.zeros(len(signatures), np.uint64)
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        here = slice(start, start + _KEYS_AT_ONCE)
-        for column in range(band * width, (band + 1) * width):
-            keys[here] = _mixed(keys[here], signatures[here, column].astype(np.uint64))
-    return keys
-
-
 def _of_part(keys: np.ndarray, part: int, parts: int) -> np.ndarray:
     """Where the keys of one of equal ranges are, in ascending order."""
     found = [np.empty(0, np.int64)]
@@ -131,16 +139,16 @@ def _of_part(keys: np.ndarray, part: int, parts: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def near_texts(signatures: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def near_texts(sketches: Sketches, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Texts that a chain of near-duplicates joins to another.
 
     Args:
-      signatures, threshold: as ``near_pairs``.
+      sketches, threshold: as ``near_pairs``.
 
     Returns:
       (m,) their numbers, ascending, and (m,) the smallest number in the group of each.
     """
-    pairs = list(near_pairs(signatures, threshold))
+    pairs = list(near_pairs(sketches, threshold))
     left, right = (np.concatenate([np.empty(0, np.int64), *(pair[side] for pair in pairs)]) for side in (0, 1))
     members, (left, right) = arrays.places(left, right)
     if not len(members):
@@ -170,9 +178,7 @@ def first_of_text(ordered: np.ndarray) -> np.ndarray:
     return new
 
 
-def near_groups(
-    ranks: np.ndarray, texts: np.ndarray, signatures: np.ndarray | None, threshold: float | None
-) -> np.ndarray:
+def near_groups(ranks: np.ndarray, texts: np.ndarray, sketches: Sketches | None, threshold: float | None) -> np.ndarray:
     """For each row, the smallest rank in its group of near-duplicates, its own included.
 
     Equal texts are always of one group; others where a chain of near-duplicates joins them.
@@ -180,15 +186,15 @@ def near_groups(
     Args:
       ranks: (n,) place of each row's id in the order of ids, all different.
       texts: (n,) number of each row's text, as ``numbered``.
-      signatures: (t, 128) uint32 of the different texts.   None: only equal texts form a group.
+      sketches: of the different texts.   None: only equal texts form a group.
       threshold: least estimated Jaccard similarity in (0, 1].   None: only equal texts form a group.
 
     >>> near_groups(np.array([2, 0, 1]), np.array([0, 1, 0]), None, None).tolist()
     [1, 0, 1]
     """
     label = np.arange(texts.max(initial=-1) + 1)
-    if signatures is not None and threshold is not None:
-        members, first = near_texts(signatures, threshold)
+    if sketches is not None and threshold is not None:
+        members, first = near_texts(sketches, threshold)
         label[members] = first
     group = label[texts]
     smallest = np.full(len(label), np.iinfo(np.int64).max)

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from gangue.transforms import arrays, text
 from gangue.transforms.datasets import schema
-from gangue.transforms.datasets.scratch import scratch
 from gangue.transforms.records import admission, corpus, duplicates, tasks
 from gangue.transforms.records.admission import Named
 from gangue.transforms.records.corpus import Admitted
@@ -25,7 +24,7 @@ from gangue.transforms.records.rejection import (
     nothing_left,
     rejected_records,
 )
-from gangue.transforms.records.runs import AREA, Runs, hash_column
+from gangue.transforms.records.runs import Runs, hash_column, sketches
 from gangue.transforms.running.counts import Counts
 
 
@@ -225,6 +224,6 @@ def _near_groups(
     texts = duplicates.numbered(hashes)
     if threshold is None:
         return duplicates.near_groups(places, texts, None, None)
-    with scratch(found.data, AREA, (texts.max(initial=-1) + 1, duplicates.PERMUTATIONS), np.uint32) as matrix:
-        found.copy_signatures(*found.located("queries", records), matrix, texts)
-        return duplicates.near_groups(places, texts, matrix, threshold)
+    with sketches(found.data, texts.max(initial=-1) + 1) as room:
+        found.copy_sketches(*found.located("queries", records), room, texts)
+        return duplicates.near_groups(places, texts, room, threshold)

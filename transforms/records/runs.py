@@ -1,10 +1,11 @@
-"""Records on disk between reading and writing: runs of some thousand and more, with hashes and signatures beside.
+"""Records on disk between reading and writing: runs of some thousand and more, with hashes and sketches beside.
 
 Texts stay in the runs until the shard they belong to is written; planning reads ids and hashes only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -18,16 +19,18 @@ import pyarrow.compute as pc
 
 from gangue.transforms import text
 from gangue.transforms.datasets.names import staged
+from gangue.transforms.datasets.scratch import scratch
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import duplicates, portions
 from gangue.transforms.records.admission import one_array
+from gangue.transforms.records.duplicates import Sketches
 from gangue.transforms.running import progress
 from gangue.transforms.running.counts import Counts
 from gangue.transforms.sources.blocks import CHARACTERS, EXCERPT, RECORDS, ROWS, Block, Dataset
 
 AREA = staged("ingest")
 _DESCRIBED = posixpath.join(AREA, "described")
-_SIGNATURE = pa.binary(4 * duplicates.PERMUTATIONS)
+_SIGNATURE, _BANDS = pa.binary(4 * duplicates.PERMUTATIONS), pa.binary(8 * duplicates.BANDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +97,12 @@ class Runs:
         parts = [text.hash_numbers(self._description(number, [name])[name]) for number in self.of(dataset)]
         return np.concatenate([np.empty((0, 2), np.uint64), *parts])
 
-    def signatures(self, number: int) -> np.ndarray:
-        """(n, 128) uint32 signatures of a run."""
-        column: Any = one_array(self._description(number, ["signature"])["signature"])
-        return np.frombuffer(column.buffers()[1], "<u4").reshape(-1, duplicates.PERMUTATIONS)
-
-    def copy_signatures(self, numbers: np.ndarray, rows: np.ndarray, target: np.ndarray, places: np.ndarray) -> None:
-        """Copy the signatures of records, by run number and row, to these places of a (t, 128) matrix."""
+    def copy_sketches(self, numbers: np.ndarray, rows: np.ndarray, target: Sketches, places: np.ndarray) -> None:
+        """Copy the sketches of records, by run number and row, to these places."""
         for part in _by_run(numbers, rows):
-            target[places[part]] = self.signatures(int(numbers[part[0]]))[rows[part]]
+            described = self._description(int(numbers[part[0]]), ["signature", "bands"])
+            target.signatures[places[part]] = _words(described["signature"], "<u4")[rows[part]]
+            target.bands[:, places[part]] = _words(described["bands"], "<u8")[rows[part]].T
 
     def bucket(self, dataset: Dataset, number: int, buckets: int) -> np.ndarray:
         """Records whose ids have their hashes in one of equal ranges, ascending, numbered over all runs."""
@@ -171,8 +171,8 @@ def spill(data: Data, blocks: Iterable[Block], part: int = 0) -> Runs:
     return Runs(data, names, tuple(itertools.chain.from_iterable(rows.values())), size, (0,) * len(names))
 
 
-def describe(name: str, data: Data, *, signatures: bool) -> Counts:
-    """Write the hashes of a run's records, and their signatures if wanted; count the records as ``in``."""
+def describe(name: str, data: Data, *, sketches: bool) -> Counts:
+    """Write the hashes of a run's records, and their sketches if wanted; count the records as ``in``."""
     table = data.read(*_place(AREA, name))
     if name.startswith(("documents/", "queries/")):
         texts = table["text"]
@@ -194,11 +194,10 @@ def describe(name: str, data: Data, *, signatures: bool) -> Counts:
             "content_hash": hash_column(contents),
             "text_hash": text.hashes(normal),
         }
-        if signatures:
-            matrix = duplicates.signatures(normal).astype("<u4")
-            columns["signature"] = pa.Array.from_buffers(
-                _SIGNATURE, len(matrix), [None, pa.py_buffer(matrix.tobytes())]
-            )
+        if sketches:
+            found = Sketches.of(duplicates.signatures(normal))
+            columns["signature"] = _column(found.signatures.astype("<u4"), _SIGNATURE)
+            columns["bands"] = _column(found.bands.T.astype("<u8"), _BANDS)
         data.write(*_place(_DESCRIBED, name), pa.table(columns), suffix=".arrow")
     progress.advance(table.num_rows)
     return Counts({"in": table.num_rows})
@@ -227,7 +226,28 @@ def hash_column(words: np.ndarray) -> pa.Array[Any]:
     >>> hash_column(text.hash_numbers(text.hashes(["a"]))) == text.hashes(["a"])
     True
     """
-    return pa.Array.from_buffers(text.HASH, len(words), [None, pa.py_buffer(words.astype(">u8").tobytes())])
+    return _column(words.astype(">u8"), text.HASH)
+
+
+def _column(words: np.ndarray, kind: pa.DataType) -> pa.Array[Any]:
+    """Column of binary values of one size from the rows of (n, w) words."""
+    return pa.Array.from_buffers(kind, len(words), [None, pa.py_buffer(words.tobytes())])
+
+
+def _words(column: pa.ChunkedArray[Any], dtype: str) -> np.ndarray:
+    """(n, w) words of a column of binary values of one size: the inverse of ``_column``."""
+    array: Any = one_array(column)
+    return np.frombuffer(array.buffers()[1], dtype).reshape(len(array), -1)
+
+
+@contextlib.contextmanager
+def sketches(data: Data, texts: int) -> Iterator[Sketches]:
+    """Room on disk for the sketches of so many texts: they are 640 bytes each."""
+    with (
+        scratch(data, AREA, (texts, duplicates.PERMUTATIONS), np.uint32) as signatures,
+        scratch(data, AREA, (duplicates.BANDS, texts), np.uint64) as bands,
+    ):
+        yield Sketches(signatures, bands)
 
 
 def _name(dataset: str, part: int, number: int) -> str:
