@@ -35,7 +35,8 @@ soak: install
 	GANGUE_CORPORA=20 GANGUE_WHOLE=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_oracle.py tests/contracts tests/retrieval
 	GANGUE_WHOLE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -m soak --deselect tests/test_oracle.py --deselect tests/contracts
 
-# Hours too: the figures of docs/benchmarks.md, those on real collections with BEIR="FOLDER ...".
+# Hours too: the figures of docs/benchmarks.md that need no collection, and with BEIR="FOLDER ..." WORK=FOLDER the lines
+# and budgets of collections, each judged by a filter fitted on the others. The docs name the commands of all the rest.
 bench: install
 	$(BIN)/python -m benchmarks.stages --queries 20000 --output
 	$(BIN)/python -m benchmarks.products --output
@@ -46,11 +47,21 @@ bench: install
 	$(BIN)/python -m benchmarks.lexical --output
 	$(BIN)/python -m benchmarks.growth --documents 100000 1000000 10000000 --output
 	$(BIN)/python -m benchmarks.requests --output
+	$(BIN)/python -m benchmarks.languages --output made_up
 	$(BIN)/python -m benchmarks.cluster_cost --output benchmarks/results/cluster_cost.json
+	@if [ -n "$(BEIR)" ]; then \
+	  $(BIN)/python -m benchmarks.pretrain --data $(BEIR) --work $(WORK) --leave-out all --write $(WORK)/filters || exit 1; \
+	fi
 	@for folder in $(BEIR); do \
-	  for name in frontier budget students changes against_sentence_transformers; do \
-	    $(BIN)/python -m benchmarks.$$name --data $$folder --output $$(basename $$folder) || exit 1; \
-	  done; \
+	  name=$$(basename $$folder); on="--data $$folder --pretrained $(WORK)/filters/$$name.json"; run="$(BIN)/python -m benchmarks"; \
+	  half=yes; one="--seeds 1"; come=; \
+	  case $$name in cisi|medline) half=; one="--seeds 5";; scifact) one=; come=yes;; nl2bash) come=yes;; squad_sent) half=; one=;; esac; \
+	  if [ "$$half" ]; then $$run.frontier $$on --output $$name || exit 1; fi; \
+	  if [ "$$one" ]; then $$run.frontier $$on --known one $$one --output $${name}_one || exit 1; fi; \
+	  $$run.pairs_truth $$on --labelled random bm25 --output $$name && \
+	  $$run.budget $$on --known one 0.1 0.3 half --labelled random bm25 dense worst --output $${name}_regimes && \
+	  $$run.budget $$on --known one --labelled random bm25 --labels 200 --splits 5 --output $${name}_labels || exit 1; \
+	  if [ "$$come" ]; then $$run.budget $$on --known one --labelled random bm25 --output $${name}_as_they_come || exit 1; fi; \
 	done
 	$(BIN)/python -m benchmarks.pictures
 

@@ -125,13 +125,11 @@ def load(name: str, data: Data) -> Corpus:
     positives: list[set[int]] = [set() for _ in kept["queries"]]
     for row in data.read_all("positives", ["query_id", "document_id"]).to_pylist():
         positives[numbers["queries"][row["query_id"]]].add(numbers["documents"][row["document_id"]])
-    vectors = {
-        encoder: (
-            lookup.unit_vectors(data, f"vectors/{encoder}/queries")[kept["queries"]],
-            lookup.unit_vectors(data, f"vectors/{encoder}/documents")[kept["documents"]],
-        )
-        for encoder in ENCODERS
-    }
+
+    def unit(encoder: str, dataset: str) -> np.ndarray:
+        return arrays.unit(lookup.vectors(data, f"vectors/{encoder}/{dataset}").gather(kept[dataset]))
+
+    vectors = {encoder: (unit(encoder, "queries"), unit(encoder, "documents")) for encoder in ENCODERS}
     words = _words(texts["queries"], texts["documents"])
     at_hand.forget()
     return Corpus(name, [np.array(sorted(found)) for found in positives], vectors, words)

@@ -114,7 +114,7 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
     output = f"vectors/{name}/{dataset}"
     # A document is in a shard by its text. A query is by the name of its near-duplicates: where a new one renames them,
     # they are embedded again. To look into every file for them would take the square of their number.
-    counts, _ = vector_store.complete(
+    return vector_store.complete(
         data,
         output,
         shard,
@@ -124,7 +124,6 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
         encode,
         {schema.PROMPT: before},
     )
-    return counts
 
 
 def _texts(block: pa.Table, dataset: str) -> pa.ChunkedArray:

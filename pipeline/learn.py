@@ -191,7 +191,7 @@ def taught(
             )
         elif not note["usable"]:
             note["reason"] = f"the area under the curve must be at least {classifier.USEFUL}, it is {auc:.3f}"
-    except ValueError as error:
+    except classifier.NotEnough as error:
         note["reason"] = str(error)
     return note
 

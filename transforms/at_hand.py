@@ -28,8 +28,8 @@ class _Kept(Generic[Result]):
             return self._results[0]
 
 
-def keep(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Call a function once for each of its arguments, the last sixteen of them, until ``forget``.
+def keep(function: Callable[Given, Result], most: int | None = 16) -> Callable[Given, Result]:
+    """Call a function once for each of its arguments, the last ``most`` of them (None: all), until ``forget``.
 
     Threads that ask for the same at once get the same: a cache of ``functools`` alone would call it for each, and
     hand out what it does not keep.
@@ -42,7 +42,7 @@ def keep(function: Callable[Given, Result]) -> Callable[Given, Result]:
     >>> drawn(1) is before
     False
     """
-    kept: Any = functools.lru_cache(maxsize=16)(lambda *_, **__: _Kept[Result]())
+    kept: Any = functools.lru_cache(maxsize=most)(lambda *_, **__: _Kept[Result]())
     _clear.append(kept.cache_clear)
     asking = threading.Lock()
 

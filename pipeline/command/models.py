@@ -1,4 +1,4 @@
-"""Whether the models of a job can be used: told before the source is read, not hours later."""
+"""Whether a job's models and its filter's file can be used: told before the source is read, not hours later."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from gangue.pipeline import embed, params, score
 from gangue.transforms import at_hand
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import encoder, libraries, vector_store
+from gangue.transforms.relevance import pretrained
 from gangue.transforms.running import workers
 
 
 def check(data: Data, p: params.Params) -> None:
-    """Find every model, and load once each of those that nothing here was made with yet; their checks do the rest.
+    """Find every model and the filter's file, here and on every worker; load once what nothing here was made with yet.
 
-    It takes a second or two a model, and nothing where its vectors or scores are at hand: then it was loaded before.
-    Whatever runs elsewhere, or brings code of its own, is left to its stage.
+    The models' own checks do the rest. It takes a second or two a model, and nothing where its vectors or scores are at
+    hand. Whatever runs elsewhere, or brings code of its own, is left to its stage.
 
     Raises:
       ValueError, FileNotFoundError: a model is not there or not what was meant; says which, and the cure.
     """
     every: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
-    _locate(every)
+    find = functools.partial(_find, every, p.learn.pretrained if p.filter.asks_to_learn else None)
+    find()
     if p.beam.elsewhere:
         return
     made = {f"vectors/{name}/documents": settings for name, settings in p.encoders.items()} | {
@@ -33,7 +35,7 @@ def check(data: Data, p: params.Params) -> None:
         libraries.load()  # here, for all worker processes of all stages
     try:
         with workers.started("models", p.beam if new or p.beam.cluster else params.Beam(), data):
-            workers.everywhere(functools.partial(_locate, every))
+            workers.everywhere(find)
             for settings, loaded in [(settings, workers.submit(_load, settings, p.beam.resources)) for settings in new]:
                 if loaded is None:
                     _load(settings)
@@ -43,10 +45,12 @@ def check(data: Data, p: params.Params) -> None:
         at_hand.forget()
 
 
-def _locate(every: Sequence[params.Encoder | params.Scorer]) -> None:
+def _find(every: Sequence[params.Encoder | params.Scorer], filter_file: str | None) -> None:
     for settings in every:
         if settings.model is not None:
             encoder.locate(settings.model, settings.revision)
+    if filter_file is not None:
+        pretrained.load(filter_file)
 
 
 def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) -> bool:

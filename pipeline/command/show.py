@@ -138,14 +138,14 @@ def _of_query(data: Data, query: str) -> pa.Table:
         table = data.read("triplets", shard)
         found = table.filter(pc.equal(table["query_id"], query))
         if len(found):
-            return _suspicious_first(found)
+            return _suspicious_first(data, found)
         some = table.filter(pc.match_substring(table["query"], query, ignore_case=True))
         if like is None and len(some):
             like = some.filter(pc.equal(some["query_id"], some["query_id"][0]))
     if like is None:
         why = _rejected(data, query) or f"no query has the id or the words {query}. gangue show prints some"
         raise ValueError(f"{data.path('triplets')}: {why}")
-    return _suspicious_first(like)
+    return _suspicious_first(data, like)
 
 
 def _rejected(data: Data, query: str) -> str | None:
@@ -167,9 +167,13 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _suspicious_first(table: pa.Table) -> pa.Table:
+def _suspicious_first(data: Data, table: pa.Table) -> pa.Table:
+    """What says best which negatives are false goes first, as in the report: the learned filter, else a scorer."""
+    from gangue.transforms.evidence import lineage
+
+    scorers = [f"score_{name}" for name in lineage.recipe(data).get("params", {}).get("scorers", {})]
     scores = [name for name in table.column_names if name.startswith("score_")]
-    by = [name for name in (rules.P_FALSE, *scores) if name in table.column_names]
+    by = [name for name in dict.fromkeys((rules.P_FALSE, *scorers, *scores)) if name in table.column_names]
     return table.sort_by([(name, "descending") for name in by])
 
 
@@ -203,8 +207,7 @@ def frontier(params_path: str, root: str, reports: str) -> None:
     from gangue.transforms.evidence import frontier
 
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
-    kinds = 6 if p.filter.asks_to_learn else 5
-    with progress.shown("calibrate", kinds * sum(data.rows("queries"))):
+    with progress.shown("frontier", sum(data.rows("queries"))):
         lines = frontier.lines(data, p)
     if not next(iter(lines.values()))[0]["queries"]:
         console.print(

@@ -1,4 +1,4 @@
-"""The numbers of the audit as files: one page to read, ``metrics.json`` with the ten that runs are compared by,
+"""The numbers of the audit as files: one page to read, ``metrics.json`` with the few that runs are compared by,
 ``audit.json`` with all of them, and ``plots/*.svg``.
 """
 

@@ -123,12 +123,13 @@ def test_a_model_survives_json():
         (lambda labels, fold: (labels & (np.cumsum(labels) <= 49), fold), "at least 50 positives .* 49 are"),
         (lambda labels, fold: (labels, fold % 2), r"the \d+ positives must belong to more queries"),
         (lambda labels, fold: (np.ones_like(labels), fold), "there are no unlabelled candidates"),
+        (lambda labels, fold: (labels | (fold > 1), fold), r"the \d+ unlabelled candidates must belong to more"),
     ],
 )
 def test_what_cannot_be_learned_from_is_told(change, message):
     values, labels, weights, fold, _ = examples(3)
     labels, fold = change(labels, fold)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(classifier.NotEnough, match=message):
         classifier.learn(values, labels, weights, fold)
 
 
@@ -318,12 +319,12 @@ def test_shared_labels_are_those_of_other_queries(seed, block):
     hidden = [pair for pair in known if generator.random() < 0.2 and left_out[pairs.index(pair)] != pair[1]]
     left_out = [-1 if (q, gone) in hidden else gone for (q, _), gone in zip(pairs, left_out, strict=True)]
     own = [pair for pair in known if pair not in hidden]
-    labels = features.Labels.of(*np.array(known).T)
-    mine = features.Labels.of(*np.array(own, np.int64).reshape(-1, 2).T)
+    labels = features.Labels.of(*np.array(known).T, queries, documents)
+    mine = tuple(np.array(own, np.int64).reshape(-1, 2).T)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "_EXPANDED", block)
         found = features.shared_labels(
-            *np.array(pairs, np.int64).reshape(-1, 2).T, np.array(left_out), mine, labels, vectors, queries, documents
+            *np.array(pairs, np.int64).reshape(-1, 2).T, np.array(left_out), mine, labels, lambda rows: vectors[rows]
         )
     for row, (q, d) in enumerate(pairs):
         others = [query for query, document in known if document == d and query != q]

@@ -1,4 +1,4 @@
-"""Fetch rows of a dataset by number, across its shards, without holding the dataset.
+"""Fetch rows of a dataset by number, across its shards, without holding the dataset; and whole columns that are small.
 
 What the functions return is shared by the work of one process.
 """
@@ -191,10 +191,6 @@ class Vectors:
                 into[here][~present[local]] = np.nan
         return into
 
-    def all(self) -> np.ndarray:
-        """(n, d) float32 vectors of every row, zeros where it has none: for datasets that fit in memory."""
-        return np.nan_to_num(self.gather(np.arange(len(self))), copy=False)
-
 
 @at_hand.keep
 def rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:
@@ -248,13 +244,6 @@ def clusters(data: Data, encoder: str) -> np.ndarray:
     return column.fill_null(-1).to_numpy().astype(np.int32)
 
 
-@at_hand.keep
-def unit_vectors(data: Data, dataset: str) -> np.ndarray:
-    """(n, d) float32 vectors of every row, of length one; zeros where it has none."""
-    return np.nan_to_num(arrays.unit(vectors(data, dataset).all()), copy=False)
-
-
-@at_hand.keep
 def labels(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """(p,) query rows and (p,) document rows of all known positives; sixteen bytes a positive."""
     query, document = [], []
@@ -292,7 +281,7 @@ def languages(data: Data, vocabulary: str) -> tuple[str | None, str | None]:
     return of_stopwords, of_stems
 
 
-@at_hand.keep
+@functools.partial(at_hand.keep, most=None)  # what were forgotten would stay on the disk, and be copied again
 def fetched(data: Data, dataset: str, shard: str) -> str:
     """Path of a shard on this machine's disk, copied at most once."""
     return data.fetched(dataset, shard)

@@ -34,19 +34,10 @@ def occupied(data: Data, what: str) -> Iterator[None]:
         return
     path = data.path(NAME)
     os.makedirs(posixpath.dirname(path), exist_ok=True)
-    if os.path.exists(path) and not os.access(path, os.W_OK):  # DVC makes what it links to its cache read-only
-        os.remove(path)
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        _make_way(data, path)
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{data.path('')}: one job at a time may write here, and {file.read().strip() or 'another'} does. Wait"
-                " until it ends, or name another folder: --data"
-            ) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
+        _lock(data, file)
         _say(file, f"{what} (process {os.getpid()})")
         try:
             yield
@@ -55,6 +46,26 @@ def occupied(data: Data, what: str) -> Iterator[None]:
             _say(file, f"{what}: {said}")
             raise
         _say(file, "")
+
+
+def _lock(data: Data, file: TextIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(
+            f"{data.path('')}: one job at a time may write here, and {file.read().strip() or 'another'} does. Wait"
+            " until it ends, or name another folder: --data"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+def _make_way(data: Data, path: str) -> None:
+    """Remove a file that may not be written, as DVC makes those that it links to its cache, if no job holds it."""
+    with open(path, encoding="utf-8") as file:
+        _lock(data, file)
+        os.remove(path)
 
 
 def last_end(data: Data) -> str | None:

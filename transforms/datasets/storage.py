@@ -187,15 +187,17 @@ class Data:
         A name that was seen before may be an old one; then it is that of a whole old file, or of none.
         """
         place = (self.root, dataset)
-        if fresh or key not in _NAMES.get(place, {}):
-            _NAMES[place] = {}
+        names = _NAMES.get(place, {})
+        if fresh or key not in names:
             if at_work(dataset):
-                _NAMES[place] = keys(self.listed(dataset))
+                names = keys(self.listed(dataset))
             else:
-                self.manifest(dataset)
-        if key in _NAMES[place]:
-            return _NAMES[place][key]
-        if not _NAMES[place] and not at_work(dataset):
+                found = self.manifest(dataset)
+                names = found.names if found else {}
+            _NAMES[place] = names  # at once: other threads ask too
+        if key in names:
+            return names[key]
+        if not names and not at_work(dataset):
             raise self.missing(dataset)
         raise FileNotFoundError(f"{self.path(dataset, key)}: no such shard. Rebuild it: dvc repro")
 

@@ -12,6 +12,7 @@ import scipy.special
 
 from gangue.transforms import arrays
 from gangue.transforms.candidates import query_shard, rules
+from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import intervals, leak
 from gangue.transforms.evidence.distribution import Distribution, distribution_of
@@ -216,13 +217,14 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
     if p.filter.asks_to_learn:
         line.append(rules.Learned(p_false=1.0))
     alone = p.filter.model_copy(update={"also": ()})
-    result: dict[str, list[dict[str, Any]]] = {}
+    stacks = {}
     for rule in line:
         base = alone.with_rule(rule)
-        filters = [base] if rule.cut is None else [base.with_cut(cut) for cut in cuts(data, p, rule)[::3]]
-        measured = []
-        for shard in data.shards("queries"):
-            measured.append(measure(data, p, load(data, p, shard), filters, p.calibrate))
-            progress.advance(sum(measured[-1]["queries"].to_pylist()) // len(filters))
-        result[rule.kind] = points(measured)
-    return result
+        stacks[rule.kind] = [base] if rule.cut is None else [base.with_cut(cut) for cut in cuts(data, p, rule)[::3]]
+    measured: dict[str, list[pa.Table]] = {kind: [] for kind in stacks}
+    for shard in data.shards("queries"):
+        loaded = load(data, p, shard)
+        for kind, filters in stacks.items():
+            measured[kind].append(measure(data, p, loaded, filters, p.calibrate))
+        progress.advance(len(lookup.query_rows(data).of(shard)))
+    return {kind: points(of_shards) for kind, of_shards in measured.items()}

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import rules
@@ -40,7 +41,7 @@ class Negatives:
     """The mined negatives of a job, each (query, document) once, in the order of their ids.
 
     Attributes:
-      table: ``query_id``, ``negative_id``, ``query``, ``negative``, ``positive`` of one of its triplets.
+      table: ``query_id`` and ``negative_id``.
       predicted: (n,) how likely each is false.
     """
 
@@ -70,17 +71,13 @@ def negatives_of(data: Data) -> Negatives:
     Raises:
       ValueError: they carry no ``p_false``.
     """
-    columns = ["query_id", "negative_id", "query", "negative", "positive"]
-    parts = []
-    for shard in data.shards("triplets"):
-        table = data.read("triplets", shard)
-        if rules.P_FALSE not in table.column_names:
-            raise ValueError(
-                f"{data.path('triplets')}: must carry {rules.P_FALSE}, which says what labels would tell most. Mine"
-                " with filter.kind: learned, or with filter.max_false_negatives"
-            )
-        parts.append(table.select([*columns, rules.P_FALSE]))
-    table = pa.concat_tables(parts).combine_chunks()
+    columns = ["query_id", "negative_id"]
+    if rules.P_FALSE not in data.read("triplets", data.shards("triplets")[0]).column_names:
+        raise ValueError(
+            f"{data.path('triplets')}: must carry {rules.P_FALSE}, which says what labels would tell most. Mine with"
+            " filter.kind: learned, or with filter.max_false_negatives"
+        )
+    table = data.read_all("triplets", [*columns, rules.P_FALSE]).combine_chunks()
     query, document = arrays.codes(table["query_id"])[0], arrays.codes(table["negative_id"])[0]
     keys = query * np.int64(len(table) + 1) + document
     table = table.take(pa.array(np.unique(keys, return_index=True)[1]))
@@ -106,19 +103,20 @@ def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
     if not len(negatives.table):
         raise ValueError(f"{data.path('triplets')}: must hold negatives to label, holds none")
     _, drawn = negatives.drawn(pairs, seed)
-    positives = _positives(data)
+    chosen = negatives.table.filter(pa.array(drawn))
+    texts, positives = _texts(data, chosen)
     rows = [
         {
-            "query_id": row["query_id"],
-            "document_id": row["negative_id"],
-            "query": row["query"],
-            "positives": positives[row["query_id"]],
-            "document": row["negative"],
+            "query_id": query,
+            "document_id": document,
+            "query": texts[query, document][0],
+            "positives": list(positives[query]),
+            "document": texts[query, document][1],
             "p_false": round(float(predicted), 6),
             "label": None,
         }
-        for row, predicted in zip(
-            negatives.table.filter(pa.array(drawn)).to_pylist(), negatives.predicted[drawn], strict=True
+        for query, document, predicted in zip(
+            *(column.to_pylist() for column in chosen.columns), negatives.predicted[drawn], strict=True
         )
     ]
     order = np.argsort(randomness.mix(seed + 1, *(hashes[drawn] for hashes in negatives.hashes)))
@@ -144,13 +142,17 @@ def _filled_in(reports: Data, name: str) -> bool:
     return any(row["label"] not in (None, "") or row["query_id"] is None for _, row in answers)
 
 
-def _positives(data: Data) -> dict[str, list[str]]:
-    """Query id -> texts of its labelled positives."""
-    found: dict[str, dict[str, None]] = {}
+def _texts(data: Data, chosen: pa.Table) -> tuple[dict[tuple[str, str], tuple[str, str]], dict[str, dict[str, None]]]:
+    """Of these negatives: (query id, document id) -> texts of both, and query id -> texts of its labelled positives."""
+    queries = pc.unique(chosen["query_id"])
+    texts: dict[tuple[str, str], tuple[str, str]] = {}
+    positives: dict[str, dict[str, None]] = {}
     for shard in data.shards("triplets"):
-        for row in data.read("triplets", shard, ["query_id", "positive"]).to_pylist():
-            found.setdefault(row["query_id"], {})[row["positive"]] = None
-    return {query: list(texts) for query, texts in found.items()}
+        table = data.read("triplets", shard, ["query_id", "negative_id", "query", "negative", "positive"])
+        for row in table.filter(pc.is_in(table["query_id"], value_set=queries)).to_pylist():
+            texts.setdefault((row["query_id"], row["negative_id"]), (row["query"], row["negative"]))
+            positives.setdefault(row["query_id"], {})[row["positive"]] = None
+    return texts, positives
 
 
 def measure(data: Data, path: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def complete(
     dimensions: Callable[[], int],
     encode: Callable[[Sequence[str]], Iterable[np.ndarray]],
     notes: Mapping[bytes, str] = {},
-) -> tuple[Counts, np.ndarray]:
+) -> Counts:
     """Write the vectors of a shard's texts, encoding only those that no earlier file has.
 
     What is encoded is on disk within seconds (``datasets/unfinished.py``): a killed run goes on from there.
@@ -87,7 +87,7 @@ def complete(
       notes: what else to write into the file's metadata.
 
     Returns:
-      Counts of this shard, and (n,) whether each row has a usable vector; a row without has a null.
+      Counts of this shard; a row without a usable vector has a null.
     """
     hashes = text.hashes(texts)
     unique, first, inverse = np.unique(text.hash_numbers(hashes), axis=0, return_index=True, return_inverse=True)
@@ -115,7 +115,7 @@ def complete(
     data.write(dataset, shard, _table(hashes, vectors[inverse], metadata), suffix=".arrow", anew=True)
     counts = Counts({"in": len(texts), "out:embedded": int(finite.sum()), "out:rejected": int((~finite).sum())})
     counts.update({f"rows:{dataset}": len(texts), "encoded": todo.size, "reused": len(unique) - todo.size})
-    return counts, finite
+    return counts
 
 
 def _rows(hashes: pa.Array, vectors: np.ndarray, metadata: Mapping[bytes, str], rows: np.ndarray) -> pa.Table:

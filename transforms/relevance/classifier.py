@@ -32,6 +32,10 @@ _LOOSENESS = 0.03  # inverse strength of the regularisation
 _EXACT: dict[str, Any] = {"solver": "newton-cholesky", "tol": 1e-8, "max_iter": 500}
 
 
+class NotEnough(ValueError):
+    """There is too little to learn from; says what is missing."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """One fold's classifier.
@@ -205,15 +209,16 @@ def learn(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, fold: n
       ``FOLDS`` models, and the quality of what each says of the fold it did not see (``quality``).
 
     Raises:
-      ValueError: too few positives, or almost all of them in few folds; no candidates.
+      NotEnough: too few positives, or almost all of them in few folds; no candidates, or all of them in two folds.
     """
     if labels.sum() < ENOUGH:
-        raise ValueError(f"to learn from at least {ENOUGH} positives must be retrieved, {int(labels.sum())} are")
-    positives = np.bincount(fold[labels], minlength=FOLDS)
-    if positives.sum() - np.sort(positives)[-2:].sum() < ENOUGH // 5:
-        raise ValueError(f"the {int(labels.sum())} positives must belong to more queries that ask different things")
+        raise NotEnough(f"to learn from at least {ENOUGH} positives must be retrieved, {int(labels.sum())} are")
     if labels.all():
-        raise ValueError("there are no unlabelled candidates to learn from")
+        raise NotEnough("there are no unlabelled candidates to learn from")
+    for what, some, least in (("positives", labels, ENOUGH // 5), ("unlabelled candidates", ~labels, 1)):
+        of_fold = np.bincount(fold[some], minlength=FOLDS)
+        if of_fold.sum() - np.sort(of_fold)[-2:].sum() < least:
+            raise NotEnough(f"the {of_fold.sum()} {what} must belong to more queries that ask different things")
     # A fold's own curve may not know it either: it is fitted on what models say that saw neither fold.
     decisions = np.empty((FOLDS, len(labels)))
     for one, other in itertools.combinations(range(FOLDS), 2):

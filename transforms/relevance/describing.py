@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -217,21 +218,23 @@ def describe(data: Data, p: params.Params, shard: query_shard.Shard, left_out: n
         )
         columns |= {f"{feature}_{name}": values for feature, values in shared.items()}
     # Each query's own labels are as this shard knows them, those of the others as they are, in whatever shard.
-    own_labels = features.Labels.of(query_rows[block.positive_query], block.positive_row)
-    labels = features.Labels.of(*lookup.labels(data))
+    own_labels = query_rows[block.positive_query], block.positive_row
     for encoder in encoders[:1]:
-        vectors = lookup.unit_vectors(data, f"vectors/{encoder}/queries")
-        documents = sum(data.rows("documents"))
         gone = np.full(len(query), -1)
         gone[left_out >= 0] = block.positive_row[left_out[left_out >= 0]]
+        vectors = functools.partial(_unit, data, f"vectors/{encoder}/queries")
         shared = features.shared_labels(
-            query_rows[query], document, gone, own_labels, labels, vectors, len(vectors), documents
+            query_rows[query], document, gone, own_labels, lookup.derived(data, _all_labels), vectors
         )
         columns |= {f"known_{feature}_{encoder}": values for feature, values in shared.items()}
     known = np.bincount(candidates.positive_query, minlength=shard.queries)[query]
     columns["positives"] = np.log1p(known - (left_out >= 0))
     columns["usage"] = np.log1p(lookup.usage(data, tuple(p.retrievers))[document] - candidates.retrieved)
     return columns
+
+
+def _all_labels(data: Data) -> features.Labels:
+    return features.Labels.of(*lookup.labels(data), sum(data.rows("queries")), sum(data.rows("documents")))
 
 
 def _lexical(p: params.Params) -> dict[str, protocol.Lexical]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy.linalg  # here, not where it is used: a limit on the threads of a BLAS holds for what is loaded
@@ -27,16 +27,24 @@ _ANSWERED = 1 << 15  # (pair, positive) rows at a time, with all their words
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """All known positives: (l,) query rows and (l,) document rows, sorted by document."""
+    """All known positives: (l,) query rows and (l,) document rows, sorted by document.
+
+    ``of_query``: (queries, documents) the same, 1 where a document is a positive of a query.
+    """
 
     query: np.ndarray
     document: np.ndarray
+    of_query: scipy.sparse.csr_matrix
 
     @staticmethod
-    def of(query: np.ndarray, document: np.ndarray) -> Labels:
-        """The labels in their order."""
+    def of(query: np.ndarray, document: np.ndarray, queries: int, documents: int) -> Labels:
+        """The labels in their order; ``queries``, ``documents``: how many rows there are."""
         order = np.lexsort((query, document))
-        return Labels(query[order], document[order])
+        return Labels(query[order], document[order], _ones(query, document, queries, documents))
+
+
+def _ones(row: np.ndarray, column: np.ndarray, rows: int, columns: int) -> scipy.sparse.csr_matrix:
+    return scipy.sparse.csr_matrix((np.ones(len(row), np.float32), (row, column)), (rows, columns))
 
 
 def standardised(
@@ -278,19 +286,18 @@ def shared_labels(
     query: np.ndarray,
     document: np.ndarray,
     left_out: np.ndarray,
-    own: Labels,
+    own: tuple[np.ndarray, np.ndarray],
     labels: Labels,
-    query_vectors: np.ndarray,
-    queries: int,
-    documents: int,
+    query_vectors: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Of which other queries is the document a known positive, and how near are they?
 
     Args:
       query, document: (n,) rows of each pair.
-      own: positives of these queries that are known now.   labels: known positives of all queries, for the others.
       left_out: (n,) row of the query's positive that nobody knows, -1 for none.
-      query_vectors: (queries, d) of length one, of any float type.   queries, documents: how many rows there are.
+      own: (p,) rows of these queries and (p,) of their positives that are known now.
+      labels: known positives of all queries, for the others.
+      query_vectors: (m,) rows -> (m, d) vectors of these queries, of length one, of any float type.
 
     Returns:
       ``asked``: (n,) highest cosine between the query and another of which the document is a positive, NaN without.
@@ -299,23 +306,21 @@ def shared_labels(
     """
     n = len(query)
     nearest, answers, shared = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
-    known, mine = (
-        scipy.sparse.csr_matrix((np.ones(len(of.query), np.float32), (of.query, of.document)), (queries, documents))
-        for of in (labels, own)
-    )
-    offsets = arrays.offsets_of(labels.document, documents)
-    for start, stop in _cut(np.diff(offsets)[document], _EXPANDED):
-        position, member = arrays.ragged(offsets, document[start:stop])
-        position += start
-        other = labels.query[member]
+    asking, (place, own_place) = arrays.places(query, own[0])
+    mine = _ones(own_place, own[1], len(asking), labels.of_query.shape[1])
+    first, stop_at = (np.searchsorted(labels.document, document, side) for side in ("left", "right"))
+    sizes = stop_at - first
+    for start, stop in _cut(sizes, _EXPANDED):
+        member = arrays.runs(first[start:stop], sizes[start:stop])
+        position, other = np.repeat(np.arange(start, stop), sizes[start:stop]), labels.query[member]
         foreign = other != query[position]
         position, other = position[foreign], other[foreign]
         np.maximum.at(nearest, position, _cosines(query_vectors, query[position], other))
         answers += np.bincount(position, minlength=n)
-        common = np.asarray(mine[query[position]].multiply(known[other]).sum(axis=1)).ravel()
+        common = np.asarray(mine[place[position]].multiply(labels.of_query[other]).sum(axis=1)).ravel()
         some = np.flatnonzero(left_out[position] >= 0)
         if some.size:
-            common[some] -= np.asarray(known[other[some], left_out[position[some]]]).ravel()
+            common[some] -= np.asarray(labels.of_query[other[some], left_out[position[some]]]).ravel()
         shared += np.bincount(position, common > 0, minlength=n)
     return {
         "asked": np.where(np.isfinite(nearest), nearest, np.nan),
@@ -324,9 +329,11 @@ def shared_labels(
     }
 
 
-def _cosines(vectors: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _cosines(vectors: Callable[[np.ndarray], np.ndarray], one: np.ndarray, other: np.ndarray) -> np.ndarray:
     result = np.empty(len(one))
     for start in range(0, len(one), 1 << 13):  # what is gathered fits the processor's cache
         here = slice(start, start + (1 << 13))
-        result[here] = np.einsum("nd,nd->n", vectors[one[here]], vectors[other[here]])
+        rows, (left, right) = arrays.places(one[here], other[here])
+        found = vectors(rows)
+        result[here] = np.einsum("nd,nd->n", found[left], found[right])
     return result

@@ -79,7 +79,9 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """The labelled share with an interval of 95 %, and what it rests on.
+    """The labelled share with an interval, and what it rests on.
+
+    The lower end, which every promise takes, rests on one-sided bounds of 95 %, the upper end on a rule of thumb.
 
     Attributes:
       low, middle, high: shares.   known: labelled positives found.
@@ -141,11 +143,11 @@ def estimate(sample: Sample) -> Share:
 
 
 def by_labels(logits: np.ndarray, labels: np.ndarray, wrong: float = 0.0) -> tuple[float, float, float]:
-    """The constant that log odds lack, by the labels of some pairs: lower end, middle, upper end of its 95 % interval.
+    """The constant that log odds lack, by the labels of some pairs: lower end, middle, upper end.
 
     The number of positive labels is a sum of independent draws, whatever decided which pairs were labelled, if that
     looked at nothing but the features: the ends are those at which it would be so high, or so low, in one of twenty
-    cases (exact, by the Poisson binomial distribution).
+    cases (exact, by the Poisson binomial distribution): each end holds with 95 %, both together with 90 %.
 
     Args:
       logits: (n,) log odds of each pair to be a positive.   labels: (n,) what was said, 1 or 0.

@@ -12,7 +12,7 @@ MODEL = "model.json"
 
 
 def read(data: Data, dataset: str = "relevance") -> dict[str, Any]:
-    """What the learn stage found (``learn.Note``).
+    """What the learn stage found (``learn.taught``).
 
     Raises:
       ValueError: another version of it wrote that.

@@ -89,10 +89,9 @@ def weigh(
     # One number for each (document, token), in the order of the table.
     keys, counts = np.unique(in_text * size + numbers, return_counts=True)
     rows, columns = keys // size, keys % size
-    known = {
-        df: math.log(1 + (documents - df + 0.5) / (df + 0.5)) for df in arrays.distinct(frequencies[columns]).tolist()
-    }
-    inverse = np.array([known[df] for df in frequencies[columns].tolist()], np.float32)
+    different, (place,) = arrays.places(frequencies[columns])
+    logs = [math.log(1 + (documents - df + 0.5) / (df + 0.5)) for df in different.tolist()]
+    inverse = np.array(logs, np.float32)[place]
     saturation = (k1 * ((1 - b) + b * lengths / (mean_length or 1.0))).astype(np.float32)[rows]
     often = counts.astype(np.float32)
     offsets = pa.array(np.searchsorted(rows, np.arange(documents_here + 1)), pa.int32())

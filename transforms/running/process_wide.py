@@ -38,8 +38,8 @@ def seeded(seed: int) -> Iterator[None]:
     """
     import torch
 
-    of_python, of_numpy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
     with MODELS, torch.random.fork_rng(range(torch.cuda.device_count())):
+        of_python, of_numpy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         torch.manual_seed(seed)
