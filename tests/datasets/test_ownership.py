@@ -225,6 +225,17 @@ def test_a_killed_job_leaves_no_lock_and_is_remembered(tmp_path):
     assert occupancy.last_end(data) is None
 
 
+def test_a_lock_that_may_not_be_written_goes_only_if_no_job_holds_it(tmp_path, monkeypatch):
+    data = Data(str(tmp_path / "data"))
+    with occupancy.occupied(data, "gangue mine"):
+        monkeypatch.setattr(os, "access", lambda *_: False)  # as DVC leaves it, or another user's
+        with pytest.raises(ValueError, match="one job at a time"), occupancy.occupied(data, "gangue mine"):
+            pass
+        assert (tmp_path / "data" / occupancy.NAME).exists()
+    with occupancy.occupied(data, "gangue mine"):
+        pass
+
+
 def test_two_jobs_at_once_leave_one_whole_job(tmp_path):
     write_job(tmp_path)
     command = [

@@ -277,3 +277,21 @@ def test_a_folder_of_an_earlier_version_is_one_line_and_gives_way(tmp_path):
     data.publish("things")
     assert versions.seen(data) == 1
     assert len(os.listdir(tmp_path / "things")) == 5
+
+
+def test_a_killed_run_s_token_goes_with_the_next_one_and_nothing_else(tmp_path):
+    left, other = tmp_path / f".{'0a' * 16}.tmp", tmp_path / ".notes.tmp"
+    left.touch(), other.touch()
+    with disk.token(str(tmp_path)) as (path, content):
+        assert pathlib.Path(path).read_bytes() == content
+    assert [*tmp_path.iterdir()] == [other]
+
+
+def test_what_was_copied_to_this_machine_is_not_copied_again(tmp_path):
+    data, shards = Data("memory://copied"), shard_names(20)
+    for shard in shards:
+        data.write("things", shard, pa.table({"n": [1]}), suffix=".arrow")
+    data.commit("things")
+    first, again = ([lookup.fetched(data, "things", shard) for shard in shards] for _ in range(2))
+    assert first == again
+    assert all(map(os.path.exists, first))

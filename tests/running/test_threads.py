@@ -83,6 +83,20 @@ def test_what_is_seeded_draws_alike_and_leaves_the_generators_of_others_alone():
         assert draws() == inside
 
 
+def test_what_two_threads_seed_at_once_is_undone():
+    def seeded():
+        with process_wide.seeded(4):
+            random.random()
+
+    before = random.getstate()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with process_wide.seeded(3):
+            other = pool.submit(seeded)
+            time.sleep(0.1)
+        other.result()
+    assert random.getstate() == before
+
+
 def test_what_is_taught_does_not_depend_on_the_number_of_threads(tmp_path):
     jobs.write(tmp_path)
     texts = [f"alpha {i} beta" for i in range(40)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import glob
 import os
 import posixpath
 import shutil
@@ -111,6 +112,9 @@ def token(root: str) -> Iterator[tuple[str, bytes]]:
     content = uuid.uuid4().hex.encode()
     path = posixpath.join(inside, f".{content.decode()}.tmp")
     remote.make_folder(filesystem, inside)  # in a bucket that would make a bucket of a misspelt name
+    if filesystem.protocol[0] == "file":  # a killed run leaves its own, and no other runs where one job works at a time
+        for left in glob.glob(posixpath.join(glob.escape(inside), f".{'[0-9a-f]' * len(content)}.tmp")):
+            discard(left)
     try:
         filesystem.pipe_file(path, content)
     except FileNotFoundError:
@@ -120,7 +124,8 @@ def token(root: str) -> Iterator[tuple[str, bytes]]:
     try:
         yield path, content
     finally:
-        filesystem.rm_file(path)
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.rm_file(path)
 
 
 class _Folder:
