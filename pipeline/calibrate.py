@@ -26,7 +26,7 @@ from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import frontier, risk
-from gangue.transforms.relevance import learn_note, propensity
+from gangue.transforms.relevance import labelled_share, learn_note, propensity
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
@@ -229,7 +229,8 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
     else:
         least = min(point["bound"] for point in points if point["per_query"] >= _LEAST * most)
         why = f"{_percent(least)} of the negatives may be false with the strictest cut that leaves a fifth of them"
-    known = "" if share["told"] else ", or learn.labelled, if you know the share"
+    heard = share["told"] or share["labels"] >= labelled_share.LEAST  # labels settle it, whatever is said
+    known = "" if heard else ", or learn.labelled, if you know the share"
     return (
         f"{_percent(budget)} false negatives cannot be promised: {why}; {share['words']}. Label 200 of the negatives"
         f" to see how many are false (gangue sample-for-labels); give more positives of the same queries, a larger"

@@ -55,14 +55,24 @@ def floats(table: pa.Table, column: str) -> np.ndarray:
     return np.asarray(table[column].to_numpy(), np.float32)
 
 
+def one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """A column as one contiguous array.
+
+    >>> one_array(pa.chunked_array([[1], [2]])).to_pylist()
+    [1, 2]
+    """
+    if isinstance(column, pa.ChunkedArray):
+        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return column
+
+
 def named(places: np.ndarray, names: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
     """(n,) the name at each place, as a column that holds every name once.
 
     >>> named(np.array([1, 1, 0]), pa.array(["a", "b"])).to_pylist()
     ['b', 'b', 'a']
     """
-    once = pa.concat_arrays(names.chunks) if isinstance(names, pa.ChunkedArray) else names
-    return pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), once)
+    return pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), one_array(names))
 
 
 def place_among(column: pa.ChunkedArray | pa.Array, names: pa.ChunkedArray) -> np.ndarray:

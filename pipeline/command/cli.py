@@ -96,7 +96,7 @@ def sample_for_labels(
     pairs: Annotated[int, typer.Option(min=1, help="How many pairs, about.")] = 200,
     data: DataPath = "data",
     reports: ReportsPath = "reports",
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 13,
+    seed: Annotated[int, typer.Option(min=0, max=10**18 - 1, help="Of the draw.")] = 13,
 ) -> None:
     """Write mined negatives for somebody to label: their labels say how many are false, whatever was assumed."""
 

@@ -99,6 +99,11 @@ def summary(params_path: str, root: str, reports: str) -> None:
         )
     if found := labelling.measured(data, Data(reports)):
         console.print(f"Labels: {_measured(found)}.")
+        if budget and not budget["refused"] and found["low"] > budget["false_negatives"]:
+            console.print(
+                f"Warning: that is more than the budget of {budget['false_negatives']:.1%}, whatever is promised. Mine"
+                " again with these labels: labels.path."
+            )
     if budget and budget["refused"]:
         console.print(escape(f"Budget: {budget['refused']}."))
     elif budget:

@@ -54,7 +54,8 @@ def expected(data: Data, p: params.Params, shard: query_shard.Shard, filters: Se
     """What each filter is expected to let through in one shard of queries: one row per filter, sums of its choices.
 
     Returns:
-      ``setting``, ``queries`` with a positive, ``chosen``, ``expected``: sum of their probabilities of being false,
+      ``setting``, ``queries`` with a positive, ``chosen``: all but those that somebody judged, ``expected``: sum of
+      their probabilities of being false,
       ``cautious``: the same at the unfavourable end of the labelled share, ``hardness``: sum of their scores.
     """
     probability = shard.candidates.scores[rules.P_FALSE].astype(np.float64)
@@ -62,7 +63,7 @@ def expected(data: Data, p: params.Params, shard: query_shard.Shard, filters: Se
     queries = int((np.bincount(shard.block.positive_query, minlength=shard.queries) > 0).sum())
     rows = []
     for stack in filters:
-        pair = chosen_by(data, p, shard, stack)
+        pair = _mined_by(data, p, shard, stack)
         hardness = shard.candidates.scores[p.sample.score][pair].astype(np.float64)
         sums = [float(np.nansum(values)) for values in (probability[pair], cautious[pair], hardness)]
         rows.append((_setting(stack), queries, len(pair), *sums))
@@ -130,7 +131,7 @@ def measure(
         each = unlabelled / np.maximum(np.bincount(shard.block.positive_query[hidden], minlength=shard.queries), 1)
         highest = np.zeros(shard.queries)
         for place, stack in enumerate(filters):
-            pair = chosen_by(data, p, unaware, stack)
+            pair = _mined_by(data, p, unaware, stack)
             query, leaked = unaware.candidates.query[pair], answers[pair]
             chosen = np.bincount(query, minlength=shard.queries)
             came_back = np.bincount(query, leaked, minlength=shard.queries)
@@ -167,6 +168,12 @@ def chosen_by(data: Data, p: params.Params, shard: query_shard.Shard, stack: par
     verdicts = rules.judge(shard.candidates, stack.rules, shard.queries)
     each = any(rule.own for rule in stack.rules)
     return arrays.distinct(choose(data, shard if each else shard.once_a_query, verdicts, p.sample).pair)
+
+
+def _mined_by(data: Data, p: params.Params, shard: query_shard.Shard, stack: params.Filter) -> np.ndarray:
+    """Those of ``chosen_by`` that nobody judged: a share of false negatives is one of what was mined."""
+    pair = chosen_by(data, p, shard, stack)
+    return pair[~shard.candidates.judged[pair]]
 
 
 def points(parts: Sequence[pa.Table], prefix: str = "") -> list[dict[str, Any]]:

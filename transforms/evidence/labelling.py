@@ -62,7 +62,9 @@ class Negatives:
     def drawn(self, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """(n,) probability of each to be drawn, and (n,) bool, whether it is."""
         inclusion = prediction_powered.inclusion(self.predicted, pairs)
-        return inclusion, randomness.uniforms(randomness.mix(seed, *self.hashes)) < inclusion
+        # Of other negatives another draw: one of what an earlier draw's labels left would be none.
+        drawn = randomness.mix(seed, *(hashes ^ np.uint64(int(self.fingerprint, 16)) for hashes in self.hashes))
+        return inclusion, randomness.uniforms(drawn) < inclusion
 
 
 def negatives_of(data: Data) -> Negatives:
@@ -170,9 +172,13 @@ def measure(data: Data, path: str) -> dict[str, Any]:
     if not answers:
         raise ValueError(f"{path}: must hold labelled pairs, holds none")
     drawing = {tuple(_id(row[name]).removesuffix(".0") for name in ("pairs", "seed")) for _, row in answers}
-    if len(drawing) != 1 or not all(re.fullmatch(r"-?\d+", value) for value in next(iter(drawing))):
-        raise ValueError(f"{path}: must be one file of gangue sample-for-labels, with its columns pairs and seed")
+    if len(drawing) != 1 or not all(re.fullmatch(r"\d{1,18}", value) for value in next(iter(drawing))):
+        raise ValueError(
+            f"{path}: must be one file of gangue sample-for-labels, with its columns pairs and seed as it wrote them"
+        )
     pairs, seed = (int(value) for value in drawing.pop())
+    if not pairs:
+        raise ValueError(f"{path}: pairs must be at least 1, got 0. Take the file as gangue sample-for-labels wrote it")
     labels: dict[tuple[str, str], tuple[int, int]] = {}
     for line, row in answers:
         key, label = (_id(row["query_id"]), _id(row["document_id"])), _label(path, line, row)
@@ -208,10 +214,11 @@ def measure(data: Data, path: str) -> dict[str, Any]:
 def measured(data: Data, reports: Data) -> dict[str, Any] | None:
     """What ``measure`` found last, if it was of the negatives that are there now."""
     try:
-        found: dict[str, Any] = reports.read_json(MEASURED)
-    except FileNotFoundError:
+        found: Any = reports.read_json(MEASURED)
+        negatives = negatives_of(data)
+    except (FileNotFoundError, ValueError):  # none was measured, or of negatives that another filter mined
         return None
-    return found if found.get("of") == negatives_of(data).fingerprint else None
+    return found if isinstance(found, dict) and found.get("of") == negatives.fingerprint else None
 
 
 def _label(path: str, line: int, row: dict[str, Any]) -> int:
@@ -230,7 +237,7 @@ def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:
         raise ValueError(f"{path}: must be JSON Lines or CSV, and its name end in {files.NAMES}. Rename it")
     columns: dict[str, Kind] = dict.fromkeys(_READ, "any")
     found = []
-    for row in rows.rows(file, columns, optional=_READ):
+    for row in rows.rows(file, columns, optional=("pairs", "seed")):
         if row.fault:
             raise ValueError(f"{path}:{row.line}: must be a labelled pair, but is {row.fault}. Correct the line")
         found.append((row.line, dict(zip(_READ, row.values, strict=True))))

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gangue.transforms import arrays
+
 
 @dataclasses.dataclass(frozen=True)
 class Named:
@@ -45,7 +47,7 @@ def named(ids: pa.ChunkedArray[Any], texts: np.ndarray, contents: np.ndarray) ->
     """
     ids = ids.cast(pa.large_string())
     order = pc.sort_indices(ids).to_numpy().astype(np.int64)
-    ordered = one_array(ids.take(order))
+    ordered = arrays.one_array(ids.take(order))
     new = np.ones(len(order), np.bool_)
     new[1:] = pc.not_equal(ordered[1:], ordered[:-1]).to_numpy(zero_copy_only=False)
     code = np.cumsum(new) - 1
@@ -65,7 +67,7 @@ def named(ids: pa.ChunkedArray[Any], texts: np.ndarray, contents: np.ndarray) ->
 def places(ids: pa.ChunkedArray[Any], found: Named) -> np.ndarray:
     """(n,) place of each id in ``found.ids``, -1 where it is not there or contradictory."""
     at: Any = pc.index_in(ids.cast(pa.large_string()), value_set=found.ids)
-    place = one_array(at.cast(pa.int64()).fill_null(-1)).to_numpy(zero_copy_only=False).copy()
+    place = arrays.one_array(at.cast(pa.int64()).fill_null(-1)).to_numpy(zero_copy_only=False).copy()
     if len(found.record):
         place[found.record[place] < 0] = -1
     return place
@@ -82,10 +84,3 @@ def best_grades(queries: np.ndarray, documents: np.ndarray, grades: np.ndarray) 
     first = np.ones(len(order), np.bool_)
     first[1:] = (queries[1:] != queries[:-1]) | (documents[1:] != documents[:-1])
     return np.asarray(order[first], np.int64)
-
-
-def one_array(column: pa.ChunkedArray[Any] | pa.Array[Any]) -> pa.Array[Any]:
-    """A column as one contiguous array."""
-    if isinstance(column, pa.ChunkedArray):
-        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column

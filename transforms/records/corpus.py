@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gangue.transforms import text
+from gangue.transforms import arrays, text
 from gangue.transforms.records import admission, duplicates, portions, runs, tasks
 from gangue.transforms.records.duplicates import Sketches
 from gangue.transforms.records.runs import AREA, Runs, hash_column
@@ -124,7 +124,7 @@ def write_tasks(
         heads = np.flatnonzero(first)
         start, stop = stop, stop + len(heads)
         begin, end = np.searchsorted(groups.members, [start, stop])
-        names = pa.concat_arrays([admission.one_array(table["document_id"].take(heads)), groups.names[begin:end]])
+        names = pa.concat_arrays([arrays.one_array(table["document_id"].take(heads)), groups.names[begin:end]])
         head = np.arange(len(heads))
         head[groups.members[begin:end] - start] = len(heads) + np.arange(end - begin)
         columns: dict[str, Any] = {
@@ -135,7 +135,7 @@ def write_tasks(
             "near_group": names.take(pa.array(head[np.cumsum(first) - 1])),
         }
         tasks.write(found.data, task, pa.table(columns))
-        at: Any = pc.index_in(wanted, value_set=admission.one_array(table["document_id"]))
+        at: Any = pc.index_in(wanted, value_set=arrays.one_array(table["document_id"]))
         place = at.fill_null(-1).to_numpy()
         rows = np.where(place >= 0, row + place, rows)
         row += len(table)
@@ -155,7 +155,7 @@ def _ordered(found: Runs, admitted: Admitted, task: Task) -> pa.Table:
     parts = []
     for bucket in range(admitted.buckets):
         table = found.data.read(_ADMITTED, _file(bucket))
-        begin, end = np.searchsorted(admission.one_array(table["prefix"]).to_numpy(), edges)
+        begin, end = np.searchsorted(arrays.one_array(table["prefix"]).to_numpy(), edges)
         parts.append(table[int(begin) : int(end)])
     table = pa.concat_tables(parts).combine_chunks()
     by_id = pc.sort_indices(table["document_id"]).to_numpy()

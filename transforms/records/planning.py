@@ -56,8 +56,8 @@ def plan(element: str, found: Runs, cut: Cut, unnamed: str) -> Counts:
     wanted = wanted.take(pc.sort_indices(wanted))
     documents, document_rows, names = _documents(found, cut, wanted)
     query_places = admission.places(found.column("positives", "query_id"), queries)
-    document_places = admission.one_array(pc.index_in(asked, value_set=wanted)).to_numpy()
-    grades = admission.one_array(found.column("positives", "grade")).to_numpy()
+    document_places = arrays.one_array(pc.index_in(asked, value_set=wanted)).to_numpy()
+    grades = arrays.one_array(found.column("positives", "grade")).to_numpy()
     unasked, homeless = query_places < 0, document_rows[document_places] < 0
     valid = np.flatnonzero(~unasked & ~homeless)
     best = valid[admission.best_grades(query_places[valid], document_places[valid], grades[valid])]
@@ -126,8 +126,8 @@ def _judged(
     """Sort out the judged pairs: who judges a positive to be none, of the source or of another judge, contradicts."""
     query = admission.places(found.column("judged", "query_id"), queries)
     asked = found.column("judged", "document_id").cast(pa.large_string())
-    document = admission.one_array(pc.index_in(asked, value_set=wanted)).to_numpy()
-    grade = admission.one_array(found.column("judged", "grade")).to_numpy()
+    document = arrays.one_array(pc.index_in(asked, value_set=wanted)).to_numpy()
+    grade = arrays.one_array(found.column("judged", "grade")).to_numpy()
     source = found.column("judged", "source")
     unasked = (query < 0) | ~np.append(answered, False)[query]
     homeless = ~unasked & (document_rows[document] < 0)
@@ -147,7 +147,7 @@ def _judged(
             Fall("judged", np.flatnonzero(contradicts), BOTH),
         ),
         (query[kept], document[kept]),
-        {"grade": grade[kept], "source": admission.one_array(source.take(pa.array(kept)))},
+        {"grade": grade[kept], "source": arrays.one_array(source.take(pa.array(kept)))},
         len(rows) - len(kept),
     )
 

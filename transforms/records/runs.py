@@ -17,12 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gangue.transforms import text
+from gangue.transforms import arrays, text
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.scratch import scratch
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import duplicates, portions
-from gangue.transforms.records.admission import one_array
 from gangue.transforms.records.duplicates import Sketches
 from gangue.transforms.running import progress
 from gangue.transforms.running.counts import Counts
@@ -110,8 +109,8 @@ class Runs:
         first, found = 0, [np.empty(0, np.int64)]
         for run in self.of(dataset):
             described = self._description(run, ["id_prefix", "by_id"])
-            begin, end = np.searchsorted(one_array(described["id_prefix"]).to_numpy(), edges)
-            found.append(first + np.sort(one_array(described["by_id"][int(begin) : int(end)]).to_numpy()))
+            begin, end = np.searchsorted(arrays.one_array(described["id_prefix"]).to_numpy(), edges)
+            found.append(first + np.sort(arrays.one_array(described["by_id"][int(begin) : int(end)]).to_numpy()))
             first += self.rows[run]
         return np.concatenate(found)
 
@@ -236,7 +235,7 @@ def _column(words: np.ndarray, kind: pa.DataType) -> pa.Array[Any]:
 
 def _words(column: pa.ChunkedArray[Any], dtype: str) -> np.ndarray:
     """(n, w) words of a column of binary values of one size: the inverse of ``_column``."""
-    array: Any = one_array(column)
+    array: Any = arrays.one_array(column)
     return np.frombuffer(array.buffers()[1], dtype).reshape(len(array), -1)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gangue.transforms.records.admission import one_array
+from gangue.transforms import arrays
 from gangue.transforms.records.runs import Runs
 from gangue.transforms.sources.blocks import Dataset
 
@@ -85,11 +85,11 @@ def _said(found: Runs, spelled: dict[str, Spell]) -> list[str]:
         origin = found.column(dataset, "origin")
         written = {name: found.column(dataset, name) for name in spelled}
         read = {name: spell(written[name]) for name, spell in spelled.items()}
-        changed = {name: one_array(pc.not_equal(written[name], read[name])) for name in spelled}
+        changed = {name: arrays.one_array(pc.not_equal(written[name], read[name])) for name in spelled}
         either = next(iter(changed.values())) if len(changed) == 1 else pc.or_(*changed.values())
         counts = pc.value_counts(origin.filter(either)).to_pylist() if len(origin) else []
         for each in counts:
-            here = one_array(pc.and_(one_array(pc.equal(origin, each["values"])), either))
+            here = arrays.one_array(pc.and_(arrays.one_array(pc.equal(origin, each["values"])), either))
             row = pc.index(here, True).as_py()
             name = next(name for name in spelled if changed[name][row].as_py())
             lines.append(

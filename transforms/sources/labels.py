@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gangue.transforms.settings.section import Section
-from gangue.transforms.sources import files, rows
+from gangue.transforms.sources import files, notes, rows
 from gangue.transforms.sources.blocks import Record
 from gangue.transforms.sources.files import File
 from gangue.transforms.sources.row import Kind
@@ -35,7 +36,13 @@ class Labels(Section):
             return
         for file in _files(self.path):
             columns: dict[str, Kind] = {"query_id": "id", "document_id": "id", "label": "label"}
-            yield from rows.records(rows.Reading(file, columns, _parse(file, self)))
+            answered: collections.Counter[bool] = collections.Counter()
+            yield from rows.records(rows.Reading(file, columns, _parse(file, self, answered)))
+            if answered[True] and answered[False]:
+                notes.note(
+                    f"labels.path: {answered[False]} of the {answered.total()} pairs in {file.origin} have no label. If"
+                    " those that are hard to tell were left out, what is promised by the others is too good: label all"
+                )
 
 
 def as_label(value: object) -> int:
@@ -53,10 +60,12 @@ def as_label(value: object) -> int:
     raise Fault(f"label must be 1 (the document answers the query) or 0, got {value!r}")
 
 
-def _parse(file: File, labels: Labels) -> Any:
+def _parse(file: File, labels: Labels, answered: collections.Counter[bool]) -> Any:
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         query_id, document_id = as_id(values[0], "query_id"), as_id(values[1], "document_id")
-        if values[2] is None or not str(values[2]).strip():
+        label = "" if values[2] is None else str(values[2]).strip()
+        answered[bool(label)] += 1
+        if not label:
             return []  # nobody has answered yet
         grade = float(as_label(values[2]))
         pair = (query_id, document_id, grade)

@@ -24,25 +24,36 @@ def id_column(pairs: Sequence[File], corpus: Sequence[File], source: Pairs, note
     """The column of the corpus that holds what the positives are: its ids. None if they are texts.
 
     It is ``source.document_id``, or where that is not given a column with a usual name of ids, if nearly all of the
-    first positives are among its values. The corpus is read for this only if the positives look like ids.
+    first positives are among its values. The corpus is read for this only if the positives look like ids, or the
+    column is given.
 
     Raises:
-      ValueError: the anchors are ids too: then their texts are in no file that the params name.
+      ValueError: the anchors are ids too: then their texts are in no file that the params name. Or some positives are
+        in the column that is given, and others are not.
     """
     anchors, positives = _first(pairs, source)
-    wanted = {_key(value) for value in positives if _like_an_id(value)}
-    if not corpus or not wanted or sum(map(_like_an_id, positives)) < _NEARLY_ALL * len(positives):
+    given = source.document_id is not None
+    able = _may_be_an_id if given else _like_an_id
+    wanted = {_key(value) for value in positives if able(value)}
+    if not corpus or not wanted or sum(map(able, positives)) < _NEARLY_ALL * len(positives):
         return None
     names = [source.document_id] if source.document_id is not None else [*_NAMES, source.positive]
     names = [name for name in dict.fromkeys(names) if name != source.text]
     seen: dict[str, set[str]] = {name: set() for name in names}
     columns: dict[str, Kind] = {source.text: "any", **dict.fromkeys(names, "any")}
-    optional = [] if source.document_id is not None else names
+    optional = [] if given else names
     for row in itertools.chain.from_iterable(rows.rows(file, columns, optional, _quiet) for file in corpus):
         for name, value in zip(names, row.values[1:], strict=False):
             if value is not None and (key := _key(value)) in wanted:
                 seen[name].add(key)
     name = max(names, key=lambda each: len(seen[each]), default="")
+    if given and 1 - _NEARLY_ALL < len(seen[name]) / len(wanted) < _NEARLY_ALL:
+        lost = min(wanted - seen[name])
+        raise ValueError(
+            f"{pairs[0].path}: {source.positive} must hold texts, or ids of the corpus: of the first {len(wanted)}"
+            f" {len(seen[name])} are in its column {name}, and others, such as {lost}, are not. Give the corpus whole,"
+            " leave those pairs out, or use source.kind: tables, which rejects them one by one"
+        )
     if not name or len(seen[name]) < _NEARLY_ALL * len(wanted):
         return None
     if anchors and sum(_like_an_id(value) and any(map(str.isdigit, str(value))) for value in anchors) >= (
@@ -76,9 +87,13 @@ def _missing(value: object) -> bool:
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
+def _may_be_an_id(value: object) -> bool:
+    return 0 < len(_key(value)) <= _LONG
+
+
 def _like_an_id(value: object) -> bool:
     key = _key(value)
-    return 0 < len(key) <= _LONG and key.isascii() and not any(map(str.isspace, key))
+    return _may_be_an_id(value) and key.isascii() and not any(map(str.isspace, key))
 
 
 def _key(value: object) -> str:

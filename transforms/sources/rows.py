@@ -48,22 +48,24 @@ class Seen:
     """What a part of a JSON Lines file shows of the file.
 
     Attributes:
-      lines, objects: how many it has.   bad: the first line that is none, and what it is instead.
+      lines, objects: how many it has.   bad, bad_line: what the first line that is none is instead, and its number.
       present: those of the required columns that some object has.   first: the fields of the first object.
     """
 
     lines: int = 0
     objects: int = 0
     bad: str = ""
+    bad_line: int = 0
     present: set[str] = dataclasses.field(default_factory=set)
     first: list[str] = dataclasses.field(default_factory=list)
 
     def joined(self, later: Seen) -> Seen:
         """What this part and a later one show."""
         present = self.present | later.present
-        found = Seen(self.lines + later.lines, self.objects + later.objects, self.bad or later.bad, present)
-        found.first = self.first or later.first
-        return found
+        bad = (self.bad, self.bad_line) if self.bad else (later.bad, self.lines + later.bad_line)
+        return Seen(
+            self.lines + later.lines, self.objects + later.objects, *bad, present, first=self.first or later.first
+        )
 
     def check(self, file: File, required: set[str]) -> None:
         """Check what all parts of a file showed.
@@ -73,7 +75,8 @@ class Seen:
         """
         if self.bad and not self.objects:
             raise ValueError(
-                f"{file.path}: must have one JSON object per line, but no line has, first: {self.bad}. Convert it"
+                f"{file.path}: must have one JSON object per line, but no line has, first: line {self.bad_line} is"
+                f" {self.bad}. Convert it"
             )
         if self.objects and not required <= self.present:
             raise lacks(file, "field", required - self.present, self.first)
@@ -144,7 +147,7 @@ def _json(
             )
         value, raw, fault = _object(line, whole)
         if fault:
-            seen.bad = seen.bad or f"line {number} is {fault}"
+            seen.bad, seen.bad_line = (seen.bad, seen.bad_line) if seen.bad else (fault, number)
             yield Row(number, (), raw, fault)
             continue
         seen.objects += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from gangue.transforms import arrays
 from gangue.transforms.views import rows
 
 
@@ -28,7 +29,7 @@ def labeled_list(triplets: pa.Table, negatives: int, score: str) -> pa.Table:
     return pa.table(
         {
             "query": triplets["query"].take(pa.array(first)),
-            "documents": pa.ListArray.from_arrays(offsets, rows.flat(rows.passages(triplets, order, label))),
+            "documents": pa.ListArray.from_arrays(offsets, arrays.one_array(rows.passages(triplets, order, label))),
             "labels": pa.ListArray.from_arrays(offsets, pa.array(label, pa.float32())),
         }
     )

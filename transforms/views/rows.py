@@ -31,10 +31,3 @@ def listed(triplets: pa.Table) -> tuple[pa.Array, np.ndarray]:
 def passages(triplets: pa.Table, order: pa.Array, label: np.ndarray) -> pa.ChunkedArray:
     """The positive where the label is 1, else the negative."""
     return pc.if_else(pa.array(label == 1), triplets["positive"].take(order), triplets["negative"].take(order))
-
-
-def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """One array of all chunks."""
-    if isinstance(column, pa.Array):
-        return column
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

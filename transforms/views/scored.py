@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gangue.transforms import arrays
 from gangue.transforms.views import rows
 from gangue.transforms.views.labeled import labeled_list, labeled_pair
 
@@ -32,4 +33,4 @@ def scored_list(triplets: pa.Table, negatives: int, score: str) -> pa.Table:
 
 def _scores(triplets: pa.Table, order: pa.Array, label: np.ndarray, score: str) -> pa.Array:
     positive, negative = triplets[f"positive_score_{score}"], triplets[f"score_{score}"]
-    return rows.flat(pc.if_else(pa.array(label == 1), positive.take(order), negative.take(order)))
+    return arrays.one_array(pc.if_else(pa.array(label == 1), positive.take(order), negative.take(order)))
