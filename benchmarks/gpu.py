@@ -279,10 +279,9 @@ def retrieval(documents: int, queries: int, repeats: int, work: pathlib.Path) ->
     )
     there = devices.found() or (torch.device("cpu"),)
     vectors, allowed = lookup.vectors(data, "vectors/one/documents"), np.ones(documents, bool)
-    asked = lookup.vectors(data, "vectors/one/queries").gather(np.arange(queries))
-    groups = range(0, queries, GROUP)
+    asked, groups = lookup.vectors(data, "vectors/one/queries").all(), range(0, queries, GROUP)
     retriever = DenseRetriever(data, "one")
-    on_device = [torch.from_numpy(array).to(there[0]) for array in (vectors.gather(np.arange(documents)), asked)]
+    on_device = [torch.from_numpy(array).to(there[0]) for array in (vectors.all(), asked)]
 
     def search() -> list[searching.Hits]:
         rows = np.arange(queries)

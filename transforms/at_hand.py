@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
@@ -12,7 +13,8 @@ Result = TypeVar("Result")
 
 _clear: list[Callable[[], None]] = []
 _run = ""
-_lock = threading.Lock()
+_at_work = 0  # elements of that run
+_lock = threading.Condition()
 
 
 class _Kept(Generic[Result]):
@@ -70,6 +72,27 @@ def begin(run: str) -> bool:
         forget()
         _run = run
         return True
+
+
+@contextlib.contextmanager
+def working(run: str) -> Iterator[bool]:
+    """Keep what is at hand for a run as long as the block lasts; as ``begin``, but waits for the work of other runs.
+
+    Threads of a cluster's worker may work for two commands: what one holds, files among it, is not dropped under it.
+    """
+    global _run, _at_work
+    with _lock:
+        _lock.wait_for(lambda: run == _run or not _at_work)
+        if another := run != _run:
+            forget()
+            _run = run
+        _at_work += 1
+    try:
+        yield another
+    finally:
+        with _lock:
+            _at_work -= 1
+            _lock.notify_all()
 
 
 def run() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gangue.pipeline import embed, params, score
 from gangue.transforms import at_hand
@@ -23,8 +23,8 @@ def check(data: Data, p: params.Params) -> None:
       ValueError, FileNotFoundError: a model is not there or not what was meant; says which, and the cure.
     """
     every: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
-    find = functools.partial(_find, every, p.learn.pretrained if p.filter.asks_to_learn else None)
-    find()
+    filter_file = p.learn.pretrained if p.filter.asks_to_learn else None
+    found = _find(every, filter_file)
     if p.beam.elsewhere:
         return
     made = {f"vectors/{name}/documents": settings for name, settings in p.encoders.items()} | {
@@ -35,7 +35,9 @@ def check(data: Data, p: params.Params) -> None:
         libraries.load()  # here, for all worker processes of all stages
     try:
         with workers.started("models", p.beam if new or p.beam.cluster else params.Beam(), data):
-            workers.everywhere(find)
+            if p.beam.cluster is not None:
+                same = {name: encoder.fingerprint(folder) for name, folder in found.items()}
+                workers.everywhere(functools.partial(_find_same, every, filter_file, same))
             for settings, loaded in [(settings, workers.submit(_load, settings, p.beam.resources)) for settings in new]:
                 if loaded is None:
                     _load(settings)
@@ -45,12 +47,27 @@ def check(data: Data, p: params.Params) -> None:
         at_hand.forget()
 
 
-def _find(every: Sequence[params.Encoder | params.Scorer], filter_file: str | None) -> None:
-    for settings in every:
-        if settings.model is not None:
-            encoder.locate(settings.model, settings.revision)
+def _find(every: Sequence[params.Encoder | params.Scorer], filter_file: str | None) -> dict[str, str]:
+    """Model -> its folder here."""
     if filter_file is not None:
         pretrained.load(filter_file)
+    return {
+        settings.model: encoder.locate(settings.model, settings.revision)
+        for settings in every
+        if settings.model is not None
+    }
+
+
+def _find_same(
+    every: Sequence[params.Encoder | params.Scorer], filter_file: str | None, same: Mapping[str, str]
+) -> None:
+    """On a worker: find them, and check that they are those of the command, by their ``encoder.fingerprint``."""
+    for name, folder in _find(every, filter_file).items():
+        if encoder.fingerprint(folder) != same[name]:
+            raise ValueError(
+                f"model {name} must be the one that the command has, and is another. Copy that here, or name a model"
+                " that both read: s3://BUCKET/MODEL"
+            )
 
 
 def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) -> bool:

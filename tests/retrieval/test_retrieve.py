@@ -331,8 +331,8 @@ def test_lists_that_are_clusters_are_filled_as_the_documents_were_clustered(tmp_
     monkeypatch.setattr(index_parts, "_ROWS", 150)
     data, *_ = make(tmp_path, documents=400)
     vectors = lookup.vectors(data, "vectors/e/documents")
-    centroids = clustering.train(np.nan_to_num(vectors.gather(np.arange(len(vectors)))), 8, 5, 1)
-    clusters, _ = clustering.assign(np.nan_to_num(vectors.gather(np.arange(len(vectors)))), centroids)
+    centroids = clustering.train(vectors.all(), 8, 5, 1)
+    clusters, _ = clustering.assign(vectors.all(), centroids)
     index, files = faiss_index.trained(factory, vectors, centroids), index_parts.parts(factory, len(vectors))
     asked, found = RNG.normal(size=(20, 16)).astype(np.float32), []
     for lists in (None, clusters):

@@ -135,11 +135,17 @@ def test_a_scheduler_that_goes_away_is_a_line(tmp_path):
     [
         ("tcp://127.0.0.1:9", r"beam.cluster: a scheduler must answer at tcp://127.0.0.1:9, .*dask scheduler"),
         ("nowhere.json", r"beam.cluster: nowhere.json must be a scheduler's address .* found none"),
+        (
+            "tcp://127.0.0.1",
+            r"beam.cluster: must be a scheduler's address \(tcp://HOST:8786\) or its file, got tcp://127",
+        ),
+        ("http://127.0.0.1:1", r"beam.cluster: must be a scheduler's address .* got http://127.0.0.1:1 .* Correct it"),
+        (__file__, r"beam.cluster: must be a scheduler's address .* or its file, got .*test_cluster.py .* Correct it"),
     ],
 )
 def test_where_no_scheduler_is_one_line_says_so(whole_job, monkeypatch, address, said):
     monkeypatch.setattr(cluster, "_SECONDS", 2)
-    with pytest.raises(OSError, match=said) as error:
+    with pytest.raises((OSError, ValueError), match=said) as error:
         mined(whole_job, "nowhere", on_cluster(whole_job, address))
     assert "\n" not in str(error.value)
 

@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -133,3 +134,12 @@ def test_an_unknown_name_is_refused_with_those_known(tmp_path, pytestconfig):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=pytestconfig.rootpath)
     assert done.returncode == 1
     assert "retrieve knows dense, bm25, got colbert" in done.stderr
+
+
+def test_a_job_server_that_is_not_there_is_a_line_at_once(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = params.Beam(runner="PortableRunner", options=(f"--job_endpoint=127.0.0.1:{port}",))
+    with pytest.raises(ConnectionError, match=f"a job server must listen at --job_endpoint=127.0.0.1:{port}, none"):
+        runner.run("empty", lambda root: root | beam.Create([]), Data(str(tmp_path)), settings, rows=0)

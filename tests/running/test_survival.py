@@ -377,7 +377,7 @@ def write_vectors(data, dataset, fingerprint, rows=30):
     texts = [f"text {i}" for i in range(rows)]
     made = lambda some: [np.ones((len(some), 4), np.float32)]  # noqa: E731
     at_hand.forget()  # as at the start of every run
-    counts, _ = vector_store.complete(data, dataset, *shard_names(1), texts, fingerprint, lambda: 4, made)
+    counts = vector_store.complete(data, dataset, *shard_names(1), texts, fingerprint, lambda: 4, made)
     data.commit(dataset)
     return counts
 

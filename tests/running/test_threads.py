@@ -132,6 +132,27 @@ def test_what_threads_ask_for_at_once_is_made_once_and_is_the_same():
     assert slow("a") is not found[0]
 
 
+def test_what_one_command_has_at_hand_is_not_dropped_under_it_by_another():
+    made, events = at_hand.keep(lambda name: object()), []
+
+    def other():
+        with at_hand.working("other"):
+            events.append("other begins")
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with at_hand.working("one"):
+            before = made("file")
+            waiting = pool.submit(other)
+            time.sleep(0.1)
+            with at_hand.working("one") as another:
+                assert not another
+            assert made("file") is before
+            events.append("one ends")
+        waiting.result()
+    assert events == ["one ends", "other begins"]
+    assert made("file") is not before
+
+
 def test_what_could_not_be_made_is_made_by_who_asks_next():
     tries = []
 

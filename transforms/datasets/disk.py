@@ -158,9 +158,10 @@ def local_copy(path: str) -> str:
         if not filesystem.exists(inside):
             raise FileNotFoundError(f"{path}: must exist, found nothing")
         return str(inside)
-    target = os.path.join(tempfile.mkdtemp(dir=_copies().path), posixpath.basename(inside))
     try:
-        remote.copy(filesystem, inside, target)
+        with writing(tempfile.gettempdir()):
+            target = os.path.join(tempfile.mkdtemp(dir=_copies().path), posixpath.basename(inside))
+            remote.copy(filesystem, inside, target)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: must exist, found nothing") from None
     return target

@@ -191,6 +191,10 @@ class Vectors:
                 into[here][~present[local]] = np.nan
         return into
 
+    def all(self) -> np.ndarray:
+        """(n, d) float32 vectors of every row, zeros where it has none: for datasets that fit in memory."""
+        return np.nan_to_num(self.gather(np.arange(len(self))), copy=False)
+
 
 @at_hand.keep
 def rows(data: Data, dataset: str, columns: tuple[str, ...]) -> Rows:

@@ -14,6 +14,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -50,13 +51,7 @@ def connected(address: str) -> Iterator[distributed.Client]:
             f"beam.cluster: {address} must be a scheduler's address (tcp://HOST:8786) or its file, found none."
             " Correct it, or start one: dask scheduler --scheduler-file FILE"
         )
-    try:
-        client = distributed.Client(timeout=_SECONDS, set_as_default=False, name="gangue", **where)
-    except OSError:
-        raise ConnectionError(
-            f"beam.cluster: a scheduler must answer at {address}, none did in {_SECONDS} seconds. Start one"
-            " (dask scheduler), or correct the address"
-        ) from None
+    client = _client(address, where)
     try:
         with contextlib.suppress(TimeoutError):
             client.wait_for_workers(1, timeout=_SECONDS)
@@ -67,7 +62,7 @@ def connected(address: str) -> Iterator[distributed.Client]:
             )
         yield client
     except OSError as error:
-        if client.status == "running":
+        if client.status == "running" and not isinstance(error, distributed.comm.CommClosedError):
             raise
         raise _lost() from error
     finally:
@@ -75,9 +70,45 @@ def connected(address: str) -> Iterator[distributed.Client]:
             client.close(timeout=5)
 
 
+def _client(address: str, where: Mapping[str, str]) -> distributed.Client:
+    """A client of the scheduler there. What answers may be none: then Dask's own limit of time does not hold."""
+    import distributed
+
+    found: list[Any] = []
+
+    def connect() -> None:
+        try:
+            found.append(distributed.Client(timeout=_SECONDS, set_as_default=False, name="gangue", **where))
+        except Exception as error:  # whatever Dask makes of an address that is none, or of a damaged file
+            found.append(error)
+
+    connecting = threading.Thread(target=connect, daemon=True)
+    connecting.start()
+    connecting.join(2 * _SECONDS)
+    client = found[0] if found else TimeoutError()
+    if isinstance(client, OSError):
+        raise ConnectionError(
+            f"beam.cluster: a scheduler must answer at {address}, none did in {_SECONDS} seconds. Start one"
+            " (dask scheduler), or correct the address"
+        ) from None
+    if isinstance(client, Exception):
+        said = " ".join(f"{type(client).__name__}: {client}".split())
+        raise ValueError(
+            f"beam.cluster: must be a scheduler's address (tcp://HOST:8786) or its file, got {address} ({said})."
+            " Correct it"
+        ) from None
+    return client
+
+
 def faults(client: distributed.Client, data: Data, resources: Mapping[str, float]) -> list[str]:
     """What would go wrong on some worker, a line each: other versions, datasets that it cannot see, no accelerator."""
     ours, lines = versions(), []
+    installed = client.run(importlib.metadata.version, "gangue", on_error="return")  # what is not ours is there
+    for worker, found in sorted(installed.items()):
+        if isinstance(found, ImportError):
+            lines.append(f"worker {worker} must have gangue installed: pip install 'gangue[cluster]'")
+    if lines:
+        return lines
     for worker, theirs in sorted(_asked(client, versions).items()):
         other = [f"{name} {theirs[name]} for {ours[name]}" for name in ours if theirs[name] != ours[name]]
         if other:
@@ -147,7 +178,7 @@ class Workers:
 
     def __init__(self, client: distributed.Client, stage: str, data: Data) -> None:
         self._futures: list[_Future]
-        self._client, self.stage, self._futures = client, stage, []
+        self._client, self.stage, self._futures, self._alone = client, stage, [], False
         self._job = f"gangue {hashlib.blake2b(data.root.encode(), digest_size=8).hexdigest()}"
         self._run = f"{self._job} {uuid.uuid4().hex}"
         if self._at_work():
@@ -159,8 +190,15 @@ class Workers:
         """Have a worker call ``work``, one that has these resources."""
         key = f"{self._run} {self.stage} {len(self._futures)} {element}"
         future = self._client.submit(work, element, key=key, resources=dict(resources) or None)
-        self._futures.append(_Future(future, element))
+        self._futures.append(_Future(future, element, self._look))
         return self._futures[-1]
+
+    def _look(self) -> None:
+        """Say once that nobody is there to do what is waited for."""
+        if not self._alone and self._client.status == "running" and not self._client.scheduler_info()["workers"]:
+            self._alone = True
+            line = f"{self.stage}: no worker is left; waiting for one: dask worker {self._client.scheduler.address}"
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     def everywhere(self, call: Callable[[], Any]) -> list[str]:
         """Which errors a call raises on the workers, a line each."""
@@ -187,8 +225,8 @@ class Workers:
 class _Future:
     """What a worker will return."""
 
-    def __init__(self, future: distributed.Future, element: Any) -> None:
-        self.future, self._element = future, element
+    def __init__(self, future: distributed.Future, element: Any, look: Callable[[], None]) -> None:
+        self.future, self._element, self._look = future, element, look
 
     def result(self) -> Any:
         """It, as soon as it is there; what the work raised is raised.
@@ -199,6 +237,11 @@ class _Future:
         import distributed
 
         try:
+            while not self.future.done():
+                with contextlib.suppress(TimeoutError):
+                    self.future.result(timeout=_SECONDS)
+                if not self.future.done():
+                    self._look()
             counts = self.future.result()
         except distributed.KilledWorker as error:
             raise ChildProcessError(
@@ -206,8 +249,8 @@ class _Future:
                 " likely for want of memory. Give them more (dask worker --memory-limit), or lower the rows per shard"
                 " under ingest, and run the same command again"
             ) from None
-        except concurrent.futures.CancelledError:  # only a client without its scheduler cancels what we wait for
-            raise _lost() from None
+        except (concurrent.futures.CancelledError, distributed.comm.CommClosedError):
+            raise _lost() from None  # only a client without its scheduler cancels what we wait for
         if isinstance(counts, collections.Counter):
             progress.advance(counts["in"])
         return counts

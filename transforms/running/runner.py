@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pathlib
 import re
+import socket
 import sys
 import time
 import uuid
@@ -23,6 +24,8 @@ from gangue.transforms.running.counts import Counts
 from gangue.transforms.settings import sections
 
 Build = Callable[[beam.Pipeline], Any]
+
+_SECONDS = 15  # that a job server may take to answer
 
 _REFUSED = {
     "multi_threading": "Beam's multi_threading mode loses rows and reports DONE",
@@ -107,6 +110,7 @@ def run(
         raise ValueError(
             f"--data: must be where Dataflow's workers can reach it, got {data.root}. Name a bucket: --data gs://BUCKET/JOB"
         )
+    _check_endpoint(settings)
     for dataset in in_place:
         data.check_ours(dataset)
     with data.staging(*writes):
@@ -147,6 +151,25 @@ def _execute(
             cause = failures[0] if failures else error
             raise _plain(stage, cause) from cause
     return shards.counts_of(result)
+
+
+def _check_endpoint(settings: sections.Beam) -> None:
+    """Check that something listens where ``--job_endpoint`` says: Beam would wait for it without an end.
+
+    Raises:
+      ConnectionError: nothing does.
+    """
+    found = [option.partition("=")[2] for option in settings.options if option.startswith("--job_endpoint=")]
+    if not settings.elsewhere or not found or ":" not in found[-1]:
+        return
+    host, _, port = found[-1].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise ConnectionError(
+            f"beam.options: a job server must listen at --job_endpoint={found[-1]}, none does ({error}). Start it, or"
+            " correct the address"
+        ) from None
 
 
 def reconcile(stage: str, counts: Counts, data: Data, written: Mapping[str, Manifest]) -> None:

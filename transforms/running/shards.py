@@ -109,12 +109,13 @@ def _explained(run: str, work: Callable[[Any], Counts], element: Any) -> Counts:
 
     In a process that worked for another run of a stage nothing of that stays at hand.
     """
-    if at_hand.begin(run):
-        heap.keep(block=8, on_top=32)
-    before = progress.advanced()
     try:
-        counts = work(element)
-        progress.advance(max(0, counts["in"] - (progress.advanced() - before)))
+        with at_hand.working(run) as another:
+            if another:
+                heap.keep(block=8, on_top=32)
+            before = progress.advanced()
+            counts = work(element)
+            progress.advance(max(0, counts["in"] - (progress.advanced() - before)))
         return counts
     except (ValueError, OSError) as error:
         raise ValueError(f"{error} (in {element})") from error
