@@ -221,8 +221,8 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
     most = max(point["per_query"] for point in points)
     if not most:
         return (
-            f"{_percent(budget)} false negatives cannot be promised: there are no candidates. Give more documents, or"
-            " raise retrievers.*.depth"
+            f"{_percent(budget)} false negatives cannot be promised: there are no candidates, or only such as somebody"
+            " judged. Give more documents, or raise retrievers.*.depth"
         )
     if learned["findings"]:
         why = learned["findings"][0]

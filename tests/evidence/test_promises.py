@@ -1,17 +1,22 @@
 """What report, metrics and summary say of the learned filter and of the budget."""
 
 import collections
+import dataclasses
 import json
 import re
 import types
 import xml.etree.ElementTree
 
+import numpy as np
 import planted
 import pytest
 from typer.testing import CliRunner
 
+from gangue.pipeline import params
 from gangue.pipeline.command import cli
+from gangue.transforms.candidates import rules
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import frontier, labelling
 
 BUDGET = {"kind": "learned", "max_false_negatives": 0.3, "fallback": {"kind": "abs", "score": "dense", "abs": 0.5}}
 STACKS = {
@@ -171,3 +176,32 @@ def test_the_same_job_gives_the_same_report(jobs):
     before = {path.name: path.read_bytes() for path in (job.folder / "reports").glob("*.*")}
     run(job.folder, "mine")
     assert {path.name: path.read_bytes() for path in (job.folder / "reports").glob("*.*")} == before
+
+
+def test_what_somebody_judged_is_no_part_of_a_budget(jobs):
+    job = jobs("both")
+    p = params.load(str(job.folder / "params.yaml"))
+    shard = frontier.load(job.data, p, job.data.shards("queries")[0])
+    stack = p.filter.with_cut(1.0)
+    chosen = frontier.chosen_by(job.data, p, shard, stack)
+    judged = np.zeros(len(shard.pairs), bool)
+    judged[chosen[:5]] = True
+    told = dataclasses.replace(shard, candidates=dataclasses.replace(shard.candidates, judged=judged))
+    before, after = (frontier.expected(job.data, p, one, [stack]).to_pylist()[0] for one in (shard, told))
+    assert (before["chosen"], after["chosen"]) == (len(chosen), len(chosen) - 5)
+    p_false = shard.candidates.scores[rules.P_FALSE][chosen[:5]].astype(float).sum()
+    assert before["expected"] - after["expected"] == pytest.approx(p_false)
+
+
+def test_labels_that_say_more_than_the_budget_are_a_warning(jobs):
+    job = jobs("both")
+    negatives = labelling.negatives_of(job.data)
+    measured = {"share": 0.6, "low": 0.5, "high": 0.7, "labelled": 9, "false": 5, "negatives": 9, "predicted": 0.1}
+    path = job.folder / "reports" / labelling.MEASURED
+    path.write_text(json.dumps(measured | {"of": negatives.fingerprint}))
+    said = run(job.folder, "summary")
+    path.write_text("[1]")
+    assert "Labels: 60.0%" in said
+    assert "Warning: that is more than the budget of 30.0%, whatever is promised" in said
+    assert "Labels" not in run(job.folder, "summary")  # what is no measure is none
+    path.unlink()
