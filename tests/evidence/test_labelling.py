@@ -155,3 +155,28 @@ def test_a_job_without_p_false_says_what_to_mine_with(tmp_path):
     whole_path.run(data, p)
     with pytest.raises(ValueError, match=r"triplets: must carry p_false.*filter\.kind: learned"):
         labelling.draw(data, Data(str(tmp_path)), 10, 1)
+
+
+def test_a_sheet_as_a_spreadsheet_saves_it_is_read(job, tmp_path):
+    rows = answered(job, drawn(job, tmp_path))
+    expected = labelling.measure(job.data, written(tmp_path, rows))
+    path = tmp_path / "sheet.csv"
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        sheet = csv.DictWriter(file, list(rows[0]), delimiter=";", lineterminator="\r\n")
+        sheet.writeheader()
+        sheet.writerows({**row, "positives": "; ".join(row["positives"])} for row in rows)
+    assert labelling.measure(job.data, str(path)) == expected
+
+
+def test_of_other_negatives_another_sample_is_drawn(job):
+    every = labelling.negatives_of(job.data)
+    fewer = labelling.Negatives(every.table[1:], every.predicted[1:])
+    one, other = every.drawn(60, 13)[1][1:], fewer.drawn(60, 13)[1]
+    assert 0 < (one & other).sum() < min(one.sum(), other.sum())
+
+
+@pytest.mark.parametrize("changed", [{"seed": 10**30}, {"seed": -1}, {"pairs": 0}])
+def test_a_draw_that_none_was_is_refused(job, tmp_path, changed):
+    rows = answered(job, drawn(job, tmp_path))
+    with pytest.raises(ValueError, match=r"labels.jsonl: (must be one file|pairs must be at least 1)"):
+        labelling.measure(job.data, written(tmp_path, [{**row, **changed} for row in rows]))

@@ -449,6 +449,19 @@ def references(folder, positives, key="_id", pairs="p.jsonl", anchors="what is s
     return params.Pairs(kind="pairs", path=str(folder), pairs=pairs, corpus="c.jsonl", **keys)
 
 
+def test_ids_of_a_column_that_is_named_may_be_of_any_letters(tmp_path):
+    source = references(tmp_path, [f"dök {i}" for i in range(20)], document_id="_id")
+    corpus = (tmp_path / "c.jsonl").read_text().replace('"d', '"dök ')
+    (tmp_path / "c.jsonl").write_text(corpus)
+    assert [row["document_id"] for row in read(source)["positives"]] == [f"dök {i}" for i in range(20)]
+
+
+def test_positives_of_which_only_some_are_ids_of_the_column_that_is_named_are_an_error(tmp_path):
+    some = [f"d{i}" for i in range(12)] + [f"x{i}" for i in range(8)]
+    with pytest.raises(ValueError, match=r"of the first 20 12 are in its column _id, and others, such as x0, are not"):
+        read(references(tmp_path, some, document_id="_id"))
+
+
 @pytest.mark.parametrize("keys", [{}, {"document_id": "_id"}, {"document_id": "_id", "positive_id": "positive"}])
 @pytest.mark.parametrize("pairs", ["p.jsonl", "p.parquet"])
 def test_positives_that_are_ids_of_the_corpus_are_joined_and_said(tmp_path, capsys, keys, pairs):
