@@ -63,29 +63,33 @@ def forget() -> None:
         clear()
 
 
-def begin(run: str) -> bool:
-    """Forget what is of another run of a stage than this one; whether it was another."""
-    global _run
+def begin(run: str) -> None:
+    """Forget what is of another run of a stage than this one."""
     with _lock:
-        if run == _run:
-            return False
-        forget()
-        _run = run
-        return True
+        _switch(run)
+
+
+def _switch(run: str) -> bool:
+    """Whether it was another run; then what is of that is forgotten."""
+    global _run
+    if run == _run:
+        return False
+    forget()
+    _run = run
+    return True
 
 
 @contextlib.contextmanager
 def working(run: str) -> Iterator[bool]:
-    """Keep what is at hand for a run as long as the block lasts; as ``begin``, but waits for the work of other runs.
+    """Keep what is at hand for a run as long as the block lasts, once the work of other runs is done.
 
-    Threads of a cluster's worker may work for two commands: what one holds, files among it, is not dropped under it.
+    What it gives is whether another run was before. Threads of a cluster's worker may work for two commands:
+    what one holds, files among it, is not dropped under it.
     """
-    global _run, _at_work
+    global _at_work
     with _lock:
         _lock.wait_for(lambda: run == _run or not _at_work)
-        if another := run != _run:
-            forget()
-            _run = run
+        another = _switch(run)
         _at_work += 1
     try:
         yield another

@@ -31,7 +31,7 @@ def check(data: Data, p: params.Params) -> None:
         f"scores/{name}": settings for name, settings in p.scorers.items() if settings.model is not None
     }
     new = [s for dataset, s in made.items() if not s.trust_remote_code and not _used(data, dataset, s)]
-    if new and p.beam.workers > 1 and p.beam.cluster is None:
+    if new and p.beam.workers > 1:
         libraries.load()  # here, for all worker processes of all stages
     try:
         with workers.started("models", p.beam if new or p.beam.cluster else params.Beam(), data):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -48,13 +49,13 @@ class Negatives:
     table: pa.Table
     predicted: np.ndarray
 
-    @property
+    @functools.cached_property
     def hashes(self) -> tuple[np.ndarray, np.ndarray]:
         """(n,) hashes of the ids of query and document."""
         query, document = (randomness.id_hashes(self.table[name]) for name in ("query_id", "negative_id"))
         return query, document
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Of the pairs, whatever else changes."""
         return f"{int(np.bitwise_xor.reduce(randomness.mix(0, *self.hashes), initial=0)):016x}"

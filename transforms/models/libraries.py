@@ -9,17 +9,15 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import os
 from collections.abc import Iterator
 
-from gangue.transforms.running import heap
-
-_REPRODUCIBLE = "MKL_CBWR"  # MKL's "conditional numerical reproducibility"; read once, as it first multiplies
+from gangue.transforms.running import heap, process_wide
 
 
 def load() -> None:
     """Load the model libraries, without their own bars and notices in the log, and keep freed memory."""
-    with _reproducible(), _no_search_for_garbage():
+    # MKL's "conditional numerical reproducibility", which it reads as it first multiplies.
+    with process_wide.told("MKL_CBWR", "AUTO,STRICT"), _no_search_for_garbage():
         import sentence_transformers  # noqa: F401
         import torch
         import transformers
@@ -29,19 +27,6 @@ def load() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     heap.keep(block=32, on_top=64)
-
-
-@contextlib.contextmanager
-def _reproducible() -> Iterator[None]:
-    """An MKL that first multiplies inside does so alike with any number of threads, unless the user has said how."""
-    if _REPRODUCIBLE in os.environ:
-        yield
-        return
-    os.environ[_REPRODUCIBLE] = "AUTO,STRICT"
-    try:
-        yield
-    finally:
-        del os.environ[_REPRODUCIBLE]
 
 
 @contextlib.contextmanager

@@ -120,7 +120,7 @@ def write_tasks(
     for task in every:
         table = _ordered(found, admitted, task)
         words = text.hash_numbers(table["text_hash"])
-        first = duplicates.first_of_text(words)
+        first = text.first_of_text(words)
         heads = np.flatnonzero(first)
         start, stop = stop, stop + len(heads)
         begin, end = np.searchsorted(groups.members, [start, stop])
@@ -146,7 +146,7 @@ def _heads(found: Runs, admitted: Admitted, every: list[Task]) -> Iterator[pa.Ta
     """The first document of each text, range by range."""
     for task in every:
         table = _ordered(found, admitted, task)
-        yield table.filter(pa.array(duplicates.first_of_text(text.hash_numbers(table["text_hash"]))))
+        yield table.filter(pa.array(text.first_of_text(text.hash_numbers(table["text_hash"]))))
 
 
 def _ordered(found: Runs, admitted: Admitted, task: Task) -> pa.Table:

@@ -167,15 +167,8 @@ def numbered(hashes: np.ndarray) -> np.ndarray:
     """
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))
     numbers = np.empty(len(order), np.int64)
-    numbers[order] = np.cumsum(first_of_text(hashes[order])) - 1
+    numbers[order] = np.cumsum(text.first_of_text(hashes[order])) - 1
     return numbers
-
-
-def first_of_text(ordered: np.ndarray) -> np.ndarray:
-    """(n,) bool: whether a row of (n, 2) sorted hashes differs from the one before."""
-    new = np.ones(len(ordered), np.bool_)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return new
 
 
 def near_groups(ranks: np.ndarray, texts: np.ndarray, sketches: Sketches | None, threshold: float | None) -> np.ndarray:

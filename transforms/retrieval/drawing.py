@@ -74,7 +74,7 @@ def lay_out(hashes: Iterable[np.ndarray], documents: int) -> Cells:
         words = part[:, 0]
         if len(words) and (words[0] < last or (words[1:] < words[:-1]).any()):
             raise ValueError("documents: rows must be in the order of their text_hash. Rebuild them: dvc repro --force")
-        first = np.append(True, (part[1:] != part[:-1]).any(axis=1))[: len(part)]
+        first = text.first_of_text(part)
         found = _cell(words[first], len(sizes))
         if len(found):
             sizes[found[0] : found[-1] + 1] += np.bincount(found - found[0])

@@ -7,10 +7,11 @@ and multiplies at a quarter of their speed. NumPy's is younger: FAISS's is told 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 import threadpoolctl
+
+from gangue.transforms.running import process_wide
 
 _NAME = "OPENBLAS_CORETYPE"  # read once, as the library is loaded
 _CORES = {"Haswell": "Haswell", "Zen": "Zen"} | dict.fromkeys(("SkylakeX", "Cooperlake", "SapphireRapids"), "SkylakeX")
@@ -22,14 +23,8 @@ def recognised() -> Iterator[None]:
     """An OpenBLAS that is loaded inside takes the processor for what NumPy's does, unless the user has said."""
     found = (each.get("architecture") for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas")
     core = next((_CORES[name] for name in found if name in _CORES), None)
-    if core is None or _NAME in os.environ:
+    with contextlib.nullcontext() if core is None else process_wide.told(_NAME, core):
         yield
-        return
-    os.environ[_NAME] = core
-    try:
-        yield
-    finally:
-        del os.environ[_NAME]
 
 
 with recognised():

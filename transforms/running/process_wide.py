@@ -6,6 +6,7 @@ Elements of a stage may be worked on side by side in threads of one process, as 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,19 @@ MODELS = threading.RLock()
 """Held by whoever uses a model: a tokenizer's padding and truncation are its state, and a device works for one only."""
 
 _BLAS = threading.RLock()
+
+
+@contextlib.contextmanager
+def told(name: str, value: str) -> Iterator[None]:
+    """Libraries that load inside read this in the environment, unless the user has set it; then it is undone."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @contextlib.contextmanager

@@ -95,6 +95,13 @@ def hash_numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return data[array.offset : array.offset + len(array)].astype(np.uint64)
 
 
+def first_of_text(ordered: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether a row of (n, 2) sorted hashes differs from the one before."""
+    new = np.ones(len(ordered), np.bool_)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return new
+
+
 def shard_numbers(words: np.ndarray, shards: int) -> np.ndarray:
     """Which shard each hash belongs to: equal ranges of the hash's first 32 bits.
 
