@@ -1,7 +1,7 @@
 """Does the budget hold? Many drawings of what is labelled, each judged without the rest, on any BEIR folder.
 
 Usage: python -m benchmarks.budget --data FOLDER [--known one half 0.1] [--labelled random bm25] [--splits 20]
-           [--queries 200] [--labels 200] [--wrong 0.1] [--encoder MODEL] [--pretrained FILE] [--work DIR]
+           [--queries 200] [--labels 200 200] [--wrong 0.1] [--encoder MODEL] [--pretrained FILE] [--work DIR]
            [--output NAME]
 
 In each split some positives of every query are labelled and the others hidden from everything: ``one`` of them, the
@@ -10,7 +10,7 @@ The job learns, estimates the labelled share and chooses its cut from these labe
 each budget on average and with 90 % confidence; it mines, and the hidden positives that come back are counted. A split
 exceeds a budget where the share that came back is above it. With ``--labels`` the true labels of so many of the first
 budget's negatives are told, as by ``gangue sample-for-labels``, a share ``--wrong`` of them falsely, and all is done
-again. Prints one JSON line per (known, labelled, budget,
+again; with a second number once more, of the new negatives. Prints one JSON line per (known, labelled, budget,
 confidence) with
 
   exceeded          share of the splits above the budget
@@ -31,6 +31,7 @@ import json
 import pathlib
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def unaware_of(
 def told(
     data: Data, p: params.Params, whole: query_shard.Shard, hidden: np.ndarray, labels: int, seed: int
 ) -> tuple[query_shard.Shard, np.ndarray]:
-    """The shard and what is hidden of it, once so many of the first budget's negatives are labelled."""
+    """The shard and what is hidden of it, once so many more of the first budget's negatives are labelled."""
     unaware, note = unaware_of(data, p, whole, hidden)
     filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter.rule)[::2]]
     points = calibrate.points_of([calibrate.measure(data, p, unaware, filters)], None)
@@ -142,7 +143,7 @@ def told(
             "document_row": asked["document_row"],
         }
     )
-    data.write("judged", whole.name, judged.cast(schema.JUDGED))
+    data.write("judged", whole.name, pa.concat_tables([data.read("judged", whole.name), judged.cast(schema.JUDGED)]))
     data.commit("judged")
     if p.labels.wrong:
         return whole, hidden
@@ -155,13 +156,13 @@ def told(
 
 
 def split(
-    data: Data, p: params.Params, whole: query_shard.Shard, hidden: np.ndarray, labels: int = 0, seed: int = 0
+    data: Data, p: params.Params, whole: query_shard.Shard, hidden: np.ndarray, labels: Sequence[int], seed: int = 0
 ) -> dict[str, Any]:
     """Learn, calibrate, mine and count once: name -> (share that came back, hardness, negatives per query)."""
     data.write("judged", whole.name, schema.JUDGED.empty_table())
     data.commit("judged")
-    if labels:
-        whole, hidden = told(data, p, whole, hidden, labels, seed)
+    for count in labels:
+        whole, hidden = told(data, p, whole, hidden, count, seed)
     unaware, note = unaware_of(data, p, whole, hidden)
     answers = leak.answers(data, whole.block, unaware, hidden)
     free = ~np.any(list(unaware.candidates.relations.values()), axis=0) & unaware.candidates.retrieved
@@ -251,7 +252,7 @@ def main() -> int:
         default=200,
         help="queries at most; with --known one as they come, else those with several positives first",
     )
-    parser.add_argument("--labels", type=int, default=0, help="tell the labels of so many negatives")
+    parser.add_argument("--labels", type=int, nargs="+", default=[], help="tell the labels of so many negatives")
     parser.add_argument("--wrong", type=float, default=0.0, help="share of these labels that are wrong")
     parser.add_argument("--encoder", default=lines.ENCODER, help="another model")
     parser.add_argument("--pretrained", help="the filter to start from: one that has not seen this corpus")

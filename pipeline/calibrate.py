@@ -91,10 +91,13 @@ class FitPropensities(beam.PTransform):
 
 
 def measure_shard(shard: str, data: Data, p: params.Params, filters: Sequence[params.Filter]) -> Counts:
-    """Write what each cut lets through in one shard of queries."""
+    """Write what each cut, and last the fallback, lets through in one shard of queries."""
     pool = p.calibrate.pool
     seen = None if pool is None else propensity.read(data, p, pool, unpublished=True)
-    measured = measure(data, p, frontier.load(data, p, shard), filters, seen)
+    loaded = frontier.load(data, p, shard)
+    measured = measure(data, p, loaded, filters, seen)
+    if p.filter.fallback is not None:  # by itself: it is no looser cut of the main rule, the last row
+        measured = pa.concat_tables([measured, measure(data, p, loaded, [p.filter.with_rule(p.filter.fallback)], seen)])
     output = staged("calibration")
     data.write(output, shard, measured)
     queries = len(lookup.query_rows(data).of(shard))
@@ -166,16 +169,25 @@ def _losses(part: pa.Table) -> np.ndarray:
 
 def choose_cut(_: str, data: Data, p: params.Params) -> Counts:
     """Write the cut, with the whole line it was chosen from."""
-    parts = [data.read(staged("calibration"), shard) for shard in data.shards("queries")]
-    note = chosen_cut(points_of(parts, p.filter.confidence), p, learn_note.read(data))
+    parts, fallback = [data.read(staged("calibration"), shard) for shard in data.shards("queries")], None
+    if p.filter.fallback is not None:
+        (fallback,) = points_of([part[-1:] for part in parts], p.filter.confidence)
+        parts = [part[:-1] for part in parts]
+    note = chosen_cut(points_of(parts, p.filter.confidence), p, learn_note.read(data), fallback)
     data.write_note(staged("calibration"), query_shard.CUT, json.dumps(note, indent=1) + "\n")
     return Counts()
 
 
-def chosen_cut(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[str, Any]) -> dict[str, Any]:
+def chosen_cut(
+    points: Sequence[dict[str, Any]], p: params.Params, learned: dict[str, Any], fallback: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The loosest cut that keeps the budget, or ``refused``: why none does, and by what the negatives are chosen.
 
     Refused too is every budget where something tells the labels, and one that would leave hardly any negatives.
+
+    Args:
+      points: of the main rule's cuts, as ``points_of`` gives them.   learned: the note of the learn stage.
+      fallback: the point of the fallback, if there is one.
     """
     budget = p.filter.max_false_negatives
     assert budget is not None
@@ -186,9 +198,11 @@ def chosen_cut(points: Sequence[dict[str, Any]], p: params.Params, learned: dict
     if place < 0 or not enough[place] or learned["distrusted"]:
         refused = refusal(points, p, learned)
         place = nearest(points, budget)
-    cut = points[place]["setting"]
+    chosen = points[place]
+    cut = chosen["setting"]
     if refused is not None and p.filter.fallback is not None:
-        kind, cut = p.filter.fallback.kind, p.filter.fallback.cut
+        assert fallback is not None
+        kind, cut, chosen = p.filter.fallback.kind, p.filter.fallback.cut, fallback
     return {
         "cut": cut,
         "kind": kind,
@@ -197,8 +211,8 @@ def chosen_cut(points: Sequence[dict[str, Any]], p: params.Params, learned: dict
         "refused": refused,
         "labelled": learned["share"],
         "pool": p.calibrate.pool,
-        "queries": points[place]["queries"],
-        "chosen": points[place],
+        "queries": chosen["queries"],
+        "chosen": chosen,
         "line": list(points),
     }
 
@@ -229,12 +243,17 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
     else:
         least = min(point["bound"] for point in points if point["per_query"] >= _LEAST * most)
         why = f"{_percent(least)} of the negatives may be false with the strictest cut that leaves a fifth of them"
-    heard = share["told"] or share["labels"] >= labelled_share.LEAST  # labels settle it, whatever is said
-    known = "" if heard else ", or learn.labelled, if you know the share"
+    labelled = share["labels"] >= labelled_share.LEAST  # which settles it, whatever is said
+    known = "" if labelled or share["told"] else ", or learn.labelled, if you know the share"
+    label = (
+        "Label 200 of the negatives that are chosen now too (gangue sample-for-labels), and keep the earlier labels,"
+        " which say little of what looks less relevant"
+        if labelled
+        else "Label 200 of the negatives to see how many are false (gangue sample-for-labels)"
+    )
     return (
-        f"{_percent(budget)} false negatives cannot be promised: {why}; {share['words']}. Label 200 of the negatives"
-        f" to see how many are false (gangue sample-for-labels); give more positives of the same queries, a larger"
-        f" filter.max_false_negatives{known}"
+        f"{_percent(budget)} false negatives cannot be promised: {why}; {share['words']}. {label}; give more positives"
+        f" of the same queries, a larger filter.max_false_negatives{known}"
     )
 
 

@@ -26,7 +26,15 @@ from gangue.transforms.candidates import pooling, query_shard
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.relevance import classifier, describing, labelled_share, learn_note, portable, pretrained
+from gangue.transforms.relevance import (
+    caution,
+    classifier,
+    describing,
+    labelled_share,
+    learn_note,
+    portable,
+    pretrained,
+)
 from gangue.transforms.running import process_wide, runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
@@ -247,9 +255,8 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     """What the labelled share says: ``share`` in numbers and words, ``weight``, ``shift``, ``caution``, ``findings``.
 
     ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
-    labelled, by the middle of the share's interval; ``caution`` is added besides where a promise is made, which takes
-    the unfavourable end. Labels say what is true between the log odds ``reach`` (null: no labels); above, ``unseen`` is
-    added, which is what the share asks for that is read off the rest of the data.
+    labelled, by the middle of the share's interval; ``caution`` is the curve by which a promise takes the unfavourable
+    end (``relevance.caution``).
     """
     # In the order of the log odds within a query, whatever the shards: equal rows are equal.
     table = table.sort_by([(name, "ascending") for name in ("query", "full", "blind", "known")])
@@ -289,15 +296,18 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     labels = asked["told"].to_numpy()
     if len(labels) >= labelled_share.LEAST:
         of_asked = describing.joined(asked["full"].to_numpy(), asked["taught"].to_numpy(), weight)
-        least, middle, low = labelled_share.by_labels(of_asked, labels, p.labels.wrong)
-        shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in (low, middle, least)]
+        ends = _, middle, low = caution.by_labels(of_asked, labels, p.labels.wrong)
+        shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in reversed(ends)]
         used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
-        findings, by = [], f", by {len(labels)} labels, {int(labels.sum())} of them positive"
-        reach = [_rounded(float(odds) + middle) for odds in np.quantile(of_asked, _REACH)]
         unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
+        curve, contradicted = caution.of_labels(of_asked + middle, labels, p.labels.wrong, unseen)
+        findings, by = (
+            [contradicted] * (contradicted is not None),
+            f", by {len(labels)} labels, {int(labels.sum())} of them positive",
+        )
     else:
         low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
-        by, reach, unseen = "", None, 0.0
+        by, curve = "", caution.constant(max(0.0, low - middle))
         if len(labels):
             findings.append(
                 f"{len(labels)} labels say too little of how many negatives are false: label {labelled_share.LEAST} or"
@@ -314,15 +324,12 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
         "distrusted": note["distrusted"] and not by,
         "weight": weight,
         "shift": middle,
-        "caution": max(0.0, low - middle),
-        "reach": reach,
-        "unseen": max(0.0, low - middle, unseen),
+        "caution": curve,
         "findings": findings,
     }
 
 
 _LOOKS_CHOSEN, _DEPENDS = 0.5, 2.0
-_REACH = (0.1, 0.9)  # quantiles of the log odds of labelled pairs between which they tell
 
 
 def _rounded(value: float | None) -> float | None:

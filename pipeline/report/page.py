@@ -155,8 +155,8 @@ def _learned(evidence: Evidence, learned: dict[str, Any]) -> dict[str, Any]:
 def _budget(budget: dict[str, Any]) -> dict[str, Any]:
     """The budget, the cut that was chosen by it, and what calibration saw at this cut."""
     chosen = {key: budget["chosen"][key] for key in ("bound", "loss", "hardness", "per_query")}
-    if budget["refused"] is not None:  # of another cut, or another rule, than the one that judges
-        chosen |= {"bound": None}
+    if budget["refused"] is not None:
+        chosen |= {"bound": None}  # what stands for nothing is not shown
     if budget["pool"]:
         chosen["corrected"] = budget["chosen"]["hidden"]["corrected"]
     asked = {key: budget[key] for key in ("refused", "confidence", "kind", "cut", "queries")}

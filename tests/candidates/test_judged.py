@@ -15,7 +15,7 @@ from gangue.transforms import sources
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import labelling
 from gangue.transforms.records import rejection
-from gangue.transforms.relevance import labelled_share, learn_note
+from gangue.transforms.relevance import caution, learn_note
 
 
 def read(source, labels=None):
@@ -215,9 +215,9 @@ def test_the_interval_by_labels_covers_the_constant_that_made_them():
             logits = draw.normal(-2.5, 1.5, 120)
             true = 1 / (1 + np.exp(-(logits + 0.8)))
             labels = (draw.random(120) < true) ^ (draw.random(120) < wrong)
-            low, middle, high = labelled_share.by_labels(logits, labels, wrong)
+            low, middle, high = caution.by_labels(logits, labels, wrong)
             assert low <= middle <= high
             inside.append((low <= 0.8, high >= 0.8))
         assert np.mean(inside, axis=0).min() > 0.92, wrong
-    assert labelled_share.by_labels(np.zeros(40), np.zeros(40, int))[0] < -10, "none positive: no lower end"
-    assert labelled_share.by_labels(np.zeros(40), np.ones(40, int))[2] > 10
+    assert caution.by_labels(np.zeros(40), np.zeros(40, int))[0] < -10, "none positive: no lower end"
+    assert caution.by_labels(np.zeros(40), np.ones(40, int))[2] > 10

@@ -221,6 +221,17 @@ def test_a_budget_that_no_cut_can_keep_is_refused_by_name_and_the_job_goes_on(jo
     ruled = query_shard.in_force(job.data, p).filter.rule
     if "fallback" in stack:
         assert (note["kind"], ruled.kind, ruled.cut) == ("abs", "abs", 0.5)
+        stacks, loaded = (
+            [p.filter.with_rule(ruled)],
+            [frontier.load(job.data, p, s) for s in job.data.shards("queries")],
+        )
+        own = [frontier.expected(job.data, p, shard, stacks).to_pylist()[0] for shard in loaded]
+        sums = {key: sum(part[key] for part in own) for key in ("chosen", "expected", "hardness", "queries")}
+        shown = note["chosen"]
+        assert shown["loss"] == pytest.approx(sums["expected"] / sums["chosen"], rel=1e-5)
+        assert shown["hardness"] == pytest.approx(sums["hardness"] / sums["chosen"], rel=1e-5)
+        assert shown["per_query"] == pytest.approx(sums["chosen"] / sums["queries"], rel=1e-5)
+        assert shown not in note["line"], "not a cut of the rule that does not judge"
     else:
         most = max(line["per_query"] for line in note["line"])
         enough = [line for line in note["line"] if line["per_query"] >= 0.8 * most]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import scipy.special
 
 from gangue.transforms import arrays
 from gangue.transforms.candidates import query_shard, rules
@@ -17,13 +16,11 @@ from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import intervals, leak
 from gangue.transforms.evidence.distribution import Distribution, distribution_of
 from gangue.transforms.negatives.choosing import choose
-from gangue.transforms.relevance import learn_note, propensity
+from gangue.transforms.relevance import caution, learn_note, propensity
 from gangue.transforms.running import progress
 
 if TYPE_CHECKING:
     from gangue.pipeline import params
-
-_STEEPER, _FLATTER = 0.5, 0.25  # shares by which log odds may be too small above and below what labels reach
 
 
 def cuts(data: Data, p: params.Params, rule: rules.Rule) -> list[float]:
@@ -59,7 +56,7 @@ def expected(data: Data, p: params.Params, shard: query_shard.Shard, filters: Se
       ``cautious``: the same at the unfavourable end of the labelled share, ``hardness``: sum of their scores.
     """
     probability = shard.candidates.scores[rules.P_FALSE].astype(np.float64)
-    cautious = unfavourable(probability, learn_note.read(data))
+    cautious = caution.unfavourable(probability, learn_note.read(data)["caution"])
     queries = int((np.bincount(shard.block.positive_query, minlength=shard.queries) > 0).sum())
     rows = []
     for stack in filters:
@@ -69,27 +66,6 @@ def expected(data: Data, p: params.Params, shard: query_shard.Shard, filters: Se
         rows.append((_setting(stack), queries, len(pair), *sums))
     names = ("setting", "queries", "chosen", "expected", "cautious", "hardness")
     return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
-
-
-def unfavourable(probability: np.ndarray, learned: dict[str, Any]) -> np.ndarray:
-    """(n,) how likely each pair is false at the unfavourable end of the labelled share.
-
-    Where labels say what that is, they do within their ``reach``. Above it log odds may grow faster than is thought,
-    by half, and what was read off the data without labels counts, ``unseen``; below it they may fall slower, by a
-    quarter: in a corpus of few, large topics what looks least relevant is not as surely irrelevant.
-
-    >>> learned = {"caution": 1.0, "reach": [-2.0, 0.0], "unseen": 2.0}
-    >>> scipy.special.logit(unfavourable(scipy.special.expit([-6.0, 0.0, 2.0]), learned)).round(2).tolist()
-    [-4.0, 1.0, 5.0]
-    """
-    odds = scipy.special.logit(probability)
-    if learned["reach"] is None:
-        return np.asarray(scipy.special.expit(odds + learned["caution"]))
-    lowest, highest = learned["reach"]
-    above, below = np.maximum(odds - highest, 0.0), np.maximum(lowest - odds, 0.0)
-    below[np.isinf(below)] = 0.0  # somebody said that it is none
-    caution = np.where(above > 0, learned["unseen"], learned["caution"])
-    return np.asarray(scipy.special.expit(odds + _STEEPER * above + _FLATTER * below + caution))
 
 
 def _setting(stack: params.Filter) -> float:

@@ -48,7 +48,6 @@ _DEPENDENT = (0.75, 1.3)  # log odds between the halves from which on they may, 
 _ALIKE = (0.6, 0.95)  # log odds between the halves: up to which labels look random, and from which on surely do not
 _INVERSE = 1.8  # times that labels depend more on a rank than it looks where those that rank last are labelled more
 _SEVERAL = (25, 100)  # labels of queries with several: from which on the halves tell something, and enough
-_FURTHEST = 12.0  # log odds that labels can move
 _FEW, _FEWER = 100, 0.6  # labelled positives below which the share is less sure, by how many log odds where none is
 
 
@@ -140,37 +139,6 @@ def estimate(sample: Sample) -> Share:
     low = float(np.clip(scipy.special.expit(low), _LOW, _HIGH))
     high = float(np.clip(high, low, 1.0))
     return Share(low, _middle(low, high), high, count, place, gap, chosen, depends)
-
-
-def by_labels(logits: np.ndarray, labels: np.ndarray, wrong: float = 0.0) -> tuple[float, float, float]:
-    """The constant that log odds lack, by the labels of some pairs: lower end, middle, upper end.
-
-    The number of positive labels is a sum of independent draws, whatever decided which pairs were labelled, if that
-    looked at nothing but the features: the ends are those at which it would be so high, or so low, in one of twenty
-    cases (exact, by the Poisson binomial distribution): each end holds with 95 %, both together with 90 %.
-
-    Args:
-      logits: (n,) log odds of each pair to be a positive.   labels: (n,) what was said, 1 or 0.
-      wrong: share of the labels that are.
-
-    >>> low, middle, high = by_labels(np.full(200, -2.0), np.arange(200) < 50)
-    >>> [round(float(scipy.special.expit(shift - 2.0)), 2) for shift in (low, middle, high)]
-    [0.2, 0.25, 0.31]
-    """
-    positive = int(labels.sum())
-
-    def shift(count: int, share: float) -> float:
-        def excess(value: float) -> float:
-            chance = wrong + (1.0 - 2.0 * wrong) * scipy.special.expit(logits + value)
-            return float(scipy.stats.poisson_binom.cdf(count, chance)) - share
-
-        ends = -_FURTHEST, _FURTHEST
-        if excess(ends[0]) <= 0.0 or excess(ends[1]) >= 0.0:  # no constant explains so few positives, or so many
-            return ends[0] if excess(ends[0]) <= 0.0 else ends[1]
-        return float(scipy.optimize.brentq(excess, *ends, xtol=1e-6))
-
-    low = shift(positive - 1, 1.0 - _ERROR) if positive else -_FURTHEST
-    return low, shift(positive, 0.5), shift(positive, _ERROR)
 
 
 def best_depth(score: np.ndarray, known: np.ndarray) -> tuple[float, float]:

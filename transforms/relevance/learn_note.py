@@ -19,7 +19,9 @@ def read(data: Data, dataset: str = "relevance") -> dict[str, Any]:
     """
     found: dict[str, Any] = data.read_note(dataset, MODEL)
     wanted = {field.name for field in dataclasses.fields(classifier.Model)}
-    if not {"usable", "weight", "findings"} <= set(found) or any(set(one) != wanted for one in found.get("models", [])):
+    models, caution = found.get("models", []), found.get("caution", [])
+    known = {"usable", "weight", "findings"} <= set(found) and isinstance(caution, list)
+    if not known or any(set(one) != wanted for one in models):
         raise stale(data)
     return found
 

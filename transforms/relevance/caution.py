@@ -1,0 +1,122 @@
+"""How much likelier to be false than is thought a pair is taken to be where a promise is made.
+
+A promise takes the unfavourable end of what the data say: a curve from the log odds that are thought to those that are
+promised with. Without labels of mined negatives it adds one constant. Labels are worth what they show, and no more
+where they show nothing:
+
+* among the labelled it adds what so many positives allow in one of twenty cases; in the half and the quarter that look
+  least relevant, what these allow by themselves where they surely say more than all do;
+* above them, what is read off the rest of the data, and log odds may be half as steep again;
+* below them nothing is surer than at their lower end, unless the rest of the data say so: where topics are few and
+  large, what looks least relevant is a positive as often as any document is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+import scipy.stats
+
+Curve = Sequence[tuple[float, float]]  # log odds as thought, ascending, and those promised with; linear in between
+
+_ERROR = 0.05  # one-sided, of each end by labels
+_FURTHEST = 12.0  # log odds that labels can move
+_REACH = (0.1, 0.9)  # quantiles of the log odds of labelled pairs between which they tell
+_LOWER = (0.5, 0.25)  # shares of them, from below, that are also looked at by themselves
+_STEEPER, _FLATTER = 0.5, 0.25  # shares by which log odds may be too small above and below what labels reach
+_END = 40.0  # log odds that none is beyond
+_RISE = 1e-6  # log odds within which a curve rises
+
+
+def unfavourable(probability: np.ndarray, curve: Curve) -> np.ndarray:
+    """(n,) how likely each pair is false where a promise is made.
+
+    Args:
+      probability: (n,) as thought; 0 stays: somebody said that it is none.   curve: ``constant`` or ``of_labels``.
+
+    >>> odds = scipy.special.logit(unfavourable(scipy.special.expit([-6.0, 0.0]), constant(1.0)))
+    >>> odds.round(2).tolist()
+    [-5.0, 1.0]
+    """
+    thought, promised = np.array(curve).T
+    odds = np.interp(scipy.special.logit(probability), thought, promised)
+    return np.where(probability > 0.0, scipy.special.expit(odds), 0.0)
+
+
+def constant(caution: float) -> Curve:
+    """The curve that adds one constant to log odds."""
+    return [(end, end + caution) for end in (-_END, _END)]
+
+
+def of_labels(logits: np.ndarray, labels: np.ndarray, wrong: float, unseen: float) -> tuple[Curve, str | None]:
+    """The curve by the labels of some pairs, and in words what they contradict.
+
+    Args:
+      logits: (n,) log odds of each labelled pair, as thought.   labels: (n,) what was said, 1 or 0.
+      wrong: share of the labels that are.   unseen: what the rest of the data would add to log odds.
+
+    >>> thought = np.linspace(-6.0, 0.0, 200)
+    >>> labels = np.random.default_rng(0).random(200) < scipy.special.expit(thought)
+    >>> curve, contradicted = of_labels(thought, labels, wrong=0.0, unseen=2.0)
+    >>> np.interp([-9.0, -7.0, -5.0, -1.0, 2.0], *np.array(curve).T).round(1).tolist(), contradicted
+    ([-6.1, -5.0, -4.6, -0.6, 5.3], None)
+    """
+    lowest, highest = np.quantile(logits, _REACH)
+    caution = max(0.0, by_labels(logits, labels, wrong)[2])
+    unseen, contradicted = max(caution, unseen), None
+    within = [(highest, caution)]
+    for part in _LOWER:
+        end = np.quantile(logits, part)
+        some = logits <= end
+        surely, _, most = by_labels(logits[some], labels[some], wrong)
+        if surely > 0.0:
+            caution = max(caution, most)
+            expected = wrong * some.sum() + (1.0 - 2.0 * wrong) * scipy.special.expit(logits[some]).sum()
+            contradicted = (
+                f"{int(labels[some].sum())} of the {int(some.sum())} labelled negatives that look least relevant are"
+                f" said to be false, where {float(f'{expected:.2g}'):g} were to be expected"
+            )
+        within.append((end, caution))
+    points = [(odds, odds + added) for odds, added in (*within, (lowest, caution))][::-1]
+    below = [(-_END, points[0][1])]
+    if contradicted is None:  # else the rest of the data are known to say too little
+        equal = lowest - (unseen - caution) / (1.0 - _FLATTER)
+        below = [(-_END, points[0][1] - (1.0 - _FLATTER) * (equal + _END)), (equal, points[0][1])]
+    above = highest + _RISE, _END
+    points = [*below, *points, *((odds, odds + _STEEPER * (odds - highest) + unseen) for odds in above)]
+    promised = np.maximum.accumulate([odds for _, odds in points])  # what looks more relevant is never surer
+    return [(float(odds), float(end)) for (odds, _), end in zip(points, promised, strict=True)], contradicted
+
+
+def by_labels(logits: np.ndarray, labels: np.ndarray, wrong: float = 0.0) -> tuple[float, float, float]:
+    """The constant that log odds lack, by the labels of some pairs: lower end, middle, upper end.
+
+    The number of positive labels is a sum of independent draws, whatever decided which pairs were labelled, if that
+    looked at nothing but the features: the ends are those at which it would be so high, or so low, in one of twenty
+    cases (exact, by the Poisson binomial distribution): each end holds with 95 %, both together with 90 %.
+
+    Args:
+      logits: (n,) log odds of each pair to be a positive.   labels: (n,) what was said, 1 or 0.
+      wrong: share of the labels that are.
+
+    >>> low, middle, high = by_labels(np.full(200, -2.0), np.arange(200) < 50)
+    >>> [round(float(scipy.special.expit(shift - 2.0)), 2) for shift in (low, middle, high)]
+    [0.2, 0.25, 0.31]
+    """
+    positive = int(labels.sum())
+
+    def shift(count: int, share: float) -> float:
+        def excess(value: float) -> float:
+            chance = wrong + (1.0 - 2.0 * wrong) * scipy.special.expit(logits + value)
+            return float(scipy.stats.poisson_binom.cdf(count, chance)) - share
+
+        ends = -_FURTHEST, _FURTHEST
+        if excess(ends[0]) <= 0.0 or excess(ends[1]) >= 0.0:  # no constant explains so few positives, or so many
+            return ends[0] if excess(ends[0]) <= 0.0 else ends[1]
+        return float(scipy.optimize.brentq(excess, *ends, xtol=1e-6))
+
+    low = shift(positive - 1, 1.0 - _ERROR) if positive else -_FURTHEST
+    return low, shift(positive, 0.5), shift(positive, _ERROR)
