@@ -54,7 +54,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         return counts
     if "shift" not in learn_note.read(data):  # DVC runs learn again for another kind of filter, not for a first budget
         raise ValueError(
-            f"{data.path('relevance')}: a budget needs to know how likely each candidate is a positive, and learn ran"
+            f"{data.shown('relevance')}: a budget needs to know how likely each candidate is a positive, and learn ran"
             " for a filter without one. Run it again: dvc repro --force --single-item learn"
         )
     filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter.rule)]

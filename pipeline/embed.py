@@ -87,7 +87,7 @@ def write_rejected(data: Data, name: str, settings: params.Encoder, *, some: boo
         first = table.slice(0, 1).to_pylist()[0]
         print(  # noqa: T201
             f"embed@{name}: {len(table)} texts have no usable vector and take no part, first {first['id']} of"
-            f" {first['dataset']} ({first['reason']}); all are in {data.path(dataset)}. {cure[0].upper()}{cure[1:]}",
+            f" {first['dataset']} ({first['reason']}); all are in {data.shown(dataset)}. {cure[0].upper()}{cure[1:]}",
             file=sys.stderr,
         )
 

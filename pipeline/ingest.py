@@ -15,7 +15,6 @@ import apache_beam as beam
 
 from gangue.pipeline import params
 from gangue.transforms import sources
-from gangue.transforms.datasets import disk
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import reading, runs, tasks
 from gangue.transforms.records.gathering import gather
@@ -36,8 +35,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """
     data.begin("ingest")
     try:
-        with disk.answering(p.source.path):
-            found = _read(data, p, flags)
+        found = _read(data, p, flags)
         build = functools.partial(_build, data=data, found=found, p=p)
         counts = runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)
     finally:

@@ -42,7 +42,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     if counts["out:not_finite"]:
         print(  # noqa: T201
             f"score@{name}: {counts['out:not_finite']} pairs have no finite score and take no part; theirs is null in"
-            f" {data.path(f'scores/{name}')}. {_cure(p.scorers[name], name)}",
+            f" {data.shown(f'scores/{name}')}. {_cure(p.scorers[name], name)}",
             file=sys.stderr,
         )
     return counts
@@ -135,7 +135,7 @@ def _taught(data: Data, dataset: str, name: str) -> str:
         return data.fetched(dataset, name)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{data.path(dataset, name)}: the taught model must exist. Make it: dvc repro"
+            f"{data.shown(dataset, name)}: the taught model must exist. Make it: dvc repro"
         ) from None
 
 

@@ -12,9 +12,13 @@ import urllib.parse
 
 # What goes wrong with a request. "short" is half an answer that says it is whole: no client can see it.
 FAULTS = ("refused", "reset", "reset after it was done", "timeout", "half", "short")
-REFUSAL = (
-    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
+REFUSALS = {  # as S3 has them: name -> status, code and message
+    "refused": (503, "SlowDown", "Please reduce your request rate."),
+    "denied": (403, "AccessDenied", "Access Denied"),
+    "expired": (400, "ExpiredToken", "The provided token has expired."),
+    "over quota": (403, "QuotaExceeded", "The quota is exceeded."),
+    "no bucket": (404, "NoSuchBucket", "The specified bucket does not exist"),
+}
 
 
 class Proxy(http.server.ThreadingHTTPServer):
@@ -64,8 +68,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(self.server.seconds)
         if fault in ("timeout", "reset"):
             self.reset()
-        elif fault == "refused":
-            self.reply(503, [("Content-Type", "application/xml")], REFUSAL, REFUSAL)
+        elif fault in REFUSALS:
+            status, code, message = REFUSALS[fault]
+            content = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+            self.reply(status, [("Content-Type", "application/xml")], content, content)
         else:
             status, headers, content = self.passed_on(body)
             half = content[: len(content) // 2]

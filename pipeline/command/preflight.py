@@ -67,9 +67,8 @@ def check_folder(path: str, option: str) -> None:
       ValueError: a file is there.
     """
     filesystem, inside = disk.filesystem_of(path)
-    with disk.answering(path):
-        if filesystem.isfile(inside):
-            raise ValueError(f"{option}: {path} must be a folder, got a file. Name another")
+    if filesystem.isfile(inside):
+        raise ValueError(f"{option}: {path} must be a folder, got a file. Name another")
     disk.check_writable(path)
 
 
@@ -105,4 +104,4 @@ def _check_files(folder: Data, option: str, written: dict[str, str]) -> None:
         path = folder.path(name)
         with contextlib.suppress(FileNotFoundError):
             if mark not in remote.content(filesystem, path).decode("utf-8", "replace"):
-                raise ownership.in_the_way(path, "it", option)
+                raise ownership.in_the_way(folder.shown(name), "it", option)

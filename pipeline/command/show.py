@@ -47,7 +47,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
     if not data.exists("triplets"):
         why = f", and the last run did not end well: {failed}" if failed else ""
         raise FileNotFoundError(
-            f"{data.path('triplets')}: no triplets have been mined{why}. Run gangue mine, or dvc repro"
+            f"{data.shown('triplets')}: no triplets have been mined{why}. Run gangue mine, or dvc repro"
         )
     metrics, unaudited = lineage.audited(data, Data(reports))
     for line in (failed and f"the last run did not end well: {failed}", lineage.stale(data, p), unaudited):
@@ -66,7 +66,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
             console.print(
                 escape(
                     f"Rejected by the encoder {name}, which makes no usable vector of them: {gone} texts, {named}."
-                    f" {_sentence(first[0]['cure'])}. All are in {data.path(place)}"
+                    f" {_sentence(first[0]['cure'])}. All are in {data.shown(place)}"
                 )
             )
     if metrics:
@@ -115,7 +115,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
     for finding in (metrics.get("learned") or {}).get("findings", []):
         if not (budget and finding in (budget["refused"] or "")):
             console.print(escape(f"Finding: {finding}."))
-    places = f"Triplets: {data.path('triplets')}   views: {data.path('views')}   report: {reports}/report.html"
+    places = f"Triplets: {data.shown('triplets')}   views: {data.shown('views')}   report: {reports}/report.html"
     console.print(escape(places))
     console.print("Next: gangue show prints triplets; gangue frontier, what every cut would let through.")
 
@@ -149,7 +149,7 @@ def _of_query(data: Data, query: str) -> pa.Table:
             like = some.filter(pc.equal(some["query_id"], some["query_id"][0]))
     if like is None:
         why = _rejected(data, query) or f"no query has the id or the words {query}. gangue show prints some"
-        raise ValueError(f"{data.path('triplets')}: {why}")
+        raise ValueError(f"{data.shown('triplets')}: {why}")
     return _suspicious_first(data, like)
 
 

@@ -37,8 +37,13 @@ def through(proxy):
         endpoint_url=proxy.address, config_kwargs=waits, use_listings_cache=False, skip_instance_cache=True
     )
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(disk, "filesystem_of", lambda path: (filesystem, path.removeprefix("s3://").rstrip("/")))
+        patched.setattr(disk, "filesystem_of", lambda path: _told(filesystem, path))
         yield
+
+
+def _told(filesystem, path):
+    inside = path.removeprefix("s3://").rstrip("/")
+    return remote.Store(filesystem, path, inside), inside
 
 
 def assert_same(whole_job, root):

@@ -284,7 +284,7 @@ def judged_before(data: Data, p: params.Params, loaded: Shard) -> rules.Verdicts
     names, noted = rules.rule_names(p.filter.rules), (table.schema.metadata or {}).get(schema.RULES, b"null")
     if len(table) != len(pair) or json.loads(noted) != list(names):
         raise ValueError(
-            f"{data.path('verdicts', loaded.name)}: must hold {len(pair)} verdicts of these pairs by"
+            f"{data.shown('verdicts', loaded.name)}: must hold {len(pair)} verdicts of these pairs by"
             f" {', '.join(names)}, got {len(table)} by {noted.decode()}. Filter again: dvc repro --force filter"
         )
     fired = table["fired"].to_numpy()

@@ -40,7 +40,7 @@ def read(data: Data, name: str) -> Quota:
         return Quota.model_validate(data.read_note(place(name), NOTE))
     except pydantic.ValidationError as error:
         raise ValueError(
-            f"{data.path(place(name), NOTE)}: must be as the stage plan writes it, {error.errors()[0]['msg'].lower()}."
+            f"{data.shown(place(name), NOTE)}: must be as the stage plan writes it, {error.errors()[0]['msg'].lower()}."
             " Rebuild it: dvc repro --force plan"
         ) from None
 

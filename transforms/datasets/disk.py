@@ -32,9 +32,6 @@ _CURES = {
 }
 
 
-_CLIENTS = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs"}
-
-
 def absolute(path: str) -> str:
     """A local path as it is from any folder; an fsspec path as it is.
 
@@ -48,7 +45,7 @@ def filesystem_of(root: str) -> tuple[Any, str]:
     """The file system of a local or fsspec path, and the path as it names it.
 
     Raises:
-      ValueError: a package is missing; says which.
+      ValueError: a package is missing; says which.   OSError: its client finds no credentials.
     """
     # What a relative path means changes with the working folder; a connection is of one process, not of its forks.
     return _filesystem_of(absolute(root), os.getpid())
@@ -59,31 +56,15 @@ def _filesystem_of(root: str, process: int) -> tuple[Any, str]:
     # Workers write what another process lists: a remembered listing would miss it.
     try:
         filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise ValueError(
             f"{root}: needs a package for such paths: {error}. For gs://, az:// and s3://: pip install"
             " 'gangue[gs]', 'gangue[azure]', 'gangue[s3]'"
         ) from None
-    return filesystem, path.rstrip("/")
-
-
-@contextlib.contextmanager
-def answering(path: str) -> Iterator[None]:
-    """Say in a line what a remote store says; its client raises errors of its own, after dozens of calls.
-
-    Raises:
-      OSError: it does not answer, or lets nobody in.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.partition(".")[0] not in _CLIENTS:
-            raise
-        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise OSError(
-            f"{path}: must be in a store that answers and lets you in, it says: {said}. Check its address, the bucket's"
-            " name, and the credentials and their rights"
-        ) from error
+    except Exception as error:  # of a client that looks for its credentials
+        raise remote.refused(root, error) from error
+    inside = path.rstrip("/")
+    return (filesystem if filesystem.protocol[0] == "file" else remote.Store(filesystem, root, inside)), inside
 
 
 def check_writable(root: str) -> None:
@@ -95,7 +76,7 @@ def check_writable(root: str) -> None:
     filesystem, _ = filesystem_of(root)
     if filesystem.protocol[0] == "file":
         return
-    with answering(root), writing(root), token(root) as (path, content):
+    with writing(root), token(root) as (path, content):
         found = remote.content(filesystem, path, size=len(content))
     if found != content:
         raise OSError(f"{root}: must give back what was written, it does not. Name another place")

@@ -144,7 +144,7 @@ class Vectors:
                 self._model = model if self._model is None else self._model
                 if model != self._model:  # embed was stopped halfway through another model's
                     raise ValueError(
-                        f"{self._data.path(self._dataset)}: all vectors must be of one model, found 2."
+                        f"{self._data.shown(self._dataset)}: all vectors must be of one model, found 2."
                         " Embed again: dvc repro"
                     )
                 present = arrays.present(table) if table["vector"].null_count else None

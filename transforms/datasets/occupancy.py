@@ -53,7 +53,7 @@ def _lock(data: Data, file: TextIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise ValueError(
-            f"{data.path('')}: one job at a time may write here, and {file.read().strip() or 'another'} does. Wait"
+            f"{data.shown('')}: one job at a time may write here, and {file.read().strip() or 'another'} does. Wait"
             " until it ends, or name another folder: --data"
         ) from None
     except OSError as error:

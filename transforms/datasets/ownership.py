@@ -34,7 +34,7 @@ def check(filesystem: Any, folder: str) -> None:
     """
     root, entries = _entries(filesystem, folder)
     for path in [folder] if entries == [(root, "file")] else _foreign(filesystem, root, entries):
-        raise in_the_way(path, folder, "--data")
+        raise in_the_way(remote.shown(filesystem, path), remote.shown(filesystem, folder), "--data")
 
 
 def in_the_way(path: str, replaced: str, option: str) -> ValueError:

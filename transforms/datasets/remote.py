@@ -1,16 +1,19 @@
 """Files of remote stores: a read is one request, and what it brings is held against what was written.
 
 The clients try refused and broken requests again. What they cannot see is a response that ends early and does not say
-so: whoever knows the size or the tag can, and asks again.
+so: whoever knows the size or the tag can, and asks again. What they raise in the end is told with the path and a cure.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import io
 import os
 import posixpath
+import re
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -24,7 +27,100 @@ _SPOILT = {"FlexibleChecksumError"}  # botocore sees it, where the store sends a
 _CURE = "Run the same command again: what was finished is kept"
 _WHOLE = {"s3": {"max_concurrency": 1}}  # s3fs asks for the size first where it may ask for several parts at once
 
+_CLIENTS = {"adlfs", "aiobotocore", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google", "s3fs"}
+_BUSY = (errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EBUSY))  # what s3fs makes of 503 and 500
+_NO_BUCKET = re.compile(r"(bucket|container) does not exist", re.IGNORECASE)
+
 Result = TypeVar("Result")
+
+
+class StoreError(OSError):
+    """A store lets nobody in, does not answer or has no such bucket: nothing that lies in it is damaged."""
+
+
+class Store:
+    """A remote file system of fsspec whose errors say which path, what the store said and the cure, in one line.
+
+    Its clients raise errors of many kinds, few of which name a path; those of builtin kinds have texts of their own.
+    """
+
+    def __init__(self, filesystem: Any, root: str, inside: str) -> None:
+        """``root``, ``inside``: a path as the user named it, and as the file system does."""
+        self._filesystem, self._root, self._inside = filesystem, root.rstrip("/"), inside
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._filesystem, name)
+        if not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def call(*given: Any, **named: Any) -> Any:
+            try:
+                return found(*given, **named)
+            except Exception as error:
+                if type(error).__name__ in _SPOILT:
+                    raise ValueError(f"what is read must be whole: {error}. {_CURE}") from error
+                paths = given[1:] if name.startswith("put") else given
+                raise refused(self.shown(*paths[:1]), error) from error
+
+        return call
+
+    def shown(self, path: str | list[str] = "") -> str:
+        """A path as the user would name it; of several the first, of none the root."""
+        path = (path if isinstance(path, str) else next(iter(path), "")) or self._inside
+        return self._root + path.removeprefix(self._inside) if path.startswith(self._inside) else path
+
+
+def shown(filesystem: Any, path: str) -> str:
+    """A path of a file system, as the user would name it."""
+    return filesystem.shown(path) if isinstance(filesystem, Store) else path
+
+
+def refused(path: str, error: Exception) -> OSError:
+    """The error of a path that a store's client raised an error for."""
+    said = getattr(error, "strerror", None) or str(error)
+    said = (said.strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
+    if _NO_BUCKET.search(said):
+        return StoreError(f"{path}: must be in a bucket that exists, this one does not. Correct its name, or make it")
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"{path}: must exist, found nothing. Correct the path, or make what it names")
+    check = "Check its address, the bucket's name, and the credentials, their rights and quota, and r"
+    if isinstance(error, PermissionError):
+        check = "Check the credentials, which may have expired, and their rights, and r"
+    elif _is_busy(error):
+        check = "R"
+    cure = check + _CURE[1:]
+    return StoreError(f"{path}: must be in a store that answers and lets you in, it says: {said}. {cure}")
+
+
+def _is_busy(error: Exception) -> bool:
+    codes = [getattr(error, name, None) for name in ("code", "status_code", "status")]  # gcsfs's, Azure's, aiohttp's
+    return (
+        isinstance(error, TimeoutError)
+        or getattr(error, "errno", None) in _BUSY
+        or any(isinstance(code, int) and (code == 429 or code >= 500) for code in codes)
+    )
+
+
+def by_client(error: Exception) -> bool:
+    """Whether a store's client raised an error, and not our code, whose errors say already what to do."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(module.partition(".")[0] in _CLIENTS for module in (type(error).__module__, *frames[-1:]))
+
+
+@contextlib.contextmanager
+def answering(path: str) -> Iterator[None]:
+    """Say of a remote path, whose reader is not a ``Store``, what is the matter with it; of a local one nothing.
+
+    Raises:
+      OSError: its store does not answer, or lets nobody in.   FileNotFoundError: it is not there.
+    """
+    try:
+        yield
+    except Exception as error:
+        if "://" not in path or not by_client(error):
+            raise
+        raise refused(path, error) from error
 
 
 def again(read: Callable[[], Result]) -> Result:
@@ -44,17 +140,8 @@ def again(read: Callable[[], Result]) -> Result:
     """
     for _ in range(_TIMES - 1):
         with contextlib.suppress(ValueError):
-            return _told(read)
-    return _told(read)
-
-
-def _told(read: Callable[[], Result]) -> Result:
-    try:
-        return read()
-    except Exception as error:
-        if type(error).__name__ not in _SPOILT:
-            raise
-        raise ValueError(f"what is read must be whole: {error}. {_CURE}") from error
+            return read()
+    return read()
 
 
 def content(filesystem: Any, path: str, check: Callable[[bytes], Any] = len, size: int = 0) -> bytes:
@@ -165,7 +252,9 @@ def _ranges(filesystem: Any, path: str, starts: list[int], stops: list[int]) -> 
         found = filesystem.cat_ranges([path] * len(starts), starts, stops, on_error="raise")
     for start, stop, part in zip(starts, stops, found, strict=True):
         if len(part) != stop - start:
-            raise ValueError(f"{path}: {stop - start} bytes must follow byte {start}, got {len(part)}. {_CURE}")
+            raise ValueError(
+                f"{shown(filesystem, path)}: {stop - start} bytes must follow byte {start}, got {len(part)}. {_CURE}"
+            )
     return found
 
 

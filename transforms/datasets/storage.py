@@ -75,6 +75,10 @@ class Data:
         """Path of a dataset, or of a file in it, as the file system of the root names it."""
         return posixpath.join(disk.filesystem_of(self.root)[1], dataset, name).rstrip("/")
 
+    def shown(self, dataset: str, name: str = "") -> str:
+        """The same path as a message names it: with the scheme of its store."""
+        return posixpath.join(self.root, dataset, name).rstrip("/")
+
     def exists(self, dataset: str) -> bool:
         """Whether the dataset has at least one shard."""
         return bool(self.files(dataset))
@@ -91,7 +95,9 @@ class Data:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise ValueError(f"{path}: must be whole and of this version: {error}. {_REBUILD}") from error
+            raise ValueError(
+                f"{self.shown(dataset, MANIFEST)}: must be whole and of this version: {error}. {_REBUILD}"
+            ) from error
         _NAMES[self.root, dataset], _LISTED[self.root, dataset] = found.names, found.files
         return found
 
@@ -118,7 +124,7 @@ class Data:
         if names != expected:
             odd = sorted(set(expected) ^ set(names)) or [name for name in expected if names.count(name) > 1]
             raise FileNotFoundError(
-                f"{self.path(dataset)}: a dataset has all shards of one count, each once, but {odd[0]}"
+                f"{self.shown(dataset)}: a dataset has all shards of one count, each once, but {odd[0]}"
                 f" ({len(odd)} in all) is missing, of another count or there twice. Rebuild it: dvc repro"
             )
         return names
@@ -129,7 +135,7 @@ class Data:
 
     def missing(self, dataset: str) -> FileNotFoundError:
         """The error of a dataset that has no shards for readers."""
-        path = self.path(dataset)
+        path = self.shown(dataset)
         if self.unlisted(dataset):
             return FileNotFoundError(
                 f"{path}: must have a {MANIFEST}, found shards of an earlier version or of a run that did not end."
@@ -199,7 +205,7 @@ class Data:
             return names[key]
         if not names and not at_work(dataset):
             raise self.missing(dataset)
-        raise FileNotFoundError(f"{self.path(dataset, key)}: no such shard. Rebuild it: dvc repro")
+        raise FileNotFoundError(f"{self.shown(dataset, key)}: no such shard. Rebuild it: dvc repro")
 
     def _found(self, dataset: str, key: str, use: Callable[[str], Result]) -> Result:
         """What ``use`` makes of the file of a key; of the new one, where another version was published meanwhile."""
@@ -272,9 +278,9 @@ class Data:
                 size = footer_of or (known.bytes if known else 0)
                 yield pa.BufferReader(self._content(path, functools.partial(_check_tag, name), size))
         except (pa.ArrowException, ValueError, OSError, KeyError) as error:
-            if isinstance(error, FileNotFoundError | PermissionError):
+            if isinstance(error, FileNotFoundError | PermissionError | remote.StoreError):
                 raise
-            raise disk.damaged(path, error) from error
+            raise disk.damaged(self.shown(dataset, name), error) from error
 
     def _content(self, path: str, check: Callable[[bytes], Any], size: int = 0) -> bytes:
         """All bytes of a file, as ``remote.content``."""
@@ -320,7 +326,7 @@ class Data:
         content = memory.getvalue()
         filesystem, _ = disk.filesystem_of(self.root)
         target = self.path(dataset, checksums.tagged(name, checksums.tag(content)))
-        with disk.writing(self.path(dataset, name)):
+        with disk.writing(self.shown(dataset, name)):
             remote.make_folder(filesystem, self.path(dataset))
             filesystem.pipe_file(target, content)
         if anew:
@@ -335,7 +341,7 @@ class Data:
         filesystem, _ = disk.filesystem_of(self.root)
         directory = self.path(dataset)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(disk.writing(self.path(dataset, name)))
+            stack.enter_context(disk.writing(self.shown(dataset, name)))
             remote.make_folder(filesystem, directory)
             if self.local:
                 path = disk.temporary_name(self.path(dataset, name), str(os.getpid()))
@@ -363,11 +369,11 @@ class Data:
 
     def _remove(self, dataset: str, names: Iterable[str]) -> None:
         filesystem, _ = disk.filesystem_of(self.root)
-        paths = {self.path(dataset, name) for name in names}
+        paths = {self.shown(dataset, name) for name in names}
         if not paths:
             return
         entries = self._details(dataset)
-        folders = {self.path(dataset, name) for name, entry in entries.items() if entry["type"] == "directory"}
+        folders = {self.shown(dataset, name) for name, entry in entries.items() if entry["type"] == "directory"}
         for path in sorted(paths & folders):
             if self.local:
                 disk.discard(path)
@@ -390,7 +396,7 @@ class Data:
         """Write a small text file, all or nothing."""
         filesystem, _ = disk.filesystem_of(self.root)
         target = self.path(path)
-        with disk.writing(target):
+        with disk.writing(self.shown(path)):
             remote.make_folder(filesystem, posixpath.dirname(target))
             if not self.local:
                 filesystem.pipe_file(target, content.encode())
@@ -418,7 +424,7 @@ class Data:
             try:
                 disk.verify(path)
             except ValueError as error:
-                raise disk.damaged(self.path(dataset, tagged), error) from error
+                raise disk.damaged(self.shown(dataset, tagged), error) from error
             return path
 
         return self._found(dataset, name, fetch)
@@ -433,7 +439,7 @@ class Data:
             return self._found(dataset, name, lambda tagged: self.read_json(posixpath.join(dataset, tagged)))
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"{self.path(dataset, name)}: must exist, found none. Build it: dvc repro"
+                f"{self.shown(dataset, name)}: must exist, found none. Build it: dvc repro"
             ) from None
 
     def read_json(self, path: str) -> Any:
@@ -455,9 +461,9 @@ class Data:
             check(content)
             return json.loads(content)
         except FileNotFoundError:
-            raise FileNotFoundError(f"{self.path(path)}: must exist, found none. Build it: dvc repro") from None
+            raise FileNotFoundError(f"{self.shown(path)}: must exist, found none. Build it: dvc repro") from None
         except ValueError as error:
-            raise ValueError(f"{self.path(path)}: must be whole JSON: {error}. {_REBUILD}") from error
+            raise ValueError(f"{self.shown(path)}: must be whole JSON: {error}. {_REBUILD}") from error
 
     def begin(self, dataset: str) -> None:
         """Throw away what an interrupted run staged for this dataset."""
@@ -538,7 +544,7 @@ class Data:
         for name, kind in columns[1:]:
             if not kind.equals(columns[0][1]):
                 raise ValueError(
-                    f"{self.path(dataset, name)}: must have the columns of {columns[0][0]},"
+                    f"{self.shown(dataset, name)}: must have the columns of {columns[0][0]},"
                     f" {tables.fields(columns[0][1])}, got {tables.fields(kind)}. {_REBUILD}"
                 )
         first = columns[0][1] if columns else None
@@ -564,7 +570,7 @@ class Data:
         filesystem, _ = disk.filesystem_of(self.root)
         source, target = self.path(staged(dataset)), self.path(dataset)
         known, new = new is not None, new or self.describe(staged(dataset))
-        with disk.writing(target):
+        with disk.writing(self.shown(dataset)):
             remote.make_folder(filesystem, target)
             if self.local:
                 for name in new.files:
@@ -592,7 +598,7 @@ class Data:
         filesystem, _ = disk.filesystem_of(self.root)
         new = dataclasses.replace(new or self.describe(dataset), derived_from=dict(self.derived_from))
         path = self.path(dataset, MANIFEST)
-        with disk.writing(path):
+        with disk.writing(self.shown(dataset, MANIFEST)):
             remote.make_folder(filesystem, self.path(dataset))
             if self.local:
                 with disk.whole(path) as file:
@@ -604,7 +610,7 @@ class Data:
     def _others(self, path: str, said: str) -> FileNotFoundError:
         """The error of files that another writer removed."""
         return FileNotFoundError(
-            f"{self.path(path)}: {said}: another job writes here. Let one job at a time, and run this one again"
+            f"{self.shown(path)}: {said}: another job writes here. Let one job at a time, and run this one again"
         )
 
     def _check_there(self, dataset: str, new: Manifest) -> set[str]:

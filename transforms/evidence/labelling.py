@@ -15,7 +15,6 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ def negatives_of(data: Data) -> Negatives:
     columns = ["query_id", "negative_id"]
     if rules.P_FALSE not in data.read("triplets", data.shards("triplets")[0]).column_names:
         raise ValueError(
-            f"{data.path('triplets')}: must carry {rules.P_FALSE}, which says what labels would tell most. Mine with"
+            f"{data.shown('triplets')}: must carry {rules.P_FALSE}, which says what labels would tell most. Mine with"
             " filter.kind: learned, or with filter.max_false_negatives"
         )
     table = data.read_all("triplets", [*columns, rules.P_FALSE]).combine_chunks()
@@ -99,12 +98,12 @@ def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
     for suffix in (".jsonl", ".csv"):
         if _filled_in(reports, NAME + suffix):
             raise ValueError(
-                f"{reports.path(NAME + suffix)}: must hold no labels, since it would be replaced, and holds some. Move"
+                f"{reports.shown(NAME + suffix)}: must hold no labels, since it would be replaced, and holds some. Move"
                 " it to where labels.path of the params names it, or name another folder: --reports"
             )
     negatives = negatives_of(data)
     if not len(negatives.table):
-        raise ValueError(f"{data.path('triplets')}: must hold negatives to label, holds none")
+        raise ValueError(f"{data.shown('triplets')}: must hold negatives to label, holds none")
     _, drawn = negatives.drawn(pairs, seed)
     chosen = negatives.table.filter(pa.array(drawn))
     texts, positives = _texts(data, chosen)
@@ -231,8 +230,8 @@ def _label(path: str, line: int, row: dict[str, Any]) -> int:
 
 def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:
     """The records of a file of labels, in any format that a source may have, and the line that each begins on."""
-    file = File(Path(path), os.path.basename(path))
-    if not os.path.exists(path):
+    file = File(files.at(path), os.path.basename(path))
+    if not file.path.exists():
         raise FileNotFoundError(f"{path}: no such file. gangue sample-for-labels writes one to fill in")
     if not file.format:
         raise ValueError(f"{path}: must be JSON Lines or CSV, and its name end in {files.NAMES}. Rename it")

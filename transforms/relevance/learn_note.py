@@ -29,6 +29,6 @@ def read(data: Data, dataset: str = "relevance") -> dict[str, Any]:
 def stale(data: Data) -> ValueError:
     """What is raised where ``model.json`` is another version's, or follows other params."""
     return ValueError(
-        f"{data.path('relevance')}/{MODEL}: must be of this version of learn and of these params, got another's."
+        f"{data.shown('relevance')}/{MODEL}: must be of this version of learn and of these params, got another's."
         " Rebuild it: dvc repro --force"
     )

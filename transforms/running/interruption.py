@@ -38,7 +38,7 @@ def report_errors(command: Callable[[], None]) -> int:
     except ValueError as error:
         return _said(str(error), 1)
     except OSError as error:
-        return _said(_of_the_system(error), 1)
+        return _said(in_words(error), 1)
     except Terminated:
         return _said("terminated; what was finished is kept. Run the same command to go on", TERMINATED)
     except KeyboardInterrupt:
@@ -114,7 +114,7 @@ def _signals_raise() -> Iterator[None]:
         _struck = None
 
 
-def _of_the_system(error: OSError) -> str:
+def in_words(error: OSError) -> str:
     """What the system refused, in words; an error of our own says it already."""
     if error.errno is None or error.strerror is None:
         return str(error)

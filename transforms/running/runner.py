@@ -190,7 +190,7 @@ def reconcile(stage: str, counts: Counts, data: Data, written: Mapping[str, Mani
         counted, found = counts[f"rows:{dataset}"], sum(manifest.rows)
         if counted != found:
             raise ValueError(
-                f"{stage}: {data.path(dataset)} must hold the {counted} rows that were written, found {found}."
+                f"{stage}: {data.shown(dataset)} must hold the {counted} rows that were written, found {found}."
                 " Run it again"
             )
 

@@ -20,7 +20,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from gangue.transforms import at_hand
-from gangue.transforms.running import heap, progress, workers
+from gangue.transforms.running import heap, interruption, progress, workers
 from gangue.transforms.running.counts import Counts as Counts
 from gangue.transforms.settings import sections
 
@@ -118,7 +118,8 @@ def _explained(run: str, work: Callable[[Any], Counts], element: Any) -> Counts:
             progress.advance(max(0, counts["in"] - (progress.advanced() - before)))
         return counts
     except (ValueError, OSError) as error:
-        raise ValueError(f"{error} (in {element})") from error
+        said = interruption.in_words(error) if isinstance(error, OSError) else error
+        raise ValueError(f"{said} (in {element})") from error
     except Exception as error:
         raise RuntimeError(f"{type(error).__name__}: {error} (in {element})") from error
 

@@ -14,9 +14,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from gangue.transforms.datasets import remote
 from gangue.transforms.sources import rows
 from gangue.transforms.sources.beir import Beir as Beir
-from gangue.transforms.sources.blocks import Block, in_blocks
+from gangue.transforms.sources.blocks import Block, Record, in_blocks
 from gangue.transforms.sources.labels import Labels as Labels
 from gangue.transforms.sources.pairs import Pairs as Pairs
 from gangue.transforms.sources.python_code import PythonCode as PythonCode
@@ -38,25 +39,31 @@ def read(
     with telling(source.path):
         chosen = source.readings() if readings is None else readings
         every = itertools.chain.from_iterable(map(rows.records, chosen))
-        yield from in_blocks(itertools.chain(every, source.records(), told.records() if told else ()))
+        yield from in_blocks(itertools.chain(every, source.records(), _labelled(told) if told else ()))
+
+
+def _labelled(told: Labels) -> Iterator[Record]:
+    with telling(told.path or "", "labels.path"):
+        yield from told.records()
 
 
 @contextlib.contextmanager
-def telling(path: str) -> Iterator[None]:
-    """Whatever goes wrong with the files of a source inside is told in one line.
+def telling(path: str, key: str = "source") -> Iterator[None]:
+    """Whatever goes wrong with the files at a path, which a key of the params names, is told in one line.
 
     Raises:
       FileNotFoundError, ValueError, OSError: as was raised; names the file, or this path where the error names none.
     """
     try:
-        yield
+        with remote.answering(path):
+            yield
     except (ValueError, OSError) as error:
         message = str(error)
         if isinstance(error, OSError) and error.errno is not None:
             name = os.fsdecode(error.filename or path)
             message = (
                 f"{name}: must be a file that can be read: {error.strerror}. Correct its link, its name or its"
-                " permissions, or source"
+                f" permissions, or {key}"
             )
         elif "\n" not in message:  # it says already what to do
             raise

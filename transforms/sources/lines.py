@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from gangue.transforms.datasets import remote
 from gangue.transforms.sources.blocks import EXCERPT
 from gangue.transforms.sources.files import CODECS, File
 
@@ -48,7 +49,7 @@ def numbered(file: File, start: int = 0, stop: int | None = None) -> Iterator[tu
             if not foreign:
                 yield from _lines(stream, start, stop)
         except OSError as error:
-            if error.errno is not None or file.path.suffix.lower() not in CODECS:
+            if error.errno is not None or remote.by_client(error) or file.path.suffix.lower() not in CODECS:
                 raise
             suffix = file.path.suffix
             raise ValueError(

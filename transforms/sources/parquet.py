@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from gangue.transforms.datasets import remote
 from gangue.transforms.sources.blocks import ROWS
 from gangue.transforms.sources.files import File
 from gangue.transforms.sources.row import Kind, Row, check_differ, lacks
@@ -53,7 +54,7 @@ def parquet_rows(
                     line += 1
                     yield Row(line, row, "")
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and (error.errno is not None or remote.by_client(error)):
             raise
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"{file.path}: must be a whole Parquet file: {reason}. Copy or write it again") from error

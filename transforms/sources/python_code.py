@@ -13,6 +13,7 @@ from typing import Literal
 
 from upath import UPath
 
+from gangue.transforms.datasets import remote
 from gangue.transforms.settings.section import Count
 from gangue.transforms.sources import files
 from gangue.transforms.sources.blocks import Record, content_ids, rejected
@@ -64,7 +65,8 @@ def _files(root: Path | UPath, packages: tuple[str, ...]) -> list[File]:
 
 
 def _functions(file: File, min_characters: int) -> Iterator[Record]:
-    content = file.path.read_bytes()
+    with remote.answering(str(file.path)):
+        content = file.path.read_bytes()
     try:
         # Python itself reads any end of line as \n, and counts its lines that way.
         source = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gangue.transforms.datasets import remote
 from gangue.transforms.sources import lines, notes
 from gangue.transforms.sources.blocks import EXCERPT, Record, rejected
 from gangue.transforms.sources.delimited import delimited_rows
@@ -121,15 +122,16 @@ def rows(
 
     ``note`` is told what else it could be.
     """
-    if file.format == ".parquet":
-        yield from parquet_rows(file, columns, optional, start, stop)
-    elif file.format in (".csv", ".tsv"):
-        yield from delimited_rows(file, tuple(columns), optional, note)
-    else:
-        found, required = Seen() if seen is None else seen, set(columns) - set(optional)
-        yield from _json(file, tuple(columns), required, start, stop, found)
-        if seen is None:
-            found.check(file, required)
+    with remote.answering(str(file.path)):
+        if file.format == ".parquet":
+            yield from parquet_rows(file, columns, optional, start, stop)
+        elif file.format in (".csv", ".tsv"):
+            yield from delimited_rows(file, tuple(columns), optional, note)
+        else:
+            found, required = Seen() if seen is None else seen, set(columns) - set(optional)
+            yield from _json(file, tuple(columns), required, start, stop, found)
+            if seen is None:
+                found.check(file, required)
 
 
 def _json(
