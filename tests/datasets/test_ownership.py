@@ -115,6 +115,49 @@ def test_a_source_among_the_datasets_is_refused(tmp_path, where):
     assert tree(tmp_path / "data") == before
 
 
+@pytest.mark.parametrize("written", ["--data", "source", "both"])
+def test_a_file_scheme_is_the_plain_path(tmp_path, written):
+    write_job(tmp_path)
+    values, scheme = json.loads((tmp_path / "params.yaml").read_text()), "file://"
+    source = f"{scheme * (written != '--data')}{tmp_path}/source"
+    write_job(tmp_path, source={**values["source"], "path": source})
+    root = f"{scheme * (written != 'source')}{tmp_path}"
+    places = ["--params", f"file://{tmp_path}/params.yaml", "--reports", f"file://{tmp_path}/reports"]
+    refused(
+        CliRunner().invoke(cli.app, ["mine", "--data", root, *places]),
+        f"source.path: {tmp_path}/source must not be in the folder of the datasets, {tmp_path},",
+    )
+    done = CliRunner().invoke(cli.app, ["mine", "--data", f"{root}/data", *places])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "reports" / "report.html").exists()
+    assert Data(str(tmp_path / "data")).exists("triplets")
+
+
+@pytest.mark.parametrize("option", ["--data", "--reports", "--params", "source.path", "labels.path"])
+def test_a_scheme_with_one_slash_makes_no_folder(tmp_path, option, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_job(tmp_path)
+    places = {"--params": "params.yaml", "--data": "data", "--reports": "reports"}
+    if option in places:
+        places[option] = "s3:/bucket/job"
+    else:
+        values = json.loads((tmp_path / "params.yaml").read_text())
+        section, key = option.split(".")
+        values.setdefault(section, {})[key] = "s3:/bucket/job"
+        write_job(tmp_path, **{section: values[section]})
+    done = CliRunner().invoke(cli.app, ["mine", *(word for place in places.items() for word in place)])
+    refused(done, "s3:/bucket/job: must have :// after its scheme s3", "Write s3://bucket/job, or ./s3:/bucket/job")
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "params.yaml"}
+
+
+def test_a_scheme_in_capitals_is_the_same_and_an_unknown_one_a_line(tmp_path):
+    write_job(tmp_path)
+    source = json.loads((tmp_path / "params.yaml").read_text())["source"]
+    assert Data("MEMORY://job").root == "memory://job"
+    write_job(tmp_path, source={**source, "path": "foo://bucket"})
+    refused(run(tmp_path), "foo://bucket: needs a package for such paths: Protocol not known: foo")
+
+
 def test_a_source_whose_file_lies_among_the_datasets_is_refused(tmp_path):
     write_job(tmp_path)
     source = {

@@ -19,6 +19,7 @@ import fsspec
 
 from gangue.transforms import at_hand
 from gangue.transforms.datasets import checksums, remote
+from gangue.transforms.settings.section import place
 
 _FULL = "Free some space there"
 _FORBIDDEN = "Allow writing there, or name another folder"
@@ -35,9 +36,13 @@ _CURES = {
 def absolute(path: str) -> str:
     """A local path as it is from any folder; an fsspec path as it is.
 
-    >>> absolute("memory://job"), absolute("/data/../job")
-    ('memory://job', '/job')
+    Raises:
+      ValueError: as ``place``.
+
+    >>> absolute("memory://job"), absolute("/data/../job"), absolute("file:///data/../job")
+    ('memory://job', '/job', '/job')
     """
+    path = place(path)
     return path if "://" in path or "::" in path else os.path.abspath(path)
 
 

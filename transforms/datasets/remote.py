@@ -46,7 +46,7 @@ class Store:
 
     def __init__(self, filesystem: Any, root: str, inside: str) -> None:
         """``root``, ``inside``: a path as the user named it, and as the file system does."""
-        self._filesystem, self._root, self._inside = filesystem, root.rstrip("/"), inside
+        self._filesystem, self._root, self._inside = filesystem, root, inside
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._filesystem, name)
@@ -68,7 +68,7 @@ class Store:
     def shown(self, path: str | list[str] = "") -> str:
         """A path as the user would name it; of several the first, of none the root."""
         path = (path if isinstance(path, str) else next(iter(path), "")) or self._inside
-        return self._root + path.removeprefix(self._inside) if path.startswith(self._inside) else path
+        return posixpath.join(self._root, path.removeprefix(self._inside).lstrip("/")).rstrip("/")
 
 
 def shown(filesystem: Any, path: str) -> str:

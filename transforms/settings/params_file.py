@@ -10,6 +10,8 @@ from typing import Any
 import fsspec
 import yaml
 
+from gangue.transforms.settings.section import place
+
 _CURE = "Copy params.yaml of the project"
 
 
@@ -42,7 +44,7 @@ def read(path: str) -> Any:
       FileNotFoundError: no such file.   OSError: it cannot be read.
       ValueError: it is no file, no text in UTF-8, no YAML, or empty.
     """
-    content = _content(path)
+    content = _content(place(path))
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:1000]:
         raise ValueError(
             f"{shown(path)}: must be text in UTF-8, found UTF-16 or no text. Save it as UTF-8, or name another file"

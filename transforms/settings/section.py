@@ -5,9 +5,35 @@ from __future__ import annotations
 import typing
 from typing import Annotated, Any, ClassVar, Literal
 
+import fsspec
 import pydantic
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+
+def place(path: str) -> str:
+    """A path as all of Gangue reads it: ``file://`` is a path of this machine, and a scheme is in small letters.
+
+    Raises:
+      ValueError: what follows a scheme is not ``://``, so that it would be taken for a folder's name.
+
+    >>> place("file:///data/job"), place("S3://bucket/job"), place("notes:/job"), place("dir::s3://bucket/job")
+    ('/data/job', 's3://bucket/job', 'notes:/job', 'dir::s3://bucket/job')
+    """
+    scheme, _, rest = path.partition(":")
+    scheme = scheme.lower()
+    if not rest or rest.startswith(":") or scheme not in fsspec.available_protocols():
+        return path
+    if scheme in ("file", "local") and rest.startswith("/"):
+        return rest.removeprefix("//")
+    if not rest.startswith("//"):
+        raise ValueError(
+            f"{path}: must have :// after its scheme {scheme}, it is a local folder's name without. Write"
+            f" {scheme}://{rest.lstrip('/')}, or ./{path} for such a folder"
+        )
+    return f"{scheme}:{rest}"
+
+
+Place = Annotated[str, AfterValidator(place)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]

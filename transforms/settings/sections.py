@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from gangue.transforms.settings.section import Count, Name, Positive, Section
+from gangue.transforms.settings.section import Count, Name, Place, Positive, Section
 
 
 class Ingest(Section):
@@ -27,7 +27,7 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 class Encoder(Section):
     """A sentence-transformers model and how it is run."""
 
-    model: str  # package:MODULE/path, a folder, or a hub id
+    model: Place  # package:MODULE/path, a folder, or a hub id
     revision: str | None = None
     max_length: Positive | None = None  # tokens; null: the model's own
     query_prompt: str | None = None  # before each query; null: the model's own; "": none
@@ -88,7 +88,7 @@ class Teach(Section):
 class Scorer(Section):
     """A cross-encoder: a model, or one taught here."""
 
-    model: str | None = None
+    model: Place | None = None
     revision: str | None = None
     teach: Teach | None = None
     label: int | str | None = None  # of a model with several: which means relevant, by name or number
@@ -111,7 +111,7 @@ class Learn(Section):
     examples: Positive = 500_000  # about so many pairs serve as examples at most
     candidates: Positive = 30  # per positive
     labelled: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"  # share of all positives that is labelled
-    pretrained: str | None = None  # file of the pretrained filter; null: the one that comes with Gangue
+    pretrained: Place | None = None  # file of the pretrained filter; null: the one that comes with Gangue
     seed: int = 13
 
 

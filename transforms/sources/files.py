@@ -11,6 +11,9 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 from upath import UPath
 
+from gangue.transforms.datasets import disk
+from gangue.transforms.settings.section import place
+
 _ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}  # of control characters
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}  # second suffixes of text files, and Arrow's names
@@ -62,8 +65,16 @@ def split(path: Path | UPath) -> tuple[str, str]:
 
 
 def at(path: str) -> Path | UPath:
-    """A path on this machine, or any fsspec path."""
-    return UPath(path.rstrip("/")) if "://" in path else Path(path)
+    """A path on this machine, or any fsspec path.
+
+    Raises:
+      ValueError, OSError: as ``filesystem_of``.
+    """
+    path = place(path)
+    if "://" not in path:
+        return Path(path)
+    disk.filesystem_of(path)  # says which package is missing
+    return UPath(path.rstrip("/"))
 
 
 def readable(folder: Path | UPath) -> list[Path | UPath]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gangue.transforms.settings.section import Section
+from gangue.transforms.settings.section import Place, Section
 from gangue.transforms.sources import files, notes, rows
 from gangue.transforms.sources.blocks import Record
 from gangue.transforms.sources.files import File
@@ -23,7 +23,7 @@ NO = ("0", "0.0", "false", "no", "n", "negative", "irrelevant")
 class Labels(Section):
     """What ``gangue sample-for-labels`` asked and somebody answered."""
 
-    path: str | None = None  # a file, or a folder of files; null: none
+    path: Place | None = None  # a file, or a folder of files; null: none
     wrong: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of the labels that are; 0: they are believed
 
     def records(self) -> Iterator[Record]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from gangue.transforms.settings.section import Section
+from pydantic import field_validator
+
+from gangue.transforms.settings.section import Section, place
 from gangue.transforms.sources.blocks import Record
 from gangue.transforms.sources.rows import Reading
 
@@ -18,6 +20,8 @@ class SourceSection(Section):
 
     kind: str
     path: str
+
+    _place = field_validator("path")(place)  # of every kind, though each declares its path anew
 
     def readings(self) -> list[Reading]:
         """Its files whose rows do not depend on each other: workers read them, those that are large in parts.
