@@ -33,6 +33,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
       FileNotFoundError: a file of the source is missing.
       ValueError: the source cannot be read, or nothing of it can be used.
     """
+    runner.options(p.beam, flags)  # what is wrong with them is said before the source is read
     data.begin("ingest")
     try:
         found = _read(data, p, flags)

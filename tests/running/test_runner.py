@@ -10,6 +10,7 @@ import sys
 import apache_beam as beam
 import pyarrow as pa
 import pytest
+from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
 from gangue.pipeline import params
 from gangue.transforms.datasets.names import shard_names, staged, stem
@@ -143,3 +144,37 @@ def test_a_job_server_that_is_not_there_is_a_line_at_once(tmp_path):
     settings = params.Beam(runner="PortableRunner", options=(f"--job_endpoint=127.0.0.1:{port}",))
     with pytest.raises(ConnectionError, match=f"a job server must listen at --job_endpoint=127.0.0.1:{port}, none"):
         runner.run("empty", lambda root: root | beam.Create([]), Data(str(tmp_path)), settings, rows=0)
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--temp_locaton=x", r"Beam must know every flag, not --temp_locaton=x\. Did you mean --temp_location\?"),
+        ("extra", r"Beam must know every flag, not extra\. Correct or remove it"),
+        (
+            "--direct_num_workers=many",
+            r"Beam must be able to read every flag, .* int value: 'many'\. Correct it",
+        ),
+    ],
+)
+def test_a_flag_that_beam_ignores_or_cannot_read_is_a_line(tmp_path, flag, said, capsys):
+    with pytest.raises(ValueError, match=rf"^beam.options: {said}$"):
+        runner.options(params.Beam(options=(flag,)))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_flag_that_only_a_job_server_may_know_is_passed_on_with_a_warning(capsys):
+    settings = params.Beam(runner="FlinkRunner", options=("--flink_master=here", "--checkpointing_interval=9"))
+    assert runner.options(settings).view_as(FlinkRunnerOptions).flink_master == "here"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "beam.options: Beam must know every flag, not --checkpointing_interval=9. Correct or remove it, unless"
+        " FlinkRunner knows it"
+    )
+
+
+def test_a_runner_that_cannot_start_is_a_line(tmp_path):
+    settings = params.Beam(runner="PrismRunner", options=(f"--prism_location={tmp_path}/none",))
+    said = r"^beam.options: PrismRunner must start, and does not: test: .*/none.*\. Correct beam.options or"
+    with pytest.raises(ValueError, match=said):
+        run(Data(str(tmp_path / "data")), settings=settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import pathlib
 import re
@@ -21,11 +22,13 @@ from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import heap, interruption, progress, shards, workers
 from gangue.transforms.running.counts import Counts
-from gangue.transforms.settings import sections
+from gangue.transforms.settings import mistakes, sections
 
 Build = Callable[[beam.Pipeline], Any]
 
 _SECONDS = 15  # that a job server may take to answer
+# Runners whose servers may know flags that Beam does not.
+_SERVED = ("PortableRunner", "FlinkRunner", "SparkRunner", "PrismRunner")
 
 _REFUSED = {
     "multi_threading": "Beam's multi_threading mode loses rows and reports DONE",
@@ -39,8 +42,12 @@ def options(settings: sections.Beam, flags: Sequence[str] = ()) -> PipelineOptio
     """Beam options of the ``beam`` section; the runner is always named, never Beam's own default.
 
     Raises:
-      ValueError: a runner or a mode that loses data.
+      ValueError: a runner or a mode that loses data; a flag that nobody knows, or with a value that it cannot have.
 
+    >>> options(sections.Beam(), ["--direct_num_worker=2"])
+    Traceback (most recent call last):
+    ...
+    ValueError: beam.options: Beam must know every flag, not --direct_num_worker=2. Did you mean --direct_num_workers?
     >>> options(sections.Beam(), ["--direct_running_mode=multi_threading"])
     Traceback (most recent call last):
     ...
@@ -53,6 +60,7 @@ def options(settings: sections.Beam, flags: Sequence[str] = ()) -> PipelineOptio
                 raise ValueError(f"beam.options: {reason}. Remove it, or set beam.workers")
     if any(argument.startswith("--runner") for argument in arguments):
         raise ValueError("beam.options: the runner is named by beam.runner, got --runner too. Remove it")
+    _check_flags(arguments, settings.runner)
     arguments.append(f"--runner={settings.runner}")
     if settings.elsewhere:
         arguments.append("--no_save_main_session")
@@ -61,6 +69,35 @@ def options(settings: sections.Beam, flags: Sequence[str] = ()) -> PipelineOptio
     if settings.runner == "FnApiRunner" and not any("direct_running_mode" in a for a in arguments):
         arguments += ["--direct_running_mode=in_memory"]
     return PipelineOptions(arguments)
+
+
+def _check_flags(arguments: Sequence[str], runner: str) -> None:
+    """Check flags as Beam reads them, which ignores what it does not know; of what its server may know, only warn.
+
+    Raises:
+      ValueError: nobody knows one of them, or its value is of another type.
+    """
+    parsers: list[Any] = []
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)  # the parser of all that Beam knows
+
+    def refuse(said: str) -> None:
+        raise ValueError(f"beam.options: Beam must be able to read every flag, but says: {said}. Correct it")
+
+    parsers[0].error = refuse  # its own prints pages and ends the process
+    _, unknown = parsers[0].parse_known_args(arguments)
+    if not unknown:
+        return
+    known = [flag for action in parsers[0]._actions for flag in action.option_strings]
+    cure = mistakes.meant(unknown[0].partition("=")[0], known) or " Correct or remove it"
+    line = f"beam.options: Beam must know every flag, not {unknown[0]}.{cure}"
+    if runner not in _SERVED:
+        raise ValueError(line)
+    _warn(f"{line}, unless {runner} knows it")
+
+
+@functools.cache  # once, not by every stage
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201
 
 
 def _shipped(arguments: Sequence[str]) -> list[str]:
@@ -144,12 +181,20 @@ def _execute(
     pipeline = beam.Pipeline(options=options(settings, flags))
     build(pipeline)
     with progress.shown(stage, rows), workers.started(stage, settings, data), shards.failures() as failures:
+        result = None
         try:
             result = pipeline.run()
             result.wait_until_finish()
         except Exception as error:
             cause = failures[0] if failures else error
-            raise _plain(stage, cause) from cause
+            told = _plain(stage, cause)
+            if result is None and settings.elsewhere and not failures and isinstance(told, Exception):
+                said = str(told).rstrip(".")
+                told = ValueError(
+                    f"beam.options: {settings.runner} must start, and does not: {said}. Correct beam.options or"
+                    " beam.runner"
+                )
+            raise told from cause
     return shards.counts_of(result)
 
 
@@ -200,7 +245,8 @@ def _plain(stage: str, error: BaseException) -> BaseException:
     if (interrupted := interruption.struck()) is not None:
         return interrupted()
     kind = ValueError if isinstance(error, ValueError | OSError) else RuntimeError
-    lines = [line.strip() for line in str(error).splitlines() if re.search(r"\w", line)]
+    whole = interruption.in_words(error) if isinstance(error, OSError) else str(error)
+    lines = [line.strip() for line in whole.splitlines() if re.search(r"\w", line)]
     last = lines[-1] if lines else type(error).__name__
     said = re.sub(r" *\[while running .*?\]", "", last)
     return kind(f"{stage}: {said}")
