@@ -4,6 +4,7 @@ import csv
 import json
 import types
 
+import fsspec
 import numpy as np
 import planted
 import pytest
@@ -91,6 +92,15 @@ def test_labels_come_back_from_a_csv_as_people_write_them(job, tmp_path):
                 {**line, "label": said[0] if row["label"] else said[1]} for line, row in zip(table, rows, strict=True)
             )
         assert labelling.measure(job.data, str(tmp_path / "filled.csv")) == plain
+
+
+def test_labels_come_back_from_a_store(job, tmp_path):
+    path = written(tmp_path, answered(job, drawn(job, tmp_path)))
+    place = f"memory://{path}"
+    with pytest.raises(FileNotFoundError, match=f"^{place}: no such file"):
+        labelling.measure(job.data, place)
+    fsspec.filesystem("memory").put_file(path, path)
+    assert labelling.measure(job.data, place) == labelling.measure(job.data, path)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import rules
+from gangue.transforms.datasets import remote
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import prediction_powered
 from gangue.transforms.sources import files, rows
@@ -231,8 +232,9 @@ def _label(path: str, line: int, row: dict[str, Any]) -> int:
 def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:
     """The records of a file of labels, in any format that a source may have, and the line that each begins on."""
     file = File(files.at(path), os.path.basename(path))
-    if not file.path.exists():
-        raise FileNotFoundError(f"{path}: no such file. gangue sample-for-labels writes one to fill in")
+    with remote.answering(path):
+        if not file.path.exists():
+            raise FileNotFoundError(f"{path}: no such file. gangue sample-for-labels writes one to fill in")
     if not file.format:
         raise ValueError(f"{path}: must be JSON Lines or CSV, and its name end in {files.NAMES}. Rename it")
     columns: dict[str, Kind] = dict.fromkeys(_READ, "any")
