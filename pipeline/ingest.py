@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 import apache_beam as beam
+import pyarrow.compute as pc
 
 from gangue.pipeline import params
 from gangue.transforms import sources
@@ -42,7 +43,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     finally:
         data.begin("ingest")
     cut = f"{_cut(data, 'documents')} of documents, {_cut(data, 'queries')} of queries"
-    for line in [cut, *foreseen(p, counts)]:
+    for line in [cut, *foreseen(p, counts, _by_column(data, p))]:
         print(f"ingest: {line}", file=sys.stderr)  # noqa: T201
     return counts
 
@@ -73,8 +74,11 @@ def _shared(p: params.Params) -> bool:
     return "://" in p.source.path
 
 
-def foreseen(p: params.Params, counts: Counts) -> list[str]:
-    """What the records already say that a user should know before anything else runs, a line each."""
+def foreseen(p: params.Params, counts: Counts, by_column: int = 0) -> list[str]:
+    """What the records already say that a user should know before anything else runs, a line each.
+
+    ``by_column``: how many pairs are negatives because a column of the source says so.
+    """
     lines = []
     if p.filter.max_false_negatives is not None and counts["out:positives"] <= counts["out:queries"]:
         lines.append(
@@ -82,12 +86,20 @@ def foreseen(p: params.Params, counts: Counts) -> list[str]:
             " promises rests on the labelled share alone. Give more positives a query, or label 200 of the negatives"
             " afterwards (gangue sample-for-labels)"
         )
-    if p.source.kind == "pairs" and p.source.negatives and counts.get("out:judged"):
+    if by_column:
         lines.append(
-            f"{counts['out:judged']} pairs are negatives by a column of the source or by labels, whatever rules say of"
-            " them. If a miner made the column and nobody judged it, set source.negatives: []"
+            f"{by_column} pairs are negatives by a column of the source, whatever rules say of them. If a miner made"
+            " the column and nobody judged it, set source.negatives: []"
         )
     return lines
+
+
+def _by_column(data: Data, p: params.Params) -> int:
+    """How many of the judged pairs a column of the source judged; a label of the same pair goes before it."""
+    if p.source.kind != "pairs" or not p.source.negatives:
+        return 0
+    judges = (data.read("judged", shard, ["source"])["source"] for shard in data.shards("judged"))
+    return sum(len(judge.filter(pc.equal(judge, "column"))) for judge in judges)
 
 
 def _cut(data: Data, dataset: str) -> str:

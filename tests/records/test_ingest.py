@@ -284,7 +284,12 @@ def test_rejected_records_of_all_kinds_keep_their_place_and_share_the_shards(tmp
         ),
         (
             corpus([("d1", "a")], [("q1", "a")], [("q1", "d1", 0)]),
-            r"no positives: 2 records .* first positives.jsonl",
+            r"no positives: 2 records were rejected, 1 of them for 'judged, and its query has no positive', first"
+            r" positives.jsonl line 1. Give positives a grade above 0",
+        ),
+        (
+            corpus([("d1", "a")], [("q1", "a")], [("q1", "d1", 0), ("q1", "d1", -1), ("q1", "d2", 1)]),
+            r"1 of them for 'document is unknown or rejected', first positives.jsonl line 3. Correct source",
         ),
         (
             corpus([], [], []),
@@ -595,6 +600,19 @@ def test_one_positive_a_query_is_told_of_before_anything_else_runs(small, tmp_pa
         asked = p.model_copy(update={"filter": budget})
         said = ingest.foreseen(asked, Counts({"out:positives": counts, "out:queries": 9}))
         assert [("leak test will not be measured" in line) for line in said] == [True] * (counts == 9)
-    given = one.model_copy(update={"source": params.Pairs(kind="pairs", path="x", pairs="x.csv")})
-    (line,) = ingest.foreseen(given, Counts({"out:positives": 9, "out:queries": 9, "out:judged": 3}))
-    assert line.startswith("3 pairs are negatives by a column of the source")
+
+
+def test_only_what_a_column_judged_is_said_to_be_negative_by_it(tmp_path, capfd):
+    rows = [{"anchor_id": f"q{i}", "anchor": f"why {i}", "positive": f"so {i}", "id": f"d{i}"} for i in range(4)]
+    write(tmp_path / "source" / "x.jsonl", [{**row, "neg": [f"not {i}"] * (i < 3)} for i, row in enumerate(rows)])
+    labels = [{"query_id": "q0", "document_id": f"d{i}", "label": i % 2} for i in (1, 2)]
+    labels.append({"query_id": "q3", "document_id": "d0", "label": 0})
+    write(tmp_path / "labels.jsonl", labels)
+    source = {"kind": "pairs", "path": str(tmp_path / "source"), "pairs": "x.jsonl"}
+    ids = {"anchor_id": "anchor_id", "positive_id": "id"}
+    for wrong in (0.0, 0.2):
+        told = {"path": str(tmp_path / "labels.jsonl"), "wrong": wrong}
+        ingest.run(Data(str(tmp_path / "data")), settings_of({**source, **ids}, labels=told))
+        assert "ingest: 3 pairs are negatives by a column of the source, whatever" in capfd.readouterr().err
+    ingest.run(Data(str(tmp_path / "data")), settings_of({**source, **ids, "negatives": []}, labels=told))
+    assert "negatives by" not in capfd.readouterr().err

@@ -20,6 +20,7 @@ from gangue.transforms.records.rejection import (
     UNANSWERED,
     UNKNOWN_DOCUMENT,
     UNKNOWN_QUERY,
+    UNPAIRED,
     Fall,
     nothing_left,
     rejected_records,
@@ -129,9 +130,10 @@ def _judged(
     document = arrays.one_array(pc.index_in(asked, value_set=wanted)).to_numpy()
     grade = arrays.one_array(found.column("judged", "grade")).to_numpy()
     source = found.column("judged", "source")
-    unasked = (query < 0) | ~np.append(answered, False)[query]
-    homeless = ~unasked & (document_rows[document] < 0)
-    usable = ~unasked & ~homeless
+    unasked = query < 0
+    unpaired = ~unasked & ~np.append(answered, False)[query]
+    homeless = ~unasked & ~unpaired & (document_rows[document] < 0)
+    usable = ~unasked & ~unpaired & ~homeless
     keys, labelled = arrays.pair_numbers((query, document), (positives[0], positives[1]))
     contradicts = usable & (grade <= 0) & np.isin(keys, np.concatenate([labelled, keys[usable & (grade > 0)]]))
     judge = pc.index_in(source, pa.array(schema.JUDGES)).to_numpy()
@@ -143,6 +145,7 @@ def _judged(
     return Judged(
         (
             Fall("judged", np.flatnonzero(unasked), UNKNOWN_QUERY),
+            Fall("judged", np.flatnonzero(unpaired), UNPAIRED),
             Fall("judged", np.flatnonzero(homeless), UNKNOWN_DOCUMENT),
             Fall("judged", np.flatnonzero(contradicts), BOTH),
         ),

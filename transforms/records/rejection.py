@@ -19,6 +19,8 @@ UNANSWERED = "no positive"
 UNKNOWN_QUERY = "query is unknown or rejected"
 UNKNOWN_DOCUMENT = "document is unknown or rejected"
 BOTH = "judged no positive, and a positive too"
+UNPAIRED = "judged, and its query has no positive"
+_CURES = {UNPAIRED: "Give positives a grade above 0, or name the files and columns that have them in source"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +61,12 @@ def nothing_left(dataset: str, rejected: pa.Table, unnamed: str) -> str:
     counts = collections.Counter(rejected["reason"].to_pylist())
     if not counts:
         return f"no {dataset}: the source must have some, found none. Correct source in the params"
-    consequences = {UNANSWERED, unnamed}, {UNANSWERED, unnamed, UNKNOWN_QUERY, UNKNOWN_DOCUMENT}
-    for later in consequences:
+    for later in ({UNANSWERED, unnamed}, {UNPAIRED}, {UNKNOWN_QUERY, UNKNOWN_DOCUMENT}):
         counts = collections.Counter({k: n for k, n in counts.items() if k not in later}) or counts
     reason, most = max(counts.items(), key=lambda item: (item[1], item[0]))
     first = next(row for row in rejected.select(["origin", "line", "reason"]).to_pylist() if row["reason"] == reason)
     return (
         f"no {dataset}: {len(rejected)} records were rejected, {most} of them for '{reason}',"
-        f" first {first['origin']} line {first['line']}. Correct source in the params, or the data"
+        f" first {first['origin']} line {first['line']}."
+        f" {_CURES.get(reason, 'Correct source in the params, or the data')}"
     )
