@@ -6,6 +6,7 @@ import types
 import numpy as np
 import planted
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 import whole_path
@@ -84,11 +85,85 @@ def test_negatives_that_nobody_judged_can_be_left_out(tmp_path):
     assert set(found) == {"documents", "queries", "positives"}
 
 
-def test_a_negative_that_is_none_is_rejected_by_name_and_its_row_stays(tmp_path):
-    (tmp_path / "x.jsonl").write_text(json.dumps({"anchor": "why", "positive": "because", "neg": [7]}) + "\n")
+def test_a_negative_that_is_none_is_rejected_by_name_and_the_others_of_its_row_stay(tmp_path):
+    neg = ["no", None, 7, {"text": "nor this"}, {"docid": "9"}, ["x"], {"title": "Never", "text": ""}, {"text": " "}]
+    (tmp_path / "x.jsonl").write_text(json.dumps({"anchor": "why", "positive": "because", "neg": neg}) + "\n")
     found = read({"kind": "pairs", "path": str(tmp_path), "pairs": "x.jsonl"})
-    assert [row["reason"] for row in found["rejected"]] == ["neg is not a string"]
-    assert len(found["positives"]) == 1
+    assert [(row["line"], row["reason"], row["record"]) for row in found["rejected"]] == [
+        (1, "neg is not a string", "why\t7"),
+        (1, "neg.text is missing", "why\t{'docid': '9'}"),
+        (1, "neg is not a string", "why\t['x']"),
+        (1, "neg.text is empty", "why\t{'text': ' '}"),
+    ]
+    assert [(row["title"], row["text"]) for row in found["documents"][1:]] == [
+        ("", "no"),
+        ("", "nor this"),
+        ("Never", ""),
+    ]
+    assert len(found["judged"]) == 3
+
+
+def test_an_id_that_is_none_is_rejected_by_name_and_the_others_of_its_row_stay(tmp_path):
+    documents = [{"_id": f"d{i}", "text": f"because {i}"} for i in range(9)]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
+    rows = [{"anchor": f"why {i}", "positive": f"d{i}", "neg": ["d7", None, {"text": "d8"}, "d8"]} for i in range(2)]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read({"kind": "pairs", "path": str(tmp_path), "pairs": "x.jsonl", "corpus": "c.jsonl"})
+    assert [row["reason"] for row in found["rejected"]] == ["neg is neither a string nor a whole number"] * 2
+    assert [row["document_id"] for row in found["judged"]] == ["d7", "d8"] * 2
+
+
+NONE = {
+    "flags": [0, 1, 1],
+    "written flags": ["FALSE", "yes", "1"],
+    "booleans": [True, False, False],
+    "scores": [0.31, 0.87, 0.5],
+    "written scores": ["0,31", "0.87", "5 %"],
+    "ids": [17, 4, 9],
+    "written ids": ["d17", "d04", "doc_9"],
+    "lists of ids": [["d1", "d2"], ["d4"], None],
+    "passages by id": [[{"docid": "d1"}], None, [{"docid": "d2", "score": 0.3}]],
+    "lists written as strings": ["['not so', 'nor so']", "[]", '["never"]'],
+}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+@pytest.mark.parametrize("form", NONE)
+def test_a_column_of_negatives_that_holds_no_documents_is_refused_by_name(tmp_path, form, suffix):
+    if suffix == ".csv" and not isinstance(NONE[form][0], str):
+        return
+    rows = [{"anchor": f"why {i}", "positive": f"because of {i}", "neg": one} for i, one in enumerate(NONE[form])]
+    if suffix == ".jsonl":
+        (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    else:
+        pa_csv.write_csv(pa.Table.from_pylist(rows), tmp_path / "x.csv")
+    source = {"kind": "pairs", "path": str(tmp_path), "pairs": f"x{suffix}"}
+    with pytest.raises(ValueError, match=rf"x{suffix}: column neg must hold texts .* none: source\.negatives: \[\]"):
+        read(source)
+    assert set(read({**source, "negatives": []})) == {"documents", "queries", "positives"}
+
+
+def test_answers_that_are_numbers_have_negatives_that_are_numbers(tmp_path):
+    rows = [{"anchor": f"what is {i} + {i}", "positive": str(2 * i), "neg": [str(3 * i)]} for i in range(1, 4)]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read({"kind": "pairs", "path": str(tmp_path), "pairs": "x.jsonl"})
+    assert len(found["judged"]) == 3
+
+
+def test_flags_beside_ids_are_no_ids(tmp_path):
+    documents = [{"_id": str(i), "text": f"because {i}"} for i in range(9)]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
+    source = {"kind": "pairs", "path": str(tmp_path), "pairs": "x.jsonl", "corpus": "c.jsonl"}
+    for value, refused in ((lambda i: i % 2, True), (lambda i: (i + 4) % 9, False)):
+        rows = [{"anchor": f"why {i}", "positive": str(i), "negative": value(i)} for i in range(9)]
+        (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if refused:
+            with pytest.raises(ValueError, match=r"column negative must hold ids of judged negatives, .* such as 0\."):
+                read(source)
+        else:
+            assert len(read(source)["judged"]) == 9
 
 
 # ---- a whole job

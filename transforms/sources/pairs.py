@@ -52,6 +52,7 @@ class Pairs(SourceSection):
         pairs = files.find(root, self.pairs, "pairs")
         corpus = files.find(root, self.corpus, "corpus") if self.corpus is not None else []
         key = references.id_column(pairs, corpus, self, notes.note) if corpus else None
+        references.check_negatives(pairs, self, by_id=key is not None)
         return [
             *(_documents(file, self, key or self.document_id) for file in corpus),
             *(_pairs(file, self, by_id=key is not None) for file in pairs),
@@ -117,12 +118,12 @@ def _pair(
     if found:
         found.append(Record("queries", (query_id, anchor, answers, origin, line)))
     for name in negatives if found else ():
-        try:
-            passages = _named(row[name], name) if by_id else _negatives(row[name], name, source)
-        except Fault as fault:
-            faults.append(rejected(origin, line, str(fault), f"{anchor}\t{row[name]}"))
-            continue
-        for title, body, identifier in passages:
+        for one in references.items(row[name]):
+            try:
+                title, body, identifier = ("", "", as_id(one, name)) if by_id else _negative(one, name, source)
+            except Fault as fault:
+                faults.append(rejected(origin, line, str(fault), f"{anchor}\t{one}"))
+                continue
             if not by_id:
                 found.append(Record("documents", (identifier, title, body, origin, line)))
             judged = ((query_id, anchor), (identifier, body))
@@ -138,33 +139,18 @@ def _references(row: dict[str, Any], source: Pairs) -> list[tuple[None, Any]]:
     return [(None, one) for one in (identifiers if isinstance(identifiers, list) else [identifiers])]
 
 
-def _named(value: Any, name: str) -> list[tuple[str, str, str | None]]:
-    """The same of each negative, where the positives are ids: a negative is one, too.
+def _negative(one: Any, name: str, source: Pairs) -> tuple[str, str, str | None]:
+    """(title, text, id) of one negative of a row: a string, or a passage as Tevatron writes them.
 
     Raises:
-      Fault: one is none.
+      Fault: it is neither, or has no text.
     """
-    values = value if isinstance(value, list) else [value]
-    return [("", "", as_id(one, name)) for one in values if one is not None and one != ""]
-
-
-def _negatives(value: Any, name: str, source: Pairs) -> list[tuple[str, str, str | None]]:
-    """(title, text, id) of each negative of a row: a string, a list of them, or of passages as Tevatron writes them.
-
-    Raises:
-      Fault: one is none of these, or has no text.
-    """
-    found = []
-    for one in value if isinstance(value, list) else [value]:
-        title, body, identifier = "", one, None
-        if isinstance(one, dict):
-            title, body = as_string(one.get("title") or "", f"{name}.title"), one.get("text")
-            if source.positive_id is not None and one.get("docid") is not None:
-                identifier = as_id(one["docid"], f"{name}.docid")
-        if body is None or (isinstance(body, str) and not body.strip()):
-            continue  # no negative is no fault
-        found.append((title, as_string(body, name), identifier))
-    return found
+    if not isinstance(one, dict):
+        return "", as_text(one, name), None
+    title, identifier = as_string(one.get("title") or "", f"{name}.title"), None
+    if source.positive_id is not None and one.get("docid") is not None:
+        identifier = as_id(one["docid"], f"{name}.docid")
+    return title, (as_string if title.strip() else as_text)(one.get("text"), f"{name}.text"), identifier
 
 
 def _positives(row: dict[str, Any], source: Pairs) -> list[tuple[Any, Any]]:

@@ -1,13 +1,15 @@
-"""Whether the positives of pairs are texts, or ids of documents of the corpus."""
+"""Whether the positives of pairs are texts, or ids of documents of the corpus, and the negatives what they are."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gangue.transforms.sources import rows
 from gangue.transforms.sources.files import File
+from gangue.transforms.sources.labels import NO, YES
 from gangue.transforms.sources.row import Kind
 from gangue.transforms.sources.values import Fault, as_id
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 _ROWS = 1000  # pairs that are looked at
 _NEARLY_ALL = 0.9
 _LONG = 100  # characters that no id has
+_WRITTEN_LIST = re.compile(r"""\[\s*['"{\[]""")
 _NAMES = ("_id", "id", "document_id", "doc_id", "docid", "pid", "passage_id", "corpus_id", "corpus-id")
 
 
@@ -70,17 +73,65 @@ def id_column(pairs: Sequence[File], corpus: Sequence[File], source: Pairs, note
     return name
 
 
+def check_negatives(pairs: Sequence[File], source: Pairs, *, by_id: bool) -> None:
+    """Check that columns of negatives hold documents, as the column of positives does: not scores, flags or ids.
+
+    Where the positives are ids, so are the negatives, and only flags are told from them: 0 and 1 again and again.
+
+    Raises:
+      ValueError: nearly all of the first values of a column are none, and few of the positives are like them.
+    """
+    bare = _is_flag if by_id else _is_bare
+    names = [name for name in source.negatives if name not in (source.anchor, source.positive)]
+    first = _first_of(pairs, (source.anchor, source.positive, *names), names) if names else []
+    positives = [bare(one) for row in first for one in items(row[1])]
+    for place, name in enumerate(names, start=2):
+        values = [one for row in first for one in items(row[place])]
+        found = [one for one in values if bare(one)]
+        if by_id and len(found) == len(set(map(_key, found))):
+            continue
+        if found and len(found) >= _NEARLY_ALL * len(values) and sum(positives) < len(positives) / 2:
+            raise ValueError(
+                f"{pairs[0].path}: column {name} must hold {'ids' if by_id else 'texts'} of judged negatives, as"
+                f" {source.positive} does of positives, but of its first {len(values)} values {len(found)} are numbers,"
+                f" flags, ids or the like, such as {repr(found[0])[:_LONG]}. Name the columns that hold negatives, or"
+                " none: source.negatives: []"
+            )
+
+
+def items(value: Any) -> list[Any]:
+    """What is in a cell that may hold a list: all but what is missing or blank."""
+    return [one for one in (value if isinstance(value, list) else [value]) if not _missing(one)]
+
+
+def _is_flag(value: object) -> bool:
+    """Whether a value says yes or no."""
+    return str(value).strip().lower() in (*YES, *NO)
+
+
+def _is_bare(value: object) -> bool:
+    """Whether a value is no text of a document: no string, or a flag, a number, an id, a list written as a string."""
+    said = value.get("text") if isinstance(value, dict) else value
+    if not isinstance(said, str):
+        return True
+    word = said.strip()
+    coded = _like_an_id(word) and any(map(str.isdigit, word))
+    listed = bool(_WRITTEN_LIST.match(word)) and word.endswith("]")
+    return coded or listed or _is_flag(word) or not any(map(str.isalpha, word))
+
+
 def _first(pairs: Sequence[File], source: Pairs) -> tuple[list[Any], list[Any]]:
     """The anchors and the positives of the first pairs."""
-    columns: dict[str, Kind] = {source.anchor: "any", source.positive: "any"}
+    values = _first_of(pairs, (source.anchor, source.positive))
+    positives = [one for _, many in values for one in items(many)]
+    return [anchor for anchor, _ in values if anchor is not None], positives
 
-    def found() -> Iterator[tuple[Any, ...]]:
-        for file in pairs:
-            yield from (row.values for row in rows.rows(file, columns, note=_quiet) if not row.fault)
 
-    values = list(itertools.islice(found(), _ROWS))
-    positives = [one for _, many in values for one in (many if isinstance(many, list) else [many])]
-    return [anchor for anchor, _ in values if anchor is not None], [one for one in positives if not _missing(one)]
+def _first_of(pairs: Sequence[File], names: Sequence[str], optional: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    """What the first pairs have in these columns."""
+    columns: dict[str, Kind] = dict.fromkeys(names, "any")
+    every = itertools.chain.from_iterable(rows.rows(file, columns, optional, _quiet) for file in pairs)
+    return [row.values for row in itertools.islice((row for row in every if not row.fault), _ROWS)]
 
 
 def _missing(value: object) -> bool:
