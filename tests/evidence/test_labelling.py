@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import types
 
 import fsspec
@@ -106,8 +107,14 @@ def test_labels_come_back_from_a_store(job, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: [{**rows[0], "label": "perhaps"}, *rows[1:]], r":1: label must be 1 .* or 0, got 'perhaps'"),
-        (lambda rows: [{**rows[0], "label": None}, *rows[1:]], r":1: label must be 1 .* got None. Leave no pair out"),
+        (
+            lambda rows: [{**rows[0], "label": "perhaps"}, *rows[1:]],
+            r":1: label must be 1 .* or 0, got 'perhaps'; 1 of the \d+ ",
+        ),
+        (
+            lambda rows: [*rows[:-3], *({**row, "label": None} for row in rows[-3:])],
+            r"label must be 1 .* got None; 3 of the \d+ pairs that were drawn have no label. Leave no pair out",
+        ),
         (lambda rows: rows[1:], r"1 of \d+ lack, such as"),
         (lambda rows: [*rows, {**rows[0], "document_id": "other"}], r"were not asked for, such as .*other"),
         (
@@ -129,6 +136,43 @@ def test_labels_that_cannot_be_used_are_refused_with_the_line(job, tmp_path, cha
     rows = answered(job, drawn(job, tmp_path))
     with pytest.raises(ValueError, match=message):
         labelling.measure(job.data, written(tmp_path, change(rows)))
+
+
+def test_a_sample_that_is_not_labelled_whole_is_no_labels_of_a_job_either(job, tmp_path):
+    rows = drawn(job, tmp_path)
+    labels = answered(job, rows)
+    told = params.Labels(path=str(tmp_path / "labels"))
+
+    def read(*files):
+        shutil.rmtree(told.path, ignore_errors=True)
+        (tmp_path / "labels").mkdir()
+        for number, of_file in enumerate(files):
+            written(tmp_path / "labels", of_file, f"{number}.jsonl")
+        found = list(told.records())
+        assert {record.dataset for record in found} <= {"judged", "positives"}
+        return [record for record in found if record.dataset == "judged"]
+
+    gaps = [{**row, "label": float("nan")} for row in rows]  # as pandas writes them
+    lack = f"; {len(rows) - 9} of the {len(rows)} pairs that were drawn have no label. Leave no pair out"
+    assert len(read(labels)) == len(rows)
+    assert len(read([*labels[:9], *rows[9:]], [*rows[:9], *labels[9:]])) == len(rows), "of two people"
+    for files, message in (
+        ([[*labels[:9], *rows[9:]]], rf"0\.jsonl:10: label must be 1 .* got None{lack}"),
+        ([[*labels[:9], *gaps[9:]]], rf"0\.jsonl:10: label must be 1 .* got nan{lack}"),
+        ([labels[:9]], rf"labels must hold every row of a sample that was drawn{lack}"),
+        ([labels[:9], [{**row, "seed": 2} for row in labels[9:]]], f"every row of a sample that was drawn{lack}"),
+        ([rows], r"0\.jsonl:1: label must be 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(*files)
+
+
+def test_pairs_of_a_list_that_was_not_drawn_may_have_no_label(job, tmp_path, capfd):
+    rows = [{name: row[name] for name in ("query_id", "document_id", "label")} for row in drawn(job, tmp_path)]
+    path = written(tmp_path, [*({**row, "label": 1} for row in rows[:9]), *rows[9:]], "own.jsonl")
+    found = list(params.Labels(path=path).records())
+    assert [record.dataset for record in found] == ["judged", "positives"] * 9
+    assert f"{len(rows) - 9} of {len(rows)} pairs in own.jsonl have no label" in capfd.readouterr().err
 
 
 def test_files_that_are_none_are_refused(job, tmp_path):

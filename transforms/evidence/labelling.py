@@ -28,9 +28,9 @@ from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import prediction_powered
 from gangue.transforms.sources import files, rows
 from gangue.transforms.sources.files import File
-from gangue.transforms.sources.labels import as_label
+from gangue.transforms.sources.labels import DRAW, as_label, incomplete
 from gangue.transforms.sources.row import Kind
-from gangue.transforms.sources.values import Fault, as_id
+from gangue.transforms.sources.values import Fault, as_id, is_missing
 
 NAME, MEASURED = "to_label", "labels.json"
 _READ = ("query_id", "document_id", "label", "pairs", "seed")
@@ -124,7 +124,7 @@ def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
     ]
     order = np.argsort(randomness.mix(seed + 1, *(hashes[drawn] for hashes in negatives.hashes)))
     rows = [rows[place] for place in order]
-    note = {"pairs": pairs, "seed": seed}
+    note = dict(zip(DRAW, (pairs, seed, len(rows)), strict=True))
     reports.write_text(f"{NAME}.jsonl", "".join(json.dumps({**row, **note}, ensure_ascii=False) + "\n" for row in rows))
     text = io.StringIO()
     writer = csv.DictWriter(text, [*_COLUMNS, *note], lineterminator="\n")
@@ -142,7 +142,7 @@ def _filled_in(reports: Data, name: str) -> bool:
         return False
     except ValueError:
         return True
-    return any(row["label"] not in (None, "") or row["query_id"] is None for _, row in answers)
+    return any(not is_missing(row["label"]) or row["query_id"] is None for _, row in answers)
 
 
 def _texts(data: Data, chosen: pa.Table) -> tuple[dict[tuple[str, str], tuple[str, str]], dict[str, dict[str, None]]]:
@@ -181,14 +181,22 @@ def measure(data: Data, path: str) -> dict[str, Any]:
     if not pairs:
         raise ValueError(f"{path}: pairs must be at least 1, got 0. Take the file as gangue sample-for-labels wrote it")
     labels: dict[tuple[str, str], tuple[int, int]] = {}
+    lacking: dict[tuple[str, str], str] = {}
     for line, row in answers:
-        key, label = (_id(row["query_id"]), _id(row["document_id"])), _label(path, line, row)
+        key = _id(row["query_id"]), _id(row["document_id"])
+        try:
+            label = as_label(row["label"])
+        except Fault as fault:
+            lacking.setdefault(key, f"{path}:{line}: {fault}")
+            continue
         if key in labels and labels[key][1] != label:
             raise ValueError(
                 f"{path}:{line}: a pair must have one label, {key} has {label} here and {labels[key][1]} in line"
                 f" {labels[key][0]}. Settle it"
             )
         labels.setdefault(key, (line, label))
+    if without := [where for key, where in lacking.items() if key not in labels]:
+        raise incomplete(without[0], len(without), len({*labels, *lacking}))
     inclusion, drawn = negatives.drawn(pairs, seed)
     ids = negatives.table.select(["query_id", "negative_id"]).to_pydict()
     asked = [key for key, some in zip(zip(*ids.values(), strict=True), drawn, strict=True) if some]
@@ -220,13 +228,6 @@ def measured(data: Data, reports: Data) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):  # none was measured, or of negatives that another filter mined
         return None
     return found if isinstance(found, dict) and found.get("of") == negatives.fingerprint else None
-
-
-def _label(path: str, line: int, row: dict[str, Any]) -> int:
-    try:
-        return as_label(row["label"])
-    except Fault as fault:
-        raise ValueError(f"{path}:{line}: {fault}. Leave no pair out: those that are hard to tell decide") from None
 
 
 def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:

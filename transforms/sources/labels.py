@@ -14,10 +14,13 @@ from gangue.transforms.sources import files, notes, rows
 from gangue.transforms.sources.blocks import Record
 from gangue.transforms.sources.files import File
 from gangue.transforms.sources.row import Kind
-from gangue.transforms.sources.values import Fault, as_id
+from gangue.transforms.sources.values import Fault, as_id, is_missing
 
 YES = ("1", "1.0", "true", "yes", "y", "positive", "relevant")
 NO = ("0", "0.0", "false", "no", "n", "negative", "irrelevant")
+DRAW = ("pairs", "seed", "drawn")  # columns that say which draw a row is of: how many were asked for, how many came
+
+Pair = tuple[str, str]
 
 
 class Labels(Section):
@@ -30,19 +33,57 @@ class Labels(Section):
         """A judged pair for each label, and a positive for each that says so, unless some labels are wrong.
 
         Raises:
-          FileNotFoundError: no such file or folder.   ValueError: a file is not what its name says, or lacks a column.
+          FileNotFoundError: no such file or folder.   ValueError: a file is not what its name says, or lacks a column;
+            pairs of a drawn sample have no label in any file, or are in none.
         """
         if self.path is None:
             return
+        columns: dict[str, Kind] = {"query_id": "id", "document_id": "id", "label": "label"}
+        columns |= dict.fromkeys(DRAW, "any")
+        samples = _Samples()
         for file in _files(self.path):
-            columns: dict[str, Kind] = {"query_id": "id", "document_id": "id", "label": "label"}
-            answered: collections.Counter[bool] = collections.Counter()
-            yield from rows.records(rows.Reading(file, columns, _parse(file, self, answered)))
-            if answered[True] and answered[False]:
+            given: collections.Counter[bool] = collections.Counter()  # labels of pairs that were not drawn, or none
+            yield from rows.records(rows.Reading(file, columns, _parse(file, self, samples, given), DRAW))
+            if given[False]:
                 notes.note(
-                    f"labels.path: {answered[False]} of the {answered.total()} pairs in {file.origin} have no label. If"
-                    " those that are hard to tell were left out, what is promised by the others is too good: label all"
+                    f"labels.path: {given[False]} of {given.total()} pairs in {file.origin} have no label and are"
+                    " passed over. If those are hard to tell, what is promised by the others is too good"
                 )
+        samples.check(self.path)
+
+
+class _Samples:
+    """The pairs that ``gangue sample-for-labels`` drew, in however many files their labels are."""
+
+    def __init__(self) -> None:
+        self._lacking: dict[Pair, str] = {}  # pair -> its first row without a label, '' if there is a row with one
+        self._drawn: dict[tuple[str, ...], set[Pair]] = {}  # what the draw wrote beside its pairs -> these
+
+    def add(self, draw: tuple[str, ...], pair: Pair, lacking: str) -> None:
+        """A row; ``lacking`` says where it is, and why it has no label, if it has none."""
+        self._drawn.setdefault(draw, set()).add(pair)
+        self._lacking[pair] = lacking and self._lacking.get(pair, lacking)
+
+    def check(self, path: str) -> None:
+        """Check that every pair has a label: without those that are hard to tell the others promise too much.
+
+        Raises:
+          ValueError: some have none, or their rows are not there.
+        """
+        if lacking := [where for where in self._lacking.values() if where]:
+            raise incomplete(lacking[0], len(lacking), len(self._lacking))
+        for (*_, drawn), pairs in self._drawn.items():
+            if drawn.isdecimal() and len(pairs) < int(drawn):
+                missing = f"labels.path: {path} must hold every row of a sample that was drawn"
+                raise incomplete(missing, int(drawn) - len(pairs), int(drawn))
+
+
+def incomplete(first: str, lacking: int, drawn: int) -> ValueError:
+    """The error of a drawn sample of which some pairs have no label; ``first`` says where, and the rule."""
+    return ValueError(
+        f"{first}; {lacking} of the {drawn} pairs that were drawn have no label. Leave no pair out: those that are hard"
+        " to tell decide. Label them too, or draw fewer in place of these: gangue sample-for-labels --pairs N"
+    )
 
 
 def as_label(value: object) -> int:
@@ -60,18 +101,26 @@ def as_label(value: object) -> int:
     raise Fault(f"label must be 1 (the document answers the query) or 0, got {value!r}")
 
 
-def _parse(file: File, labels: Labels, answered: collections.Counter[bool]) -> Any:
+def _parse(file: File, labels: Labels, samples: _Samples, given: collections.Counter[bool]) -> Any:
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
-        query_id, document_id = as_id(values[0], "query_id"), as_id(values[1], "document_id")
-        label = "" if values[2] is None else str(values[2]).strip()
-        answered[bool(label)] += 1
-        if not label:
-            return []  # nobody has answered yet
-        grade = float(as_label(values[2]))
-        pair = (query_id, document_id, grade)
-        found = [Record("judged", (*pair, "label", file.origin, line))]
+        pair = as_id(values[0], "query_id"), as_id(values[1], "document_id")
+        draw = tuple("" if is_missing(value) else str(value).strip().removesuffix(".0") for value in values[3:])
+        is_drawn, is_blank = all(draw[:2]), is_missing(values[2])
+        if not is_drawn:
+            given[not is_blank] += 1
+        try:
+            grade = float(as_label(values[2]))
+        except Fault as fault:
+            if is_drawn:
+                samples.add(draw, pair, f"{file.path}:{line}: {fault}")
+            if is_blank:
+                return []  # nobody has answered yet
+            raise
+        if is_drawn:
+            samples.add(draw, pair, "")
+        found = [Record("judged", (*pair, grade, "label", file.origin, line))]
         if grade and not labels.wrong:
-            found.append(Record("positives", (*pair, file.origin, line)))
+            found.append(Record("positives", (*pair, grade, file.origin, line)))
         return found
 
     return parse

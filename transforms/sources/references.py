@@ -11,7 +11,7 @@ from gangue.transforms.sources import rows
 from gangue.transforms.sources.files import File
 from gangue.transforms.sources.labels import NO, YES
 from gangue.transforms.sources.row import Kind
-from gangue.transforms.sources.values import Fault, as_id
+from gangue.transforms.sources.values import Fault, as_id, is_missing
 
 if TYPE_CHECKING:
     from gangue.transforms.sources.pairs import Pairs
@@ -101,7 +101,7 @@ def check_negatives(pairs: Sequence[File], source: Pairs, *, by_id: bool) -> Non
 
 def items(value: Any) -> list[Any]:
     """What is in a cell that may hold a list: all but what is missing or blank."""
-    return [one for one in (value if isinstance(value, list) else [value]) if not _missing(one)]
+    return [one for one in (value if isinstance(value, list) else [value]) if not is_missing(one)]
 
 
 def _is_flag(value: object) -> bool:
@@ -132,10 +132,6 @@ def _first_of(pairs: Sequence[File], names: Sequence[str], optional: Sequence[st
     columns: dict[str, Kind] = dict.fromkeys(names, "any")
     every = itertools.chain.from_iterable(rows.rows(file, columns, optional, _quiet) for file in pairs)
     return [row.values for row in itertools.islice((row for row in every if not row.fault), _ROWS)]
-
-
-def _missing(value: object) -> bool:
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _may_be_an_id(value: object) -> bool:

@@ -18,6 +18,15 @@ class Fault(Exception):
     """Why one record cannot be used; the rest of its file can."""
 
 
+def is_missing(value: object) -> bool:
+    """Whether there is nothing: null, a float that is no number, as pandas has it, or blank.
+
+    >>> is_missing(None), is_missing(float("nan")), is_missing(" "), is_missing(0)
+    (True, True, True, False)
+    """
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
 def as_text(value: object, name: str) -> str:
     """The value if it is a text with something in it.
 
