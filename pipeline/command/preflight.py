@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 
 from gangue.pipeline import params, plan
@@ -12,8 +13,16 @@ from gangue.transforms.datasets import disk, ownership, remote
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import protocol
 
-_CARD = {"README.md": "mined by Gangue"}  # file -> what is in it where Gangue wrote it
-_REPORTS = {"report.html": "<title>Gangue", "metrics.json": '"leak"', "audit.json": '"leak"'}
+# file -> what is in it where Gangue wrote it, a pattern
+_CARD = {"README.md": "mined by Gangue"}
+_REPORTS = {
+    "report.html": "<title>Gangue",
+    "metrics.json": '"leak"',
+    "audit.json": '"leak"',
+    "plots/verdicts.svg": 'aria-label="Candidates by verdict"',
+}
+_FRONTIER = {"frontier.json": '"fn_low"', "frontier.svg": 'aria-label="False negatives against hardness"'}
+_LABELS = {"labels.json": '"of": "[0-9a-f]{16}"'}
 
 
 def check(data: Data, p: params.Params, reports: str) -> None:
@@ -30,8 +39,37 @@ def check(data: Data, p: params.Params, reports: str) -> None:
     check_folder(reports, "--reports")
     for dataset in datasets(p):
         data.check_ours(dataset)
+    check_card(data)
+    check_report(Data(reports), p)
+
+
+def check_card(data: Data) -> None:
+    """Check that the file that describes the triplets, which ``export`` writes, would replace none of the user's.
+
+    Raises:
+      ValueError: it would.
+    """
     _check_files(data, "--data", _CARD)
-    _check_files(Data(reports), "--reports", _REPORTS)
+
+
+def check_report(reports: Data, p: params.Params) -> None:
+    """Check that what ``audit`` writes would replace no file of the user's.
+
+    Raises:
+      ValueError: it would.
+    """
+    scores = (f"plots/score_{name}.svg" for name in (*p.retrievers, *p.scorers))
+    _check_files(reports, "--reports", _REPORTS | dict.fromkeys(scores, 'aria-label="Scores of positives and'))
+
+
+def check_frontier(reports: Data) -> None:
+    """The same of ``gangue frontier``."""
+    _check_files(reports, "--reports", _FRONTIER)
+
+
+def check_labels(reports: Data) -> None:
+    """The same of ``gangue labels``."""
+    _check_files(reports, "--reports", _LABELS)
 
 
 def check_source(data: Data, p: params.Params) -> None:
@@ -103,5 +141,5 @@ def _check_files(folder: Data, option: str, written: dict[str, str]) -> None:
     for name, mark in written.items():
         path = folder.path(name)
         with contextlib.suppress(FileNotFoundError):
-            if mark not in remote.content(filesystem, path).decode("utf-8", "replace"):
+            if not re.search(mark, remote.content(filesystem, path).decode("utf-8", "replace")):
                 raise ownership.in_the_way(folder.shown(name), "it", option)

@@ -208,10 +208,13 @@ def frontier(params_path: str, root: str, reports: str) -> None:
 
     Queries with several positives only, as rules on the positive's score need one that is known.
     """
+    from gangue.pipeline.command import preflight
     from gangue.pipeline.report import charts
     from gangue.transforms.evidence import frontier
 
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
+    written = Data(reports)
+    preflight.check_frontier(written)
     with progress.shown("frontier", sum(data.rows("queries"))):
         lines = frontier.lines(data, p)
     if not next(iter(lines.values()))[0]["queries"]:
@@ -234,7 +237,6 @@ def frontier(params_path: str, root: str, reports: str) -> None:
                 f"{point['per_query']:.2f}",
             )
     console.print(table)
-    written = Data(reports)
     written.write_text("frontier.json", json.dumps(lines, indent=1) + "\n")
     drawn = charts.frontier(lines, FULL * p.sample.negatives)
     written.write_text("frontier.svg", charts.standalone(drawn))
@@ -280,10 +282,13 @@ def sample_for_labels(root: str, reports: str, pairs: int, seed: int) -> None:
 
 def labels(path: str, root: str, reports: str) -> None:
     """Print the share of false negatives by the labels of a file; write it."""
+    from gangue.pipeline.command import preflight
     from gangue.transforms.evidence import labelling
 
+    written = Data(reports)
+    preflight.check_labels(written)
     found = labelling.measure(Data(root), path)
-    Data(reports).write_text(labelling.MEASURED, json.dumps(found, indent=1) + "\n")
+    written.write_text(labelling.MEASURED, json.dumps(found, indent=1) + "\n")
     console = Console(highlight=False, soft_wrap=True)
     console.print(escape(f"{_measured(found)}. {reports}/{labelling.MEASURED}"))
     console.print("To mine again with what they say, put the file where labels.path of the params names it.")

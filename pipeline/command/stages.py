@@ -35,6 +35,10 @@ def run_alone(
         raise ValueError(f"{params_path}: {title} knows {', '.join(names)}, got {name}")
     preflight.check_source(data, p)
     preflight.check_retrievers(p)
+    if title == "export":
+        preflight.check_card(data)
+    if title == "audit":
+        preflight.check_report(Data(given["reports"]), p)
     with occupancy.occupied(data, title):
         stage(data, p, *([] if name is None else [name]), **given)
         check_unchanged(params_path, p)

@@ -91,7 +91,7 @@ def frontier(lines: Mapping[str, Sequence[Mapping[str, Any]]], full: float) -> s
             colour = _NEGATIVE if name == "learned" else _INK
             x = np.array([point["hardness"] for point in points])
             y = 100 * np.array([point["fn_rate"] for point in points])
-            whole = np.array([point["per_query"] >= full for point in points])
+            whole = np.array([point["per_query"] >= full for point in points], dtype=bool)
             style = "-" if name == "learned" else ("-", "--", ":", "-.", (0, (1, 2)))[number % 5]
             axes.plot(
                 x[whole], y[whole], marker, color=colour, linewidth=1.2, linestyle=style, markersize=3.5, label=name

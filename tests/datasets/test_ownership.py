@@ -180,12 +180,55 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path, option):
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-def test_a_report_of_the_users_stays(tmp_path):
+@pytest.mark.parametrize(
+    "name", ["report.html", "metrics.json", "audit.json", "plots/verdicts.svg", "plots/score_bm25.svg"]
+)
+def test_a_report_of_the_users_stays(tmp_path, name):
     write_job(tmp_path)
-    (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "report.html").write_text("<html>my thesis</html>")
-    refused(run(tmp_path), "report.html", "--reports")
-    assert (tmp_path / "reports" / "report.html").read_text() == "<html>my thesis</html>"
+    assert run(tmp_path).exit_code == 0
+    path = tmp_path / "reports" / name
+    path.write_text("my thesis")
+    refused(run(tmp_path), name, "must be written by Gangue", "--reports")
+    places = {key: str(tmp_path / value) for key, value in (("params", "params.yaml"), ("data", "data"))}
+    alone = ["audit", *(f"--{key}={value}" for key, value in places.items()), f"--reports={tmp_path / 'reports'}"]
+    refused(CliRunner().invoke(cli.app, alone), name, "must be written by Gangue", "--reports")
+    assert path.read_text() == "my thesis"
+    path.unlink()
+    assert CliRunner().invoke(cli.app, alone).exit_code == 0
+    assert path.exists()
+
+
+def test_a_card_of_the_users_is_not_replaced_by_export_alone(tmp_path):
+    write_job(tmp_path)
+    assert run(tmp_path).exit_code == 0
+    (tmp_path / "data" / "README.md").write_text("my notes")
+    alone = ["export", f"--params={tmp_path / 'params.yaml'}", f"--data={tmp_path / 'data'}"]
+    refused(CliRunner().invoke(cli.app, alone), "README.md", "must be written by Gangue", "--data")
+    assert (tmp_path / "data" / "README.md").read_text() == "my notes"
+
+
+def test_what_a_look_at_a_job_writes_replaces_no_file_of_the_users(tmp_path):
+    write_job(tmp_path, filter={"kind": "learned", "max_false_negatives": 0.5})
+    with (tmp_path / "source" / "pairs.csv").open("a") as file:
+        file.write("".join(f"river question {i},river water reply {i}\n" for i in range(6)))  # positives to hide
+    assert run(tmp_path).exit_code == 0
+    reports = tmp_path / "reports"
+    places = [f"--data={tmp_path / 'data'}", f"--reports={reports}"]
+    assert CliRunner().invoke(cli.app, ["sample-for-labels", "--pairs", "5", *places]).exit_code == 0
+    rows = [json.loads(line) for line in (reports / "to_label.jsonl").read_text().splitlines()]
+    filled = "".join(json.dumps({**row, "label": 0}) + "\n" for row in rows)
+    (tmp_path / "filled.jsonl").write_text(filled)
+    labels = ["labels", str(tmp_path / "filled.jsonl"), *places]
+    frontier = ["frontier", f"--params={tmp_path / 'params.yaml'}", *places]
+    for command, name in ((labels, "labels.json"), (frontier, "frontier.json"), (frontier, "frontier.svg")):
+        (reports / name).write_text(filled)
+        refused(CliRunner().invoke(cli.app, command), name, "must be written by Gangue", "--reports")
+        assert (reports / name).read_text() == filled
+        (reports / name).unlink()
+        for _ in range(2):  # what Gangue wrote is replaced
+            done = CliRunner().invoke(cli.app, command)
+            assert done.exit_code == 0, done.output
+        assert (reports / name).exists()
 
 
 def test_what_gangue_wrote_may_be_replaced_damaged_or_not(tmp_path):

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from benchmarks import frontier as benchmark
 from gangue.pipeline import params
 from gangue.pipeline.command import cli
+from gangue.pipeline.report import charts
 from gangue.transforms import randomness
 from gangue.transforms.candidates import rules
 from gangue.transforms.evidence import frontier, leak
@@ -228,3 +229,9 @@ def test_the_benchmarks_protocol_is_the_default(tmp_path):
 def test_a_folder_without_judgements_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"qrels: must have train, dev, test.tsv, found none. Correct --data"):
         benchmark.positives_of(tmp_path)
+
+
+def test_a_filter_that_lets_nothing_through_has_a_line_without_points():
+    point = {"setting": 0.1, "hardness": 0.5, "fn_rate": 0.1, "per_query": 2.0}
+    drawn = charts.frontier({"shut": [{**point, "per_query": 0.0}], "open": [point]}, 2.0)
+    assert "shut" in drawn

@@ -142,7 +142,7 @@ def _filled_in(reports: Data, name: str) -> bool:
         return False
     except ValueError:
         return True
-    return any(not is_missing(row["label"]) or row["query_id"] is None for _, row in answers)
+    return any(not is_missing(row["label"]) or is_missing(row["seed"]) for _, row in answers)
 
 
 def _texts(data: Data, chosen: pa.Table) -> tuple[dict[tuple[str, str], tuple[str, str]], dict[str, dict[str, None]]]:
