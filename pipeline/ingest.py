@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
 import pyarrow.compute as pc
@@ -38,12 +38,13 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     data.begin("ingest")
     try:
         found = _read(data, p, flags)
+        labels = pc.sum(pc.equal(found.column("judged", "source"), "label")).as_py() or 0
         build = functools.partial(_build, data=data, found=found, p=p)
         counts = runner.run("ingest", build, data, p.beam, writes=WRITES, rows=sum(found.rows), flags=flags)
     finally:
         data.begin("ingest")
     cut = f"{_cut(data, 'documents')} of documents, {_cut(data, 'queries')} of queries"
-    for line in [cut, *foreseen(p, counts, _by_column(data, p))]:
+    for line in [cut, *foreseen(p, counts, labels, _by_judge(data) if counts["out:judged"] else {})]:
         print(f"ingest: {line}", file=sys.stderr)  # noqa: T201
     return counts
 
@@ -74,10 +75,10 @@ def _shared(p: params.Params) -> bool:
     return "://" in p.source.path
 
 
-def foreseen(p: params.Params, counts: Counts, by_column: int = 0) -> list[str]:
+def foreseen(p: params.Params, counts: Counts, labels: int = 0, judged: Mapping[str, int] = {}) -> list[str]:
     """What the records already say that a user should know before anything else runs, a line each.
 
-    ``by_column``: how many pairs are negatives because a column of the source says so.
+    ``labels``: how many were read.   ``judged``: who judged pairs (``schema.JUDGES``) -> how many are kept.
     """
     lines = []
     if p.filter.max_false_negatives is not None and counts["out:positives"] <= counts["out:queries"]:
@@ -86,20 +87,26 @@ def foreseen(p: params.Params, counts: Counts, by_column: int = 0) -> list[str]:
             " promises rests on the labelled share alone. Give more positives a query, or label 200 of the negatives"
             " afterwards (gangue sample-for-labels)"
         )
-    if by_column:
+    if by_column := judged.get("column"):
         lines.append(
             f"{by_column} pairs are negatives by a column of the source, whatever rules say of them. If a miner made"
             " the column and nobody judged it, set source.negatives: []"
         )
+    if labels and not judged.get("label"):
+        lines.append(
+            f"none of the {labels} labels in labels.path can be used, data/rejected says why. Correct their ids, if the"
+            " source's are others"
+        )
     return lines
 
 
-def _by_column(data: Data, p: params.Params) -> int:
-    """How many of the judged pairs a column of the source judged; a label of the same pair goes before it."""
-    if p.source.kind != "pairs" or not p.source.negatives:
-        return 0
-    judges = (data.read("judged", shard, ["source"])["source"] for shard in data.shards("judged"))
-    return sum(len(judge.filter(pc.equal(judge, "column"))) for judge in judges)
+def _by_judge(data: Data) -> Counts:
+    """Who judged pairs -> how many; of a pair that several judged, the first of ``schema.JUDGES``."""
+    found = Counts()
+    for shard in data.shards("judged"):
+        for each in pc.value_counts(data.read("judged", shard, ["source"])["source"]).to_pylist():
+            found[each["values"]] += each["counts"]
+    return found
 
 
 def _cut(data: Data, dataset: str) -> str:

@@ -242,8 +242,8 @@ def test_who_judges_a_positive_to_be_none_contradicts_and_is_rejected_by_name(tm
     assert false[1] in negatives(job)
 
 
-def test_labels_that_are_no_labels_are_rejected_by_name(tmp_path):
-    (tmp_path / "a.csv").write_text("query_id,document_id,label\nq,d,perhaps\nq,,1\nq,d,\n")
+def test_labels_that_are_no_labels_are_rejected_by_name_and_counted(tmp_path, capfd):
+    (tmp_path / "a.csv").write_text("query_id,document_id,label\nq,d,perhaps\nq,,1\nq,d,\nq,e,0\n")
     given = params.Labels(path=str(tmp_path / "a.csv"))
     planted.write(tmp_path, topics=2)
     source = planted.sections(tmp_path)["source"]
@@ -252,6 +252,7 @@ def test_labels_that_are_no_labels_are_rejected_by_name(tmp_path):
         (2, "label must be 1 (the document answers the query) or 0, got 'perhaps'"),
         (3, "document_id is empty"),
     ]
+    assert "2 of 3 pairs in a.csv have no label, first line 2: label must be 1" in capfd.readouterr().err
     with pytest.raises(FileNotFoundError, match=r"labels\.path: .*none must be a folder or a file that ends in"):
         read(source, params.Labels(path=str(tmp_path / "none")))
 

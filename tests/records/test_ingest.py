@@ -616,3 +616,11 @@ def test_only_what_a_column_judged_is_said_to_be_negative_by_it(tmp_path, capfd)
         assert "ingest: 3 pairs are negatives by a column of the source, whatever" in capfd.readouterr().err
     ingest.run(Data(str(tmp_path / "data")), settings_of({**source, **ids, "negatives": []}, labels=told))
     assert "negatives by" not in capfd.readouterr().err
+
+
+def test_labels_of_other_ids_are_said_to_be_of_no_use(tmp_path, small, capfd):
+    for query, said in (("q0", False), ("other", True)):
+        write(tmp_path / "labels.jsonl", [{"query_id": query, "document_id": "d9", "label": i} for i in (0, 0)])
+        told = params.Labels(path=str(tmp_path / "labels.jsonl"))
+        ingest.run(Data(str(tmp_path / "data")), small.model_copy(update={"labels": told}))
+        assert ("none of the 2 labels in labels.path can be used" in capfd.readouterr().err) is said

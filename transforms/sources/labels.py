@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +15,8 @@ from gangue.transforms.sources.files import File
 from gangue.transforms.sources.row import Kind
 from gangue.transforms.sources.values import Fault, as_id, is_missing
 
-YES = ("1", "1.0", "true", "yes", "y", "positive", "relevant")
-NO = ("0", "0.0", "false", "no", "n", "negative", "irrelevant")
+YES = ("1", "1.0", "1,0", "true", "yes", "y", "positive", "relevant")
+NO = ("0", "0.0", "0,0", "false", "no", "n", "negative", "irrelevant")
 DRAW = ("pairs", "seed", "drawn")  # columns that say which draw a row is of: how many were asked for, how many came
 
 Pair = tuple[str, str]
@@ -42,12 +41,12 @@ class Labels(Section):
         columns |= dict.fromkeys(DRAW, "any")
         samples = _Samples()
         for file in _files(self.path):
-            given: collections.Counter[bool] = collections.Counter()  # labels of pairs that were not drawn, or none
-            yield from rows.records(rows.Reading(file, columns, _parse(file, self, samples, given), DRAW))
-            if given[False]:
+            own: list[str] = []  # of each pair that was not drawn why it has no label, or ''
+            yield from rows.records(rows.Reading(file, columns, _parse(file, self, samples, own), DRAW))
+            if lacking := [fault for fault in own if fault]:
                 notes.note(
-                    f"labels.path: {given[False]} of {given.total()} pairs in {file.origin} have no label and are"
-                    " passed over. If those are hard to tell, what is promised by the others is too good"
+                    f"labels.path: {len(lacking)} of {len(own)} pairs in {file.origin} have no label, first"
+                    f" {lacking[0]}. If those are hard to tell, what is promised by the others is too good"
                 )
         samples.check(self.path)
 
@@ -101,29 +100,33 @@ def as_label(value: object) -> int:
     raise Fault(f"label must be 1 (the document answers the query) or 0, got {value!r}")
 
 
-def _parse(file: File, labels: Labels, samples: _Samples, given: collections.Counter[bool]) -> Any:
+def _parse(file: File, labels: Labels, samples: _Samples, own: list[str]) -> Any:
     def parse(values: Sequence[Any], line: int) -> Iterable[Record]:
         pair = as_id(values[0], "query_id"), as_id(values[1], "document_id")
         draw = tuple("" if is_missing(value) else str(value).strip().removesuffix(".0") for value in values[3:])
-        is_drawn, is_blank = all(draw[:2]), is_missing(values[2])
-        if not is_drawn:
-            given[not is_blank] += 1
-        try:
-            grade = float(as_label(values[2]))
-        except Fault as fault:
-            if is_drawn:
-                samples.add(draw, pair, f"{file.path}:{line}: {fault}")
-            if is_blank:
-                return []  # nobody has answered yet
-            raise
-        if is_drawn:
-            samples.add(draw, pair, "")
+        fault = _fault(values[2])
+        if all(draw[:2]):
+            samples.add(draw, pair, fault and f"{file.path}:{line}: {fault}")
+        else:
+            own.append(fault and f"line {line}: {fault}")
+        if is_missing(values[2]):
+            return []  # nobody has answered yet
+        grade = float(as_label(values[2]))
         found = [Record("judged", (*pair, grade, "label", file.origin, line))]
         if grade and not labels.wrong:
             found.append(Record("positives", (*pair, grade, file.origin, line)))
         return found
 
     return parse
+
+
+def _fault(label: object) -> str:
+    """Why a label is none, '' if it is one."""
+    try:
+        as_label(label)
+    except Fault as fault:
+        return str(fault)
+    return ""
 
 
 def _files(path: str) -> list[File]:
