@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+import urllib.request
 
 import distributed
 import pytest
@@ -110,6 +111,18 @@ def test_a_shard_that_takes_workers_with_it_is_named_and_workers_that_go_are_ask
             assert cluster.faults(client, Data(str(tmp_path)), {}) == []
         with pytest.raises(ChildProcessError, match=r"^3 took 4 workers of the cluster with it, .* --memory-limit"):
             future.result()
+
+
+def test_where_the_dashboard_is_is_said_once(capfd):
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as local:
+        for _ in range(2):
+            with cluster.connected(local.scheduler_address):
+                pass
+        (link,) = re.findall(
+            r"^beam\.cluster: what it does is to be seen at (\S+)$", capfd.readouterr().err, re.MULTILINE
+        )
+        with urllib.request.urlopen(link.removesuffix("/status")) as page:
+            assert page.status == 200
 
 
 def test_a_scheduler_that_goes_away_is_a_line(tmp_path):

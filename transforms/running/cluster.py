@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -60,6 +61,7 @@ def connected(address: str) -> Iterator[distributed.Client]:
                 f"beam.cluster: the scheduler at {address} must have workers, none came in {_SECONDS} seconds. Start"
                 f" one: dask worker {client.scheduler.address}"
             )
+        _tell(client.dashboard_link)
         yield client
     except OSError as error:
         if client.status == "running" and not isinstance(error, distributed.comm.CommClosedError):
@@ -98,6 +100,11 @@ def _client(address: str, where: Mapping[str, str]) -> distributed.Client:
             " Correct it"
         ) from None
     return client
+
+
+@functools.cache  # once, not by every stage
+def _tell(dashboard: str) -> None:
+    print(f"beam.cluster: what it does is to be seen at {dashboard}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def faults(client: distributed.Client, data: Data, resources: Mapping[str, float]) -> list[str]:
