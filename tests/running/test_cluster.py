@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import json
+import logging
 import os
 import re
 import signal
@@ -125,22 +126,32 @@ def test_where_the_dashboard_is_is_said_once(capfd):
             assert page.status == 200
 
 
-def test_a_scheduler_that_goes_away_is_a_line(tmp_path):
-    def lose(gone):
-        with cluster.connected(gone.scheduler_address) as client:
-            workers = cluster.Workers(client, "score", Data(str(tmp_path)))
-            future = workers.submit(time.sleep, 1, {})
-            gone.close()
-            try:
-                future.result()
-            finally:
-                workers.end()
-
+def test_a_scheduler_that_goes_away_is_a_line(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("distributed.client"), "propagate", True)
+    file = tmp_path / "scheduler.json"
+    at = ("--scheduler-file", str(file))
     with (
-        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as gone,
-        pytest.raises(ConnectionError, match=r"^beam.cluster: the scheduler must answer until all is done, .* again"),
+        process(tmp_path / "scheduler", "distributed.cli.dask_scheduler", *at, "--port", "0", "--no-dashboard") as gone,
+        process(tmp_path / "worker", "distributed.cli.dask_worker", *at, "--no-dashboard"),
     ):
-        lose(gone)
+        while not file.exists():
+            time.sleep(0.1)
+
+        def lose():
+            with cluster.connected(str(file)) as client:
+                workers = cluster.Workers(client, "score", Data(str(tmp_path)))
+                future = workers.submit(time.sleep, 60, {})
+                gone.kill()
+                try:
+                    future.result()
+                finally:
+                    workers.end()
+
+        with pytest.raises(
+            ConnectionError, match=r"^beam.cluster: the scheduler must answer until all is done, .* again"
+        ):
+            lose()
+    assert caplog.records == [], "Dask's own words are pages"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import logging
 import os
 import platform
 import sys
@@ -33,6 +34,7 @@ Result = TypeVar("Result")
 _SECONDS = 15  # that a scheduler may take to answer, and the first worker to come
 _ALIKE = ("gangue", "numpy", "pyarrow", "faiss-cpu", "scipy", "torch", "transformers", "sentence-transformers")
 """What bytes depend on, and what a function's name means."""
+_LOGS = ("distributed", "distributed.client", "tornado.application")  # those whose levels Dask sets
 
 
 @contextlib.contextmanager
@@ -52,24 +54,39 @@ def connected(address: str) -> Iterator[distributed.Client]:
             f"beam.cluster: {address} must be a scheduler's address (tcp://HOST:8786) or its file, found none."
             " Correct it, or start one: dask scheduler --scheduler-file FILE"
         )
-    client = _client(address, where)
+    with _without_logs():
+        client = _client(address, where)
+        try:
+            with contextlib.suppress(TimeoutError):
+                client.wait_for_workers(1, timeout=_SECONDS)
+            if not client.scheduler_info()["workers"]:
+                raise ConnectionError(
+                    f"beam.cluster: the scheduler at {address} must have workers, none came in {_SECONDS} seconds."
+                    f" Start one: dask worker {client.scheduler.address}"
+                )
+            _tell(client.dashboard_link)
+            yield client
+        except OSError as error:
+            if client.status == "running" and not isinstance(error, distributed.comm.CommClosedError):
+                raise
+            raise _lost() from error
+        finally:
+            with contextlib.suppress(Exception):
+                client.close(timeout=5)
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    """Nothing of Dask's logs meanwhile: a scheduler that goes away is pages to them, a line to us."""
+    loggers = [logging.getLogger(name) for name in _LOGS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with contextlib.suppress(TimeoutError):
-            client.wait_for_workers(1, timeout=_SECONDS)
-        if not client.scheduler_info()["workers"]:
-            raise ConnectionError(
-                f"beam.cluster: the scheduler at {address} must have workers, none came in {_SECONDS} seconds. Start"
-                f" one: dask worker {client.scheduler.address}"
-            )
-        _tell(client.dashboard_link)
-        yield client
-    except OSError as error:
-        if client.status == "running" and not isinstance(error, distributed.comm.CommClosedError):
-            raise
-        raise _lost() from error
+        yield
     finally:
-        with contextlib.suppress(Exception):
-            client.close(timeout=5)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _client(address: str, where: Mapping[str, str]) -> distributed.Client:
