@@ -277,7 +277,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     weight = round(classifier.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
     joined = describing.joined(logits["full"], logits["taught"], weight)
     found = labelled_share.sharpened(found, sample, joined)
-    findings = list(note["findings"])
+    findings, distrusted = list(note["findings"]), note["distrusted"]
     used = found
     if p.learn.labelled != "auto":
         told = p.learn.labelled
@@ -292,6 +292,8 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
             "the labelled positives look chosen by a search system: they stand where it ranks best, not where positives"
             " in general would; many more may be unlabelled than can be seen"
         )
+        # With several a query the share is known well enough, but not where those lie that the system passed over.
+        distrusted = distrusted or found.depends >= _DEPENDS
     free = joined[~known & ~table["judged"].to_numpy(zero_copy_only=False)]
     labels = asked["told"].to_numpy()
     if len(labels) >= labelled_share.LEAST:
@@ -321,7 +323,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     )
     return {
         "share": {**share, **evidence, "told": told, "labels": len(labels), "words": words_of_it},
-        "distrusted": note["distrusted"] and not by,
+        "distrusted": distrusted and not by,
         "weight": weight,
         "shift": middle,
         "caution": curve,
@@ -329,7 +331,7 @@ def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str,
     }
 
 
-_LOOKS_CHOSEN, _DEPENDS = 0.5, 2.0
+_LOOKS_CHOSEN, _DEPENDS = 0.5, 1.3
 
 
 def _rounded(value: float | None) -> float | None:

@@ -3,11 +3,13 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gangue.pipeline import learn, params
 from gangue.transforms.relevance import labelled_share
 
 
@@ -52,6 +54,44 @@ def test_labels_that_a_system_chose_are_seen_and_more_are_reckoned_with(system):
     chosen = labelled_share.estimate(sample(0.1, system, known=1))
     assert at_random.chosen < 0.2 < 0.8 < chosen.chosen
     assert chosen.low <= 0.1 <= chosen.high
+
+
+def said_of(found, **section):
+    """What the learn stage says of a job with these documents, of which it learned nothing."""
+    table = pa.table(
+        {
+            "query": found.query.astype(np.uint64),
+            "counted": np.ones(len(found.query), bool),
+            "known": found.known,
+            "told": np.full(len(found.query), -1, np.int8),
+            "judged": np.zeros(len(found.query), bool),
+            "blind": found.blind,
+            "full": found.full,
+            "taught": np.zeros(len(found.query)),
+            **found.scores,
+        }
+    )
+    p = params.parse(
+        {
+            "source": {"kind": "python_code", "path": "."},
+            "encoders": {"static": {"model": "static"}},
+            "retrievers": {"dense": {"kind": "dense", "encoder": "static"}, "bm25": {"kind": "bm25"}},
+            "filter": {"kind": "learned", "max_false_negatives": 0.02},
+            "sample": {"kind": "top", "score": "dense"},
+            "learn": section,
+        }
+    )
+    return learn.shared(p, {"usable": False, "several": 0, "distrusted": False, "findings": []}, table)
+
+
+@pytest.mark.parametrize("system", ["bm25", "dense"])
+def test_of_labels_that_depend_on_a_rank_nothing_is_promised_but_on_the_users_word(system):
+    chosen = sample(0.3, system)
+    assert said_of(chosen)["distrusted"]
+    assert "look chosen by a search system" in said_of(chosen)["findings"][0]
+    assert not said_of(chosen, labelled=0.3)["distrusted"]
+    for seed in range(5):
+        assert not said_of(sample(0.3, seed=seed))["distrusted"]
 
 
 @pytest.mark.parametrize("system", ["bm25", "dense"])

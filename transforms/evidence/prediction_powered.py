@@ -112,7 +112,7 @@ def share(
     low = estimate - np.hypot(up[0] - up[1], down[2] - down[0])
     high = estimate + np.hypot(up[2] - up[0], down[0] - down[1])
     seen = labels.sum(), pairs - (1 - labels).sum()  # what the labels leave possible
-    low, high = np.clip([np.floor(low + 1e-9), np.ceil(high - 1e-9)], *seen) / pairs
+    low, high = np.clip([np.floor(low + 1e-9), np.ceil(high - 1e-9)], *seen) / pairs + 0.0  # no -0.0
     return float(np.clip(estimate / pairs, low, high)), float(low), float(high)
 
 
