@@ -61,6 +61,15 @@ bench: install
 	  $$run.pairs_truth $$on --labelled random bm25 --output $$name && \
 	  $$run.budget $$on --known one 0.1 0.3 half --labelled random bm25 dense worst --output $${name}_regimes && \
 	  $$run.budget $$on --known one --labelled random bm25 --labels 200 --splits 5 --output $${name}_labels || exit 1; \
+	  own="--data $$folder --known one --labelled random bm25 --splits 3"; \
+	  $$run.budget $$own --labels 200 --output $${name}_labels_shipped || exit 1; \
+	  $$run.budget $$own --labels 200 200 --output $${name}_labels_twice || exit 1; \
+	  for topics in $$(test $$name = clinc150 && echo 15x1 15x2 15x4 15x10 5x10); do \
+	    few=$(WORK)/topics_$$topics; own="--data $$few --known one --labelled random bm25 --splits 3"; \
+	    $$run.few_topics --data $$folder --write $$few --topics $${topics%x*} --classes $${topics#*x} || exit 1; \
+	    $$run.budget $$own --labels 200 --output topics_$${topics}_labels || exit 1; \
+	    $$run.budget $$own --labels 200 200 --output topics_$${topics}_labels_twice || exit 1; \
+	  done; \
 	  if [ "$$come" ]; then $$run.budget $$on --known one --labelled random bm25 --output $${name}_as_they_come || exit 1; fi; \
 	done
 	$(BIN)/python -m benchmarks.pictures

@@ -156,6 +156,24 @@ def budgets(report: dict[str, Any], known: str) -> list[str]:
     return rows
 
 
+def labelled(once: dict[str, Any], twice: dict[str, Any]) -> list[str]:
+    """Rows of a table: what came back of each budget with one sample of labels, and with a second one."""
+    rows = []
+    for how in ("random", "bm25"):
+        cells = []
+        for report in (once, twice):
+            for one in report["lines"]:
+                if one["labelled"] == how and one["confidence"] is None:
+                    some = f", {one['refused']} of {one['splits']} refused" if one["refused"] else ""
+                    kept = "fn_rate" in one
+                    cells.append(f"{one['fn_rate']:.1%} ({one['hardness']:.2f}){some}" if kept else "refused")
+        naive = once["lines"][0 if how == "random" else len(once["lines"]) // 2]["naive"]
+        rows.append(
+            f"| {once['data']}, {how} | {naive['fn_rate']:.0%} ({naive['hardness']:.2f}) | {' | '.join(cells)} |"
+        )
+    return rows
+
+
 def promises(reports: list[dict[str, Any]]) -> list[str]:
     """Rows of a table: of all corpora and drawings, how many budgets were refused and how many exceeded.
 
@@ -235,11 +253,15 @@ def main() -> int:
         print("\n".join(row for report in of_regimes for row in budgets(report, known)))
     for title, pattern in (
         ("one known, queries as they come", "budget_*_as_they_come.json"),
-        ("one known, with 200 labels", "budget_*_labels.json"),
+        ("one known, with 200 labels", "budget_[!t]*_labels.json"),
     ):
         print(f"\nBudgets, {title}")
         found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
         print("\n".join(row for report in found for row in budgets(report, "one")))
+    print("\nBudgets, one known, the shipped filter, with 200 labels and with 200 more")
+    for path in sorted(RESULTS.glob("budget_*_labels_twice.json")):
+        of_one = path.with_name(path.name.replace("_twice", "" if "topics" in path.name else "_shipped"))
+        print("\n".join(labelled(json.loads(of_one.read_text()), json.loads(path.read_text()))))
     print("\nPairs")
     for path in sorted(RESULTS.glob("pairs_truth_*.json")):
         print("\n".join(pairs(json.loads(path.read_text()))))
