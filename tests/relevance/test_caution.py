@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.special
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gangue.transforms.relevance import caution
@@ -60,9 +60,10 @@ def test_labels_that_agree_are_rarely_taken_for_a_contradiction(wrong):
 
 @given(
     st.lists(st.tuples(st.floats(-15, 15), st.booleans()), min_size=30, max_size=80),
-    st.floats(-20, 20),
+    st.floats(-20, 60),
     st.sampled_from([0.0, 0.1]),
 )
+@example([(odds, odds > 0) for odds in np.linspace(-8.0, 4.0, 60)], 60.0, 0.0)
 def test_a_promise_is_never_surer_than_what_is_thought_and_follows_its_order(pairs, unseen, wrong):
     thought, labels = np.array(pairs).T
     odds = np.linspace(-30.0, 30.0, 301)

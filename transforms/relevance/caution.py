@@ -83,7 +83,7 @@ def of_labels(logits: np.ndarray, labels: np.ndarray, wrong: float, unseen: floa
     points = [(odds, odds + added) for odds, added in (*within, (lowest, caution))][::-1]
     below = [(-_END, points[0][1])]
     if contradicted is None:  # else the rest of the data are known to say too little
-        equal = lowest - (unseen - caution) / (1.0 - _FLATTER)
+        equal = max(-_END, lowest - (unseen - caution) / (1.0 - _FLATTER))
         below = [(-_END, points[0][1] - (1.0 - _FLATTER) * (equal + _END)), (equal, points[0][1])]
     above = highest + _RISE, _END
     points = [*below, *points, *((odds, odds + _STEEPER * (odds - highest) + unseen) for odds in above)]
