@@ -43,8 +43,9 @@ from gangue.transforms import arrays, at_hand, randomness
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.evidence import budget as budgets
 from gangue.transforms.evidence import frontier, leak, prediction_powered
-from gangue.transforms.relevance import describing, learn_note
+from gangue.transforms.relevance import conclusions, describing, learn_note, teaching
 
 BUDGETS = (0.02, 0.05)
 CONFIDENCES = (None, 0.9)
@@ -104,9 +105,9 @@ def unaware_of(
     data.commit("positives")
     at_hand.forget()  # of the other queries too, only what is labelled is known
     unaware = leak.hide(data, p, whole, hidden)
-    note = learn.taught(learn.examples(data, p, unaware), describing.names(p))
+    note = teaching.taught(learn.examples(data, p, unaware), describing.names(p))
     opinion, told = describing.opinion(data, p, unaware, note), describing.labels(data, unaware)
-    note |= learn.shared(p, note, learn.sampled(p, unaware, opinion, told))
+    note |= conclusions.concluded(p, note, learn.sampled(p, unaware, opinion, told))
     data.write_note("relevance", learn_note.MODEL, json.dumps(note))
     data.commit("relevance")
     p_false = describing.probability(opinion.full, opinion.taught, describing.evidence(data, p, unaware), note)
@@ -125,8 +126,8 @@ def told(
     """The shard and what is hidden of it, once so many more of the first budget's negatives are labelled."""
     unaware, note = unaware_of(data, p, whole, hidden)
     filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter.rule)[::2]]
-    points = calibrate.points_of([calibrate.measure(data, p, unaware, filters)], None)
-    cut = calibrate.chosen_cut(points, p, note)["cut"]
+    points = budgets.points_of([calibrate.measure(data, p, unaware, filters)], None)
+    cut = budgets.chosen_cut(points, p, note)["cut"]
     pair = frontier.chosen_by(data, p, unaware, p.filter.with_cut(cut))
     hashes = randomness.mix(seed, unaware.hashes.query[unaware.candidates.query[pair]], unaware.hashes.document[pair])
     chance = prediction_powered.inclusion(unaware.candidates.scores[rules.P_FALSE][pair].astype(np.float64), labels)
@@ -180,12 +181,12 @@ def split(
     measured = [calibrate.measure(data, p, unaware, filters)]
     result: dict[str, Any] = {}
     for confidence in CONFIDENCES:
-        points = calibrate.points_of(measured, confidence)
+        points = budgets.points_of(measured, confidence)
         for budget in BUDGETS:
             asked = p.model_copy(
                 update={"filter": p.filter.model_copy(update={"max_false_negatives": budget, "confidence": confidence})}
             )
-            chosen = calibrate.chosen_cut(points, asked, note)
+            chosen = budgets.chosen_cut(points, asked, note)
             kept = chosen["refused"] is None
             result[f"learned {budget} {confidence}"] = outcome(p.filter.with_cut(chosen["cut"])) if kept else None
     for (kind, cut), variant in lines.variants(p).items():

@@ -7,7 +7,6 @@ is read off the data. A job that asks for none of this (``filter``: no learned r
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import sys
@@ -17,8 +16,6 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import scipy.special
 
 from gangue.pipeline import params
 from gangue.transforms import arrays, randomness
@@ -27,13 +24,13 @@ from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.relevance import (
-    caution,
     classifier,
+    conclusions,
     describing,
-    labelled_share,
     learn_note,
     portable,
     pretrained,
+    teaching,
 )
 from gangue.transforms.running import process_wide, runner
 from gangue.transforms.running.shards import Counts, ForEachShard
@@ -146,62 +143,12 @@ def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: flo
 
 def teach_models(_: str, data: Data, p: params.Params) -> Counts:
     """Teach a model per fold; write them, or why there are none."""
-    _write(data, taught(data.read_all(staged(EXAMPLES)), describing.names(p), [*p.scorers], [*p.retrievers]))
+    _write(data, teaching.taught(data.read_all(staged(EXAMPLES)), describing.names(p), [*p.scorers], [*p.retrievers]))
     return Counts()
 
 
 def _write(data: Data, note: dict[str, Any]) -> None:
     data.write_note(staged("relevance"), learn_note.MODEL, json.dumps(note, indent=1) + "\n")
-
-
-def taught(
-    table: pa.Table, names: Sequence[str], scorers: Sequence[str] = (), retrievers: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Models, quality and importances learned from ``examples``, or the reason why there are none.
-
-    Args:
-      table: the examples.   names: of their features.
-      scorers, retrievers: names of scores; a scorer that a retriever outranks is not learned from.
-
-    Returns:
-      ``usable``: whether what was taught takes part in judging; ``reason`` if not; ``several``: positives among the
-      examples whose query has another;
-      ``features`` in their order; ``dropped``: those that tell labels, and why; ``outranked``: scorers that are not
-      used, and why; ``distrusted``: whether something tells the labels still, so that nothing can be promised;
-      ``findings``: lines for a person.
-    """
-    table = table.take(pc.sort_indices(table["order"]))  # whatever the shards: sums go by the order of rows
-    note: dict[str, Any] = {"usable": False, "weight": 0.0, "features": names, "distrusted": False}
-    note |= {"several": 0, "dropped": {}, "outranked": {}, "findings": []}
-    values = arrays.matrix(table, "features").astype(np.float64)
-    labels, blind = table["positive"].to_numpy(), table["blind"].to_numpy()
-    weights = table["weight"].to_numpy().astype(np.float64)
-    fold = table["fold"].to_numpy().astype(np.int64)
-    try:
-        with process_wide.one_blas_thread():
-            if labels.any() and not labels.all():
-                note["dropped"] = classifier.telling(values, labels, blind, table["several"].to_numpy(), names)
-                note["outranked"] = classifier.outranked(values, labels, weights, names, scorers, retrievers)
-            unused = {f"{name}{suffix}" for name in note["outranked"] for suffix in ("", "_standardised", "_gap")}
-            values[:, [name in note["dropped"] or name in unused for name in names]] = np.nan
-            models, note["quality"] = classifier.learn(values, labels, weights, fold)
-            too_good = classifier.separation(models, values, labels, fold, blind)
-        note["models"] = [vars(model) for model in models]
-        note["importances"] = classifier.importances(models, names)
-        auc = note["quality"]["auc"]
-        note["usable"] = auc >= classifier.USEFUL and too_good is None
-        note["several"] = int((labels & table["several"].to_numpy()).sum())
-        if too_good is not None:
-            note["reason"], note["distrusted"] = f"it tells labels too well to be true, {too_good}", True
-            note["findings"].append(
-                f"labelled positives are told from candidates that look as good {too_good}: what was labelled is not"
-                " drawn from the positives at random, or something tells the labels"
-            )
-        elif not note["usable"]:
-            note["reason"] = f"the area under the curve must be at least {classifier.USEFUL}, it is {auc:.3f}"
-    except classifier.NotEnough as error:
-        note["reason"] = str(error)
-    return note
 
 
 def weigh_shard(shard: str, data: Data, p: params.Params, share: float) -> Counts:
@@ -247,95 +194,8 @@ def sampled(
 def estimate_share(_: str, data: Data, p: params.Params) -> Counts:
     """Add the labelled share, and the constants that it asks for, to the note."""
     note = learn_note.read(data, staged("relevance"))
-    _write(data, note | shared(p, note, data.read_all(staged(SAMPLED))))
+    _write(data, note | conclusions.concluded(p, note, data.read_all(staged(SAMPLED))))
     return Counts()
-
-
-def shared(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str, Any]:
-    """What the labelled share says: ``share`` in numbers and words, ``weight``, ``shift``, ``caution``, ``findings``.
-
-    ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
-    labelled, by the middle of the share's interval; ``caution`` is the curve by which a promise takes the unfavourable
-    end (``relevance.caution``).
-    """
-    # In the order of the log odds within a query, whatever the shards: equal rows are equal.
-    table = table.sort_by([(name, "ascending") for name in ("query", "full", "blind", "known")])
-    asked, table = table.filter(pc.greater_equal(table["told"], 0)), table.filter(table["counted"])
-    hashes = table["query"].to_numpy()
-    query = np.cumsum(np.r_[False, hashes[1:] != hashes[:-1]]) if len(hashes) else np.zeros(0, np.int64)
-    known = table["known"].to_numpy(zero_copy_only=False)
-    logits = {name: table[name].to_numpy() for name in ("blind", "full", "taught")}
-    sample = labelled_share.Sample(
-        query,
-        int(query[-1]) + 1 if len(query) else 0,
-        known,
-        logits["blind"],
-        logits["full"],
-        {name: table[name].to_numpy() for name in p.retrievers},
-    )
-    found = labelled_share.estimate(sample)
-    weight = round(classifier.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
-    joined = describing.joined(logits["full"], logits["taught"], weight)
-    found = labelled_share.sharpened(found, sample, joined)
-    findings, distrusted = list(note["findings"]), note["distrusted"]
-    used = found
-    if p.learn.labelled != "auto":
-        told = p.learn.labelled
-        used = dataclasses.replace(found, low=told, middle=told, high=told)
-        if not found.low <= told <= found.high:
-            findings.append(
-                f"learn.labelled says that {told:.0%} of all positives are labelled, the data say {found.low:.1%} to"
-                f" {found.high:.1%}: what you say is believed, and every promise rests on it"
-            )
-    elif found.chosen >= _LOOKS_CHOSEN or found.depends >= _DEPENDS:
-        findings.append(
-            "the labelled positives look chosen by a search system: they stand where it ranks best, not where positives"
-            " in general would; many more may be unlabelled than can be seen"
-        )
-        # With several a query the share is known well enough, but not where those lie that the system passed over.
-        distrusted = distrusted or found.depends >= _DEPENDS
-    free = joined[~known & ~table["judged"].to_numpy(zero_copy_only=False)]
-    labels = asked["told"].to_numpy()
-    if len(labels) >= labelled_share.LEAST:
-        of_asked = describing.joined(asked["full"].to_numpy(), asked["taught"].to_numpy(), weight)
-        ends = _, middle, low = caution.by_labels(of_asked, labels, p.labels.wrong)
-        shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in reversed(ends)]
-        used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
-        unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
-        curve, contradicted = caution.of_labels(of_asked + middle, labels, p.labels.wrong, unseen)
-        findings, by = (
-            [contradicted] * (contradicted is not None),
-            f", by {len(labels)} labels, {int(labels.sum())} of them positive",
-        )
-    else:
-        low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
-        by, curve = "", caution.constant(max(0.0, low - middle))
-        if len(labels):
-            findings.append(
-                f"{len(labels)} labels say too little of how many negatives are false: label {labelled_share.LEAST} or"
-                " more (gangue sample-for-labels)"
-            )
-    share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
-    evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends")}
-    told = p.learn.labelled != "auto" and not by
-    words_of_it = (
-        f"labelled are {p.learn.labelled:.1%} of all positives, as learn.labelled says" if told else f"{used}{by}"
-    )
-    return {
-        "share": {**share, **evidence, "told": told, "labels": len(labels), "words": words_of_it},
-        "distrusted": distrusted and not by,
-        "weight": weight,
-        "shift": middle,
-        "caution": curve,
-        "findings": findings,
-    }
-
-
-_LOOKS_CHOSEN, _DEPENDS = 0.5, 1.3
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
 
 
 def judge_shard(shard: str, data: Data) -> Counts:

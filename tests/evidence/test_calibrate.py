@@ -18,7 +18,7 @@ from gangue.transforms import text
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.evidence import frontier, risk
+from gangue.transforms.evidence import budget, frontier, risk
 from gangue.transforms.relevance import describing, learn_note
 from gangue.transforms.views.recipe import RECIPE
 
@@ -141,15 +141,15 @@ def place_of(note):
 @pytest.mark.parametrize("kind", RULES)
 def test_a_budget_chooses_the_loosest_cut_that_keeps_it_whatever_the_rule(job, kind):
     places, hardness = [], []
-    for budget in (0.06, 0.15, 0.6):
-        _, note = calibrated(job, budgeted(kind, budget))
-        assert (note["kind"], note["budget"], note["confidence"]) == (kind, budget, None)
+    for share in (0.06, 0.15, 0.6):
+        _, note = calibrated(job, budgeted(kind, share))
+        assert (note["kind"], note["budget"], note["confidence"]) == (kind, share, None)
         assert note["chosen"] == note["line"][place_of(note)]
         assert note["refused"] is None
-        assert note["chosen"]["loss"] <= note["chosen"]["bound"] + 1e-6 <= budget + 1e-6
-        assert all(line["bound"] <= budget for line in note["line"][: place_of(note)])
+        assert note["chosen"]["loss"] <= note["chosen"]["bound"] + 1e-6 <= share + 1e-6
+        assert all(line["bound"] <= share for line in note["line"][: place_of(note)])
         after = note["line"][place_of(note) + 1 :]
-        assert not after or after[0]["bound"] > budget
+        assert not after or after[0]["bound"] > share
         bounds = [line["bound"] for line in note["line"]]
         assert bounds == sorted(bounds), "a looser cut is never promised less"
         assert all(line["hidden"]["loss"] <= line["bound"] + 1e-6 for line in note["line"]), "what came back counts"
@@ -277,7 +277,7 @@ def test_where_something_tells_the_labels_every_budget_is_refused(job):
     assert note["refused"] is None
     reason = "labelled positives are told from candidates that look as good (area 1.000)"
     told = learn_note.read(job.data) | {"distrusted": True, "findings": [reason]}
-    refused = calibrate.chosen_cut(note["line"], p, told)["refused"]
+    refused = budget.chosen_cut(note["line"], p, told)["refused"]
     assert f"cannot be promised: {reason}" in refused
 
 

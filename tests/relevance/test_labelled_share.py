@@ -9,8 +9,8 @@ import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gangue.pipeline import learn, params
-from gangue.transforms.relevance import labelled_share
+from gangue.pipeline import params
+from gangue.transforms.relevance import conclusions, labelled_share
 
 
 def sample(share, chosen_by="random", *, seed=0, queries=200, positives=10, negatives=60, known=None, apart=0.0):
@@ -81,7 +81,7 @@ def said_of(found, **section):
             "learn": section,
         }
     )
-    return learn.shared(p, {"usable": False, "several": 0, "distrusted": False, "findings": []}, table)
+    return conclusions.concluded(p, {"usable": False, "several": 0, "distrusted": False, "findings": []}, table)
 
 
 @pytest.mark.parametrize("system", ["bm25", "dense"])

@@ -12,7 +12,7 @@ MODEL = "model.json"
 
 
 def read(data: Data, dataset: str = "relevance") -> dict[str, Any]:
-    """What the learn stage found (``learn.taught``).
+    """What the learn stage found (``teaching.taught``, ``conclusions.concluded``).
 
     Raises:
       ValueError: another version of it wrote that.

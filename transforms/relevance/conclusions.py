@@ -1,0 +1,103 @@
+"""What is concluded from some documents and all labels: how many positives nobody labelled, and how sure that is."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.special
+
+from gangue.transforms.relevance import caution, classifier, describing, labelled_share
+
+if TYPE_CHECKING:
+    from gangue.pipeline import params
+
+_LOOKS_CHOSEN = 0.5  # from which on labels are said to look chosen
+_DEPENDS = 1.3  # log odds between the halves from which on labels surely depend on a rank
+
+
+def concluded(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str, Any]:
+    """What the labelled share says: ``share`` in numbers and words, ``weight``, ``shift``, ``caution``, ``findings``.
+
+    ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
+    labelled, by the middle of the share's interval; ``caution`` is the curve by which a promise takes the unfavourable
+    end (``relevance.caution``).
+    """
+    # In the order of the log odds within a query, whatever the shards: equal rows are equal.
+    table = table.sort_by([(name, "ascending") for name in ("query", "full", "blind", "known")])
+    asked, table = table.filter(pc.greater_equal(table["told"], 0)), table.filter(table["counted"])
+    hashes = table["query"].to_numpy()
+    query = np.cumsum(np.r_[False, hashes[1:] != hashes[:-1]]) if len(hashes) else np.zeros(0, np.int64)
+    known = table["known"].to_numpy(zero_copy_only=False)
+    logits = {name: table[name].to_numpy() for name in ("blind", "full", "taught")}
+    sample = labelled_share.Sample(
+        query,
+        int(query[-1]) + 1 if len(query) else 0,
+        known,
+        logits["blind"],
+        logits["full"],
+        {name: table[name].to_numpy() for name in p.retrievers},
+    )
+    found = labelled_share.estimate(sample)
+    weight = round(classifier.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
+    joined = describing.joined(logits["full"], logits["taught"], weight)
+    found = labelled_share.sharpened(found, sample, joined)
+    findings, distrusted = list(note["findings"]), note["distrusted"]
+    used = found
+    if p.learn.labelled != "auto":
+        told = p.learn.labelled
+        used = dataclasses.replace(found, low=told, middle=told, high=told)
+        if not found.low <= told <= found.high:
+            findings.append(
+                f"learn.labelled says that {told:.0%} of all positives are labelled, the data say {found.low:.1%} to"
+                f" {found.high:.1%}: what you say is believed, and every promise rests on it"
+            )
+    elif found.chosen >= _LOOKS_CHOSEN or found.depends >= _DEPENDS:
+        findings.append(
+            "the labelled positives look chosen by a search system: they stand where it ranks best, not where positives"
+            " in general would; many more may be unlabelled than can be seen"
+        )
+        # With several a query the share is known well enough, but not where those lie that the system passed over.
+        distrusted = distrusted or found.depends >= _DEPENDS
+    free = joined[~known & ~table["judged"].to_numpy(zero_copy_only=False)]
+    labels = asked["told"].to_numpy()
+    if len(labels) >= labelled_share.LEAST:
+        of_asked = describing.joined(asked["full"].to_numpy(), asked["taught"].to_numpy(), weight)
+        ends = _, middle, low = caution.by_labels(of_asked, labels, p.labels.wrong)
+        shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in reversed(ends)]
+        used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
+        unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
+        curve, contradicted = caution.of_labels(of_asked + middle, labels, p.labels.wrong, unseen)
+        findings, by = (
+            [contradicted] * (contradicted is not None),
+            f", by {len(labels)} labels, {int(labels.sum())} of them positive",
+        )
+    else:
+        low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
+        by, curve = "", caution.constant(max(0.0, low - middle))
+        if len(labels):
+            findings.append(
+                f"{len(labels)} labels say too little of how many negatives are false: label {labelled_share.LEAST} or"
+                " more (gangue sample-for-labels)"
+            )
+    share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
+    evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends")}
+    told = p.learn.labelled != "auto" and not by
+    words_of_it = (
+        f"labelled are {p.learn.labelled:.1%} of all positives, as learn.labelled says" if told else f"{used}{by}"
+    )
+    return {
+        "share": {**share, **evidence, "told": told, "labels": len(labels), "words": words_of_it},
+        "distrusted": distrusted and not by,
+        "weight": weight,
+        "shift": middle,
+        "caution": curve,
+        "findings": findings,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
