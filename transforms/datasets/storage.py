@@ -369,11 +369,11 @@ class Data:
 
     def _remove(self, dataset: str, names: Iterable[str]) -> None:
         filesystem, _ = disk.filesystem_of(self.root)
-        paths = {self.shown(dataset, name) for name in names}
+        paths = {self.path(dataset, name) for name in names}
         if not paths:
             return
         entries = self._details(dataset)
-        folders = {self.shown(dataset, name) for name, entry in entries.items() if entry["type"] == "directory"}
+        folders = {self.path(dataset, name) for name, entry in entries.items() if entry["type"] == "directory"}
         for path in sorted(paths & folders):
             if self.local:
                 disk.discard(path)
