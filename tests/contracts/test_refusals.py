@@ -39,7 +39,8 @@ SAID = {
 
 @pytest.fixture
 def proxy(s3, monkeypatch):
-    """A proxy in front of S3, which spoils nothing before ``fault`` is set."""
+    """A proxy in front of S3, which spoils nothing before ``fault`` is set; the client tries once where it can wait."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with faulty.proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         monkeypatch.setattr(proxy, "fault", lambda method: None)
         yield proxy
