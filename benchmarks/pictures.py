@@ -160,14 +160,11 @@ def labelled(once: dict[str, Any], twice: dict[str, Any]) -> list[str]:
     """Rows of a table: what came back of each budget with one sample of labels, and with a second one."""
     rows = []
     for how in ("random", "bm25"):
-        cells = []
-        for report in (once, twice):
-            for one in report["lines"]:
-                if one["labelled"] == how and one["confidence"] is None:
-                    some = f", {one['refused']} of {one['splits']} refused" if one["refused"] else ""
-                    kept = "fn_rate" in one
-                    cells.append(f"{one['fn_rate']:.1%} ({one['hardness']:.2f}){some}" if kept else "refused")
-        naive = once["lines"][0 if how == "random" else len(once["lines"]) // 2]["naive"]
+        found = [one for one in once["lines"] + twice["lines"] if one["labelled"] == how and one["confidence"] is None]
+        cells, naive = [], found[0]["naive"]
+        for one in found:
+            some = f", {one['refused']} of {one['splits']} refused" if one["refused"] else ""
+            cells.append(f"{one['fn_rate']:.1%} ({one['hardness']:.2f}){some}" if "fn_rate" in one else "refused")
         rows.append(
             f"| {once['data']}, {how} | {naive['fn_rate']:.0%} ({naive['hardness']:.2f}) | {' | '.join(cells)} |"
         )

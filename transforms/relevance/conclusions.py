@@ -71,10 +71,8 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[s
         used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
         unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
         curve, contradicted = caution.of_labels(of_asked + middle, labels, p.labels.wrong, unseen)
-        findings, by = (
-            [contradicted] * (contradicted is not None),
-            f", by {len(labels)} labels, {int(labels.sum())} of them positive",
-        )
+        findings = [] if contradicted is None else [contradicted]
+        by = f", by {len(labels)} labels, {int(labels.sum())} of them positive"
     else:
         low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
         by, curve = "", caution.constant(max(0.0, low - middle))

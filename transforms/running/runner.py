@@ -77,6 +77,8 @@ def _check_flags(arguments: Sequence[str], runner: str) -> None:
     Raises:
       ValueError: nobody knows one of them, or its value is of another type.
     """
+    if not arguments:  # most jobs have none, and the parser is made anew for each stage
+        return
     parsers: list[Any] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)  # the parser of all that Beam knows
 
