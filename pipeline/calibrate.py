@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from gangue.pipeline import params
+from gangue.transforms import log
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.names import staged
@@ -64,7 +64,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     counts = runner.run("calibrate", build, data, p.beam, writes=["calibration"], rows=rows, flags=flags)
     note = data.read_note("calibration", query_shard.CUT)
     if note["refused"] is not None:
-        print(f"calibrate: {note['refused']}", file=sys.stderr)  # noqa: T201
+        log.say("calibrate", note["refused"])
     return counts
 
 

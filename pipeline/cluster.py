@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays
+from gangue.transforms import arrays, log
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.scratch import scratch
@@ -44,7 +43,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     )
     made = sum(data.rows(f"clusters/{name}/centroids"))
     if made < p.cluster.clusters:
-        print(f"cluster@{name}: as many clusters as documents, not {p.cluster.clusters}", file=sys.stderr)  # noqa: T201
+        log.say(f"cluster@{name}", f"as many clusters as documents, not {p.cluster.clusters}")
     return counts
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays, at_hand, text
+from gangue.transforms import arrays, at_hand, log, text
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
@@ -31,7 +30,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     settings = p.encoders[name]
     folder = encoder.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
     used = {dataset: prompt(settings, folder, dataset) for dataset in ("queries", "documents")}
-    print(f"embed@{name}: {prompts.described(used, folder)}", file=sys.stderr)  # noqa: T201
+    log.say(f"embed@{name}", prompts.described(used, folder))
     if settings.trust_remote_code:
         trust.announce(f"embed@{name}", settings.model)
     shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]
@@ -85,10 +84,10 @@ def write_rejected(data: Data, name: str, settings: params.Encoder, *, some: boo
         data.publish(dataset)
     if len(table):
         first = table.slice(0, 1).to_pylist()[0]
-        print(  # noqa: T201
-            f"embed@{name}: {len(table)} texts have no usable vector and take no part, first {first['id']} of"
+        log.say(
+            f"embed@{name}",
+            f"{len(table)} texts have no usable vector and take no part, first {first['id']} of"
             f" {first['dataset']} ({first['reason']}); all are in {data.shown(dataset)}. {cure[0].upper()}{cure[1:]}",
-            file=sys.stderr,
         )
 
 

@@ -8,14 +8,13 @@ there are is known only when every run is described: hence the barrier before th
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
 import pyarrow.compute as pc
 
 from gangue.pipeline import params
-from gangue.transforms import sources
+from gangue.transforms import log, sources
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import reading, runs, tasks
 from gangue.transforms.records.gathering import gather
@@ -45,7 +44,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         data.begin("ingest")
     cut = f"{_cut(data, 'documents')} of documents, {_cut(data, 'queries')} of queries"
     for line in [cut, *foreseen(p, counts, labels, _by_judge(data) if counts["out:judged"] else {})]:
-        print(f"ingest: {line}", file=sys.stderr)  # noqa: T201
+        log.say("ingest", line)
     return counts
 
 

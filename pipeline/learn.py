@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays, randomness
+from gangue.transforms import arrays, log, randomness
 from gangue.transforms.candidates import pooling, query_shard
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import staged
@@ -79,7 +78,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         for name in scratch:
             data.begin(name)
     for line in said(learn_note.read(data)):
-        print(f"learn: {line}", file=sys.stderr)  # noqa: T201
+        log.say("learn", line)
     return counts
 
 

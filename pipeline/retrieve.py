@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import posixpath
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays
+from gangue.transforms import arrays, log
 from gangue.transforms.candidates import quota, relations
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names, staged
@@ -66,7 +65,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     data.prune(f"indexes/{name}", map(posixpath.basename, index.published(name)))
     found = recall.measured(data, name) if protocol.exact(p.retrievers[name]) is not None else None
     for line in [*([index.said()] if index.said is not None else []), *([found.said()] if found else [])]:
-        print(f"retrieve@{name}: {line}", file=sys.stderr, flush=True)  # noqa: T201
+        log.say(f"retrieve@{name}", line)
     return counts
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays
+from gangue.transforms import arrays, log
 from gangue.transforms.candidates import pooling, query_shard, rules
 from gangue.transforms.candidates.query_shard import judged_before
 from gangue.transforms.datasets import lookup, schema
@@ -48,10 +47,10 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
         for dataset in (reusing.PROPOSALS, reusing.DENIALS):
             data.begin(dataset)  # what they say is in the negatives now
     if counts["nearly_uniform"]:
-        print(  # noqa: T201
-            f"sample: {p.sample.kind} weighs the candidates of {counts['nearly_uniform']} positives almost alike"
+        log.say(
+            "sample",
+            f"{p.sample.kind} weighs the candidates of {counts['nearly_uniform']} positives almost alike"
             f" (largest over smallest weight below 2), so it draws at random there. {p.sample.sampler.sharper}",
-            file=sys.stderr,
         )
     return counts
 

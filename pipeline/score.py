@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays, at_hand, randomness, text
+from gangue.transforms import arrays, at_hand, log, randomness, text
 from gangue.transforms.candidates import pooling
 from gangue.transforms.datasets import lookup, schema, unfinished
 from gangue.transforms.datasets.storage import Data
@@ -40,10 +39,10 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
             f" {_cure(p.scorers[name], name)}"
         )
     if counts["out:not_finite"]:
-        print(  # noqa: T201
-            f"score@{name}: {counts['out:not_finite']} pairs have no finite score and take no part; theirs is null in"
+        log.say(
+            f"score@{name}",
+            f"{counts['out:not_finite']} pairs have no finite score and take no part; theirs is null in"
             f" {data.shown(f'scores/{name}')}. {_cure(p.scorers[name], name)}",
-            file=sys.stderr,
         )
     return counts
 

@@ -30,7 +30,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> None:
 def test_the_rooms_are_those_of_the_page_in_its_order():
     shown = re.findall(r"^\| `transforms/(\{?[a-z,_]+\}?)` \|", PAGE, re.M)
     assert [name for each in shown for name in each.strip("{}").split(",")] == [
-        *ROOMS[: ROOMS.index("text")], "arrays", "at_hand", "text", "randomness",
+        *ROOMS[: ROOMS.index("text")], "arrays", "at_hand", "text", "randomness", "log",
     ]  # fmt: skip
 
 

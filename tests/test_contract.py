@@ -21,7 +21,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 ROOMS = (
     "evidence", "views", "negatives", "relevance", "candidates", "retrieval", "models", "records", "sources", "running",
-    "datasets", "settings", "text", "arrays", "at_hand", "randomness",
+    "datasets", "settings", "text", "arrays", "at_hand", "randomness", "log",
 )  # fmt: skip
 """What lies in ``transforms``, from top to bottom: imports go down this list."""
 NOT_OF_A_STAGE = ("pipeline/params.py", "pipeline/command")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from gangue.pipeline import mine, params
 from gangue.pipeline.command import models
-from gangue.transforms import at_hand
+from gangue.transforms import at_hand, log
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import cross_encoder as cross_encoders
 from gangue.transforms.models import encoder, loading
@@ -258,7 +258,7 @@ def test_a_model_without_a_tokenizer_is_neither_taught_nor_asked(tmp_path):
 )
 def test_a_score_is_the_probability_of_the_label_that_means_relevant(names, told, expected, tmp_path, capsys):
     folder = labelled(tmp_path / "model", names)
-    loading._said.clear()
+    log.say_once.cache_clear()
     model = cross_encoders.load(folder, 32, label=told)
     found = model.score(["ab", "ba cab"], ["cab", "dab"])
     logits = torch.tensor(model.model.predict([("ab", "cab"), ("ba cab", "dab")], activation_fn=torch.nn.Identity()))

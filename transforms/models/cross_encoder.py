@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gangue.transforms import at_hand
+from gangue.transforms import at_hand, log
 from gangue.transforms.datasets import disk, unfinished
 from gangue.transforms.models import batching, checkpoints, libraries, loading, trust
 from gangue.transforms.running import process_wide, progress
@@ -46,9 +46,10 @@ def label_of(folder: str, count: int, names: Mapping[int, str], told: int | str 
         return numbers[0] if count > 1 else None
     unnamed = all(re.fullmatch(r"LABEL_\d+", name) for name in called.values())
     if told is None and count == 2 and unnamed:
-        loading.say(
-            f"model {folder}: has two labels without names; a score is the probability of the second. If the first"
-            " means relevant, set scorers.*.label: 0"
+        log.say_once(
+            f"model {folder}",
+            "has two labels without names; a score is the probability of the second. If the first means relevant, set"
+            " scorers.*.label: 0",
         )
         return 1
     shown = ", ".join(f"{number} ({name})" for number, name in list(called.items())[:9])

@@ -8,13 +8,13 @@ import logging
 import os
 import pickle
 import re
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from gangue.transforms import log
 from gangue.transforms.models import trust
 
 _LOCK = threading.RLock()  # the libraries' loggers are listened to by one load at a time
@@ -27,7 +27,6 @@ _NORMAL = (
 _ROW = re.compile(r"^(\S[^|\n]*?) *\| (?:\x1b\[\d+m)?(MISSING|MISMATCH)(?:\x1b\[0m)? *\|(.*)$", re.MULTILINE)
 _POSITIONS = re.compile(r"(^|\.)(position_embeddings?|embed_positions|wpe)$")
 _PROBES = 8  # texts that must be told apart
-_said: set[str] = set()
 
 
 @dataclasses.dataclass
@@ -90,7 +89,7 @@ def opening(model: str) -> Iterator[Heard]:
         )
     for message in heard.messages:
         if not any(text in message for text in _NORMAL):
-            say(f"model {model}: {' '.join(message.split())}")
+            log.say_once(f"model {model}", " ".join(message.split()))
 
 
 @contextlib.contextmanager
@@ -98,24 +97,16 @@ def _listening(heard: Heard) -> Iterator[None]:
     """Hear the libraries' warnings instead of having them printed, and leave their loggers as they were."""
     listener = _Listener(heard)
     loggers = [logging.getLogger(name) for name in _LIBRARIES]
-    before = [(log.level, log.propagate, log.handlers) for log in loggers]
-    for log in loggers:
-        log.setLevel(logging.WARNING)
-        log.propagate, log.handlers = False, [listener]
+    before = [(logger.level, logger.propagate, logger.handlers) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+        logger.propagate, logger.handlers = False, [listener]
     try:
         yield
     finally:
-        for log, (level, propagate, handlers) in zip(loggers, before, strict=True):
-            log.setLevel(level)
-            log.propagate, log.handlers = propagate, handlers
-
-
-def say(line: str) -> None:
-    """Say something of a model in the log, once in a process."""
-    if line not in _said:
-        _said.add(line)
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.propagate, logger.handlers = propagate, handlers
 
 
 def _first_line(error: BaseException) -> str:

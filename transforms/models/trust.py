@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from gangue.transforms import log
 
 
 def announce(where: str, model: str) -> None:
     """Say in the log that a model's own code is run."""
-    sys.stderr.write(f"{where}: runs the code that comes with {model}, since trust_remote_code is true\n")
-    sys.stderr.flush()
+    log.say(where, f"runs the code that comes with {model}, since trust_remote_code is true")
 
 
 def stay_quiet() -> None:

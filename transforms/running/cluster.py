@@ -9,19 +9,18 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
-import functools
 import hashlib
 import importlib.metadata
 import logging
 import os
 import platform
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gangue.transforms import log
 from gangue.transforms.datasets import disk
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import progress
@@ -64,7 +63,7 @@ def connected(address: str) -> Iterator[distributed.Client]:
                     f"beam.cluster: the scheduler at {address} must have workers, none came in {_SECONDS} seconds."
                     f" Start one: dask worker {client.scheduler.address}"
                 )
-            _tell(client.dashboard_link)
+            log.say_once("beam.cluster", f"what it does is to be seen at {client.dashboard_link}")
             yield client
         except OSError as error:
             if client.status == "running" and not isinstance(error, distributed.comm.CommClosedError):
@@ -117,11 +116,6 @@ def _client(address: str, where: Mapping[str, str]) -> distributed.Client:
             " Correct it"
         ) from None
     return client
-
-
-@functools.cache  # once, not by every stage
-def _tell(dashboard: str) -> None:
-    print(f"beam.cluster: what it does is to be seen at {dashboard}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def faults(client: distributed.Client, data: Data, resources: Mapping[str, float]) -> list[str]:
@@ -206,7 +200,7 @@ class Workers:
         self._job = f"gangue {hashlib.blake2b(data.root.encode(), digest_size=8).hexdigest()}"
         self._run = f"{self._job} {uuid.uuid4().hex}"
         if self._at_work():
-            print(f"{stage}: waiting for what the cluster still does of a run before", file=sys.stderr, flush=True)  # noqa: T201
+            log.say(stage, "waiting for what the cluster still does of a run before")
         while self._at_work():  # what it writes must not meet what we write
             time.sleep(0.2)
 
@@ -221,8 +215,8 @@ class Workers:
         """Say once that nobody is there to do what is waited for."""
         if not self._alone and self._client.status == "running" and not self._client.scheduler_info()["workers"]:
             self._alone = True
-            line = f"{self.stage}: no worker is left; waiting for one: dask worker {self._client.scheduler.address}"
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            address = self._client.scheduler.address
+            log.say(self.stage, f"no worker is left; waiting for one: dask worker {address}")
 
     def everywhere(self, call: Callable[[], Any]) -> list[str]:
         """Which errors a call raises on the workers, a line each."""

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from gangue.transforms import log
+
 INTERRUPTED, TERMINATED = 130, 143  # exit codes
 _PATIENCE = 3.0  # seconds that threads have to end after a signal
 _struck: type[KeyboardInterrupt] | None = None
@@ -126,5 +128,5 @@ def in_words(error: OSError) -> str:
 
 
 def _said(line: str, code: int) -> int:
-    print(f"gangue: {line}", file=sys.stderr, flush=True)  # noqa: T201
+    log.say("gangue", line)
     return code

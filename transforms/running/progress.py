@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from gangue.transforms import log
+
 
 class Reporter(Protocol):
     """Something that shows progress."""
@@ -92,10 +94,10 @@ class _Lines:
                 return
             self._spoken = now
             rate = self._done / (now - self._started)
-            line = f"{self._title}: {_amount(self._done, self._total, self._unit)}, {rate:.0f} {self._unit}/s"
+            line = f"{_amount(self._done, self._total, self._unit)}, {rate:.0f} {self._unit}/s"
             if self._total is not None and rate:
                 line += f", {max(0, self._total - self._done) / rate:.0f} s left"
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        log.say(self._title, line)
 
 
 class _Bar:

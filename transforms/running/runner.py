@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import pathlib
 import re
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from gangue.transforms import at_hand
+from gangue.transforms import at_hand, log
 from gangue.transforms.datasets.manifest import Manifest
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
@@ -91,15 +89,10 @@ def _check_flags(arguments: Sequence[str], runner: str) -> None:
         return
     known = [flag for action in parsers[0]._actions for flag in action.option_strings]
     cure = mistakes.meant(unknown[0].partition("=")[0], known) or " Correct or remove it"
-    line = f"beam.options: Beam must know every flag, not {unknown[0]}.{cure}"
+    line = f"Beam must know every flag, not {unknown[0]}.{cure}"
     if runner not in _SERVED:
-        raise ValueError(line)
-    _warn(f"{line}, unless {runner} knows it")
-
-
-@functools.cache  # once, not by every stage
-def _warn(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201
+        raise ValueError(f"beam.options: {line}")
+    log.say_once("beam.options", f"{line}, unless {runner} knows it")
 
 
 def _shipped(arguments: Sequence[str]) -> list[str]:
@@ -168,7 +161,7 @@ def run(
     shown = {name.removeprefix("out:"): n for name, n in counts.items() if not name.startswith("rows:") and n}
     shown.pop("in", None)  # records of all kinds: nobody's unit
     detail = ", ".join(f"{name} {count}" for name, count in sorted(shown.items())) or "nothing to do"
-    print(f"{stage}: {detail} ({seconds:.1f} s)", file=sys.stderr, flush=True)  # noqa: T201
+    log.say(stage, f"{detail} ({seconds:.1f} s)")
     return counts
 
 

@@ -1,11 +1,10 @@
-"""What a reader decided that its user should know: a line on standard error."""
+"""What a reader decided that its user should know."""
 
 from __future__ import annotations
 
-import sys
+from gangue.transforms import log
 
 
 def note(line: str) -> None:
     """Say how something was read that could be read otherwise."""
-    sys.stderr.write(f"ingest: {line}\n")
-    sys.stderr.flush()
+    log.say("ingest", line)
