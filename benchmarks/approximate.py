@@ -1,12 +1,12 @@
-"""How much faster an IVF index is than exact search, at which recall.
+"""How much faster an index is than exact search, at which recall.
 
-Usage: python -m benchmarks.approximate [--documents 1000000] [--queries 50000] [--nprobe 4] [--work DIR]
-       [--output NAME]
+Usage: python -m benchmarks.approximate [--documents 1000000] [--queries 50000] [--dimensions 128]
+       [--index INDEX] [--nprobe 4] [--refine 10] [--work DIR] [--output NAME]
 
-Vectors of 128 dimensions lie around topics of 500 documents each; the index has as many lists as the root of the
-documents, to the next power of two. One JSON object: seconds of ``cluster`` (whose centroids the index takes), of
-``retrieve`` with an exact index and with IVF, building it and measuring its recall included, their ratio, and the
-recall that the stage measured.
+Vectors lie around topics of 500 documents each; of an index with lists there are as many as the root of the documents,
+to the next power of two: ``--index IVF,Flat``, the default, or ``IVF,PQ64x4fs``. One JSON object: seconds of
+``cluster`` (whose centroids the index takes), of ``retrieve`` exactly and with the index, building it and measuring its
+recall included, their ratio, and the recall that the stage measured.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from gangue.pipeline import params
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import recall
 
-DIMENSIONS, OF_TOPIC, DEPTH, NPROBE = 128, 500, 100, 4
-STAGES = ("cluster one", "plan", "retrieve flat", "retrieve ivf")
+DIMENSIONS, OF_TOPIC, DEPTH = 128, 500, 100
+STAGES = ("cluster one", "plan", "retrieve flat", "retrieve index")
 
 
 def main() -> None:
@@ -34,16 +34,24 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=50_000)
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, and use those that are here")
-    parser.add_argument("--nprobe", type=int, default=NPROBE, help="lists that a query visits")
+    parser.add_argument("--dimensions", type=int, default=DIMENSIONS)
+    parser.add_argument("--index", default="IVF,Flat", help="a FAISS factory string, but for the number of lists")
+    parser.add_argument("--nprobe", type=int, help="lists that a query visits")
+    parser.add_argument("--refine", type=int, help="times as many documents to fetch from codes")
     parser.add_argument("--output", help="also write benchmarks/results/NAME.json")
     asked = parser.parse_args()
     lists = lists_for(asked.documents)
     retriever = {"kind": "dense", "encoder": "one", "depth": DEPTH}
+    index = {
+        "index": asked.index.replace("IVF,", f"IVF{lists},"),
+        "nprobe": asked.nprobe or (4 if "IVF" in asked.index else None),
+        "refine": asked.refine,
+    }
     settings = {
         "source": {"kind": "beir", "path": "none"},
         "encoders": {"one": {"model": "none"}},
         "cluster": {"clusters": lists},
-        "retrievers": {"flat": retriever, "ivf": {**retriever, "index": f"IVF{lists},Flat", "nprobe": asked.nprobe}},
+        "retrievers": {"flat": retriever, "index": {**retriever, **index}},
         "filter": {"kind": "naive"},
         "sample": {"kind": "top", "score": "flat"},
     }
@@ -56,7 +64,7 @@ def main() -> None:
                 data,
                 queries=asked.queries,
                 documents=asked.documents,
-                dimensions=DIMENSIONS,
+                dimensions=asked.dimensions,
                 queries_per_shard=2048,
                 documents_per_shard=8192,
                 topics=asked.documents // OF_TOPIC,
@@ -68,16 +76,15 @@ def main() -> None:
             name, *of = stage.split()
             seconds[stage] = round(measured([GANGUE, name, *of, *places])["seconds"], 1)
             print(stage, seconds[stage], file=sys.stderr, flush=True)
-        found = recall.measured(data, "ivf")
+        found = recall.measured(data, "index")
         assert found is not None
     report = {
         "documents": asked.documents,
         "queries": asked.queries,
-        "dimensions": DIMENSIONS,
-        "lists": lists,
-        "nprobe": asked.nprobe,
+        "dimensions": asked.dimensions,
+        **index,
         "seconds": seconds,
-        "ratio": round(seconds["retrieve flat"] / seconds["retrieve ivf"], 2),
+        "ratio": round(seconds["retrieve flat"] / seconds["retrieve index"], 2),
         "recall": round(found.share, 4),
     }
     print(json.dumps(report, indent=1))

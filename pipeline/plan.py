@@ -23,7 +23,15 @@ SECTIONS = ("encoders", "scorers")
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> None:
-    """Write the quota of each retriever, and the sections; nothing here needs Beam, so ``flags`` are not read."""
+    """Write the quota of each retriever, and the sections; nothing here needs Beam, so ``flags`` are only checked.
+
+    Raises:
+      ValueError: a flag that nobody knows, or with a value that it cannot have.
+    """
+    if flags:
+        from gangue.transforms.running import runner  # and with it Beam, for a second
+
+        runner.options(p.beam, flags)
     for name in p.retrievers:
         wanted = quota(p, name)
         _write(data, place(name), NOTE, wanted.model_dump_json(exclude=None if wanted.rules else {"code"}))

@@ -23,7 +23,7 @@ RNG = np.random.default_rng(5)
 WORDS = [f"w{i}" for i in range(60)]
 
 
-def settings(index="Flat", nprobe=None, depth=10, max_depth=None, rule=None, negatives=3, **sample):
+def settings(index="Flat", nprobe=None, depth=10, max_depth=None, rule=None, negatives=3, refine=None, **sample):
     return params.parse(
         {
             "source": {"kind": "beir", "path": "x"},
@@ -31,7 +31,7 @@ def settings(index="Flat", nprobe=None, depth=10, max_depth=None, rule=None, neg
             "retrievers": {
                 "dense": {
                     "kind": "dense", "encoder": "e", "depth": depth, "index": index,
-                    "nprobe": nprobe, "max_depth": max_depth,
+                    "nprobe": nprobe, "max_depth": max_depth, "refine": refine,
                 },
                 "bm25": {"kind": "bm25", "depth": depth},
             },
@@ -283,6 +283,49 @@ def test_an_approximate_index_reports_its_recall(tmp_path, capsys):
     searched(data, settings(), "dense")
     assert "recall" not in capsys.readouterr().err
     assert recall.measured(data, "dense") is None
+
+
+@pytest.mark.parametrize("factory", ["PQ4x4fs", "IVF8,PQ4x4fs", "IVF8,PQ4x4", "SQ4", "OPQ4_16,IVF8,PQ4x4"])
+def test_of_what_codes_find_the_vectors_choose(tmp_path, factory):
+    data, *_ = make(tmp_path, documents=600, copies=40)
+    write_clusters(data, 8)
+    searched(data, settings(), "dense")
+    exact = candidates(data, "dense")
+    shares, probes = [], 8 if "IVF" in factory else None
+    for refine in (None, 4, 50):
+        searched(data, settings(index=factory, nprobe=probes, refine=refine), "dense")
+        shares.append(recall.measured(data, "dense").share)
+    assert shares[0] < shares[1] <= shares[2] == 1.0
+    assert candidates(data, "dense") == exact, "all were fetched"
+
+
+@pytest.mark.parametrize("factory", ["PQ4x4fs", "IVF16,PQ4x4fs", "IVF16,PQ4x4"])
+def test_what_codes_find_does_not_depend_on_the_company_or_the_threads(tmp_path, factory):
+    data, *_ = make(tmp_path, documents=3000, queries=60)
+    write_clusters(data, 8)
+    p = settings(index=factory, nprobe=5 if "IVF" in factory else None, refine=3)
+    searched(data, p, "dense")
+    opened, everything = p.retrievers["dense"].open(data, "dense"), np.ones(3000, bool)
+    found, before = [], faiss.omp_get_max_threads()
+    for size, threads in ((60, 1), (60, 2), (7, 2), (1, 1)):
+        faiss.omp_set_num_threads(threads)
+        parts = [opened.search(part, 20, everything)[0] for part in np.split(np.arange(60), range(size, 60, size))]
+        found.append(np.sort(np.concatenate(parts), axis=1).tolist())
+    faiss.omp_set_num_threads(before)
+    assert found == [found[0]] * 4
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"index": "IVF8,Flat", "refine": 2}, r"refine belongs to an index of codes \(PQ, SQ\), got IVF8,Flat\. Rem"),
+        ({"refine": 2}, r"refine belongs to an index of codes \(PQ, SQ\), got Flat\. Remove it"),
+        ({"index": "HNSW8", "nprobe": 2}, r"nprobe belongs to an index with lists \(IVF\), got HNSW8\. Remove it"),
+    ],
+)
+def test_what_an_index_cannot_use_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        settings(**given)
 
 
 def test_an_index_of_another_kind_leaves_nothing_behind(tmp_path):

@@ -7,9 +7,10 @@ import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
+from pydantic import model_validator
 
 from gangue.transforms import arrays, at_hand
 from gangue.transforms.datasets import lookup
@@ -34,15 +35,25 @@ class Dense(Section):
     max_depth: Positive | None = None  # deepen a query's search up to here while its quota is not met
     index: str = "Flat"  # a FAISS factory string
     nprobe: Positive | None = None
+    refine: Positive | None = None  # times as many documents as are wanted come from codes, and the vectors choose
+
+    @model_validator(mode="after")
+    def _of_index(self) -> Self:
+        if self.nprobe is not None and self.index != "Flat" and not index_parts.has_lists(self.index):
+            raise ValueError(f"nprobe belongs to an index with lists (IVF), got {self.index}. Remove it")
+        if self.refine is not None and (self.index == "Flat" or index_parts.whole_vectors(self.index)):
+            raise ValueError(f"refine belongs to an index of codes (PQ, SQ), got {self.index}. Remove it")
+        return self
 
     def open(self, data: Data, name: str, *, unpublished: bool = False) -> DenseRetriever:
         """The retriever over the vectors, or over its index of them."""
         path = None if self.index == "Flat" else (staged if unpublished else str)(_folder(name))
-        return DenseRetriever(data, self.encoder, path, self.index, self.nprobe)
+        return DenseRetriever(data, self.encoder, path, self.index, self.nprobe, self.refine or 1)
 
     def exact(self) -> Dense | None:
         """Search without an index, which an index is measured against."""
-        return None if self.index == "Flat" else self.model_copy(update={"index": "Flat", "nprobe": None})
+        of_index = {"index": "Flat", "nprobe": None, "refine": None}
+        return None if self.index == "Flat" else self.model_copy(update=of_index)
 
     def accelerated(self, data: Data, queries: int) -> bool:
         """Whether so many queries at a time are searched sooner where there is a device; an index is not."""
@@ -113,12 +124,16 @@ class DenseRetriever:
     index_path: str | None = None  # folder of a FAISS index among the datasets; None: exact search
     factory: str = "Flat"  # of the index
     nprobe: int | None = None
+    refine: int = 1  # so many times as many documents are fetched from codes, and the vectors choose
 
     def search(self, queries: np.ndarray, depth: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best documents of each query, as ``Opened.search``."""
         vectors = self._queries.gather(queries)
         if self.index_path is not None:
-            scores, rows = self._search_index(np.nan_to_num(vectors), depth, allowed & self._documents.present)
+            searched = allowed & self._documents.present
+            scores, rows = self._search_index(np.nan_to_num(vectors), depth * self.refine, searched)
+            if self.refine > 1:
+                scores, rows = self._refined(queries, rows, depth)
         elif there := devices.pay(len(queries), int(np.count_nonzero(allowed))) and devices.found():
             from gangue.transforms.retrieval import device_search
 
@@ -139,6 +154,14 @@ class DenseRetriever:
         scores, rows = index.search(queries, min(depth, index.ntotal))
         found = (rows >= 0) & searched[np.maximum(rows, 0)]
         return np.where(found, scores, -np.inf), np.where(found, rows, -1)
+
+    def _refined(self, queries: np.ndarray, rows: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the (q, k) documents that codes found, the best by the vectors themselves."""
+        found = rows >= 0
+        scores = np.full(rows.shape, -np.inf)
+        scores[found] = self.score(np.repeat(queries, np.count_nonzero(found, axis=1)), rows[found])
+        best = np.argpartition(-scores, min(depth, rows.shape[1]) - 1, axis=1)[:, :depth]
+        return np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
 
     def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """(n,) float64 inner products of pairs of rows; NaN where either has no vector."""

@@ -30,6 +30,15 @@ def whole_vectors(factory: str) -> bool:
     return _WHOLE_VECTORS.fullmatch(factory) is not None
 
 
+def has_lists(factory: str) -> bool:
+    """Whether an index has inverted lists, of which a search visits some.
+
+    >>> [has_lists(factory) for factory in ("OPQ4_16,IVF8,PQ4x4", "PQ4x4fs", "HNSW32")]
+    [True, False, False]
+    """
+    return re.search(r"(^|,)I(VF|MI)\d+", factory) is not None
+
+
 def parts(factory: str, documents: int) -> dict[str, range]:
     """File names of the parts of an index, and the row numbers of each."""
     rows = _ROWS if cut(factory) else max(1, documents)

@@ -30,10 +30,12 @@ class Recall(NamedTuple):
         >>> Recall(64, 6400, 6272).said()
         'recall 98.0% (64 queries)'
         >>> Recall(64, 6400, 3072).said()
-        'recall 48.0% (64 queries): a higher nprobe (IVF), a finer index or exact search (Flat) finds more'
+        'recall 48.0% (64 queries): a higher nprobe (IVF) or refine (codes), or exact search (Flat) finds more'
         """
-        cure = ": a higher nprobe (IVF), a finer index or exact search (Flat) finds more" if self.share < LITTLE else ""
-        return f"recall {self.share:.1%} ({self.queries} queries){cure}"
+        said = f"recall {self.share:.1%} ({self.queries} queries)"
+        if self.share < LITTLE:
+            said += ": a higher nprobe (IVF) or refine (codes), or exact search (Flat) finds more"
+        return said
 
 
 def measured(data: Data, retriever: str) -> Recall | None:
