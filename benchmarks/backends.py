@@ -21,7 +21,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.stages import LENGTH, MODEL, agreement
-from gangue.transforms.models import encoder
+from gangue.transforms.models import encoder, folders
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 TOKENS, FILE = 2048, "openvino/openvino_model.xml"
@@ -37,7 +37,7 @@ def texts_of(folder: pathlib.Path, count: int) -> list[str]:
 def converted(folder: pathlib.Path, **how: bool) -> str:
     """The model as OpenVINO reads it, saved in a folder."""
     kwargs = {"export": True, **how}
-    model = SentenceTransformer(encoder.locate(MODEL), backend="openvino", model_kwargs=kwargs)
+    model = SentenceTransformer(folders.locate(MODEL), backend="openvino", model_kwargs=kwargs)
     model.save_pretrained(str(folder))
     return str(folder)
 
@@ -46,7 +46,7 @@ def compared(texts: list[str], scratch: pathlib.Path, repeats: int) -> dict[str,
     """Time and neighbours with each backend."""
     exact, small = converted(scratch / "float32"), converted(scratch / "int8", load_in_8bit=True)
     models = {
-        "torch": encoder.load(encoder.locate(MODEL), LENGTH),
+        "torch": encoder.load(folders.locate(MODEL), LENGTH),
         "openvino": encoder.load(exact, LENGTH, backend="openvino", model_file=FILE),
         "openvino, int8 weights": encoder.load(small, LENGTH, backend="openvino", model_file=FILE),
     }

@@ -33,7 +33,7 @@ from gangue.pipeline import mine, params
 from gangue.transforms import text
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import invariants
-from gangue.transforms.models import encoder
+from gangue.transforms.models import encoder, folders
 from gangue.transforms.retrieval.faiss_setup import faiss
 from gangue.transforms.running import runner
 
@@ -173,7 +173,7 @@ def short_rate(source: pathlib.Path, p: params.Params) -> float:
 def rate_of(texts: list[str], p: params.Params) -> float:
     """Texts embedded a second, on one core."""
     (settings,) = p.encoders.values()
-    model = encoder.load(encoder.locate(settings.model), settings.max_length, settings.dtype)
+    model = encoder.load(folders.locate(settings.model), settings.max_length, settings.dtype)
     began = time.process_time()
     model.encode(texts, prompt="", normalise=True, tokens=settings.tokens_per_batch)
     return len(texts) / (time.process_time() - began)

@@ -34,7 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from gangue.transforms.models import encoder
+from gangue.transforms.models import folders
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -71,7 +71,7 @@ def write_cross_encoder(folder: pathlib.Path, model: str) -> None:
     import torch
 
     torch.manual_seed(1)
-    sentence_transformers.CrossEncoder(encoder.locate(model), num_labels=1, device="cpu").save_pretrained(str(folder))
+    sentence_transformers.CrossEncoder(folders.locate(model), num_labels=1, device="cpu").save_pretrained(str(folder))
 
 
 def write_source(data: pathlib.Path, target: pathlib.Path, *, whole: bool) -> None:

@@ -391,7 +391,7 @@ def _change(values: Any, rng: random.Random) -> None:
 
 def _model_end(folder: pathlib.Path, rng: random.Random) -> str:
     """A small model some of whose files are missing or damaged."""
-    from gangue.transforms.models import encoder
+    from gangue.transforms.models import encoder, folders
 
     shutil.copytree(_model(), folder / "model")
     files = sorted(path for path in (folder / "model").rglob("*") if path.is_file())
@@ -400,8 +400,8 @@ def _model_end(folder: pathlib.Path, rng: random.Random) -> str:
             path.unlink()
         else:
             path.write_bytes(damage(path.read_bytes(), rng))
-    located = encoder.locate(str(folder / "model"))
-    encoder.fingerprint(located)
+    located = folders.locate(str(folder / "model"))
+    folders.fingerprint(located)
     try:
         encoder.load(located, None).encode(["ab", "cab ba"], prompt="", normalise=True)
     finally:

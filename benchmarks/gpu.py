@@ -48,7 +48,7 @@ from gangue.transforms import text
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import batching, cross_encoder, encoder
+from gangue.transforms.models import batching, cross_encoder, encoder, folders
 from gangue.transforms.retrieval import device_search, devices, searching, topk
 from gangue.transforms.retrieval.dense import DenseRetriever
 
@@ -165,7 +165,7 @@ def settings(cross: pathlib.Path, dtype: str, length: int) -> params.Params:
 def embedding(data: Data, p: params.Params, given: list[str], repeats: int) -> dict[str, Any]:
     """The stage against ``encode``."""
     one = p.encoders["minilm"]
-    bare = encoder.Encoder(encoder.locate(MODEL), one.max_length, one.dtype, False, "torch", None).model
+    bare = encoder.Encoder(folders.locate(MODEL), one.max_length, one.dtype, False, "torch", None).model
 
     def stage() -> None:
         shutil.rmtree(pathlib.Path(data.root) / "vectors", ignore_errors=True)
@@ -181,7 +181,7 @@ def embedding(data: Data, p: params.Params, given: list[str], repeats: int) -> d
 def steady(corpora: list[tuple[Data, list[str]]], p: params.Params) -> dict[str, Any]:
     """What the stage adds for the further texts of the larger of two corpora, against what limits it."""
     one = p.encoders["minilm"]
-    loaded = encoder.Encoder(encoder.locate(MODEL), one.max_length, one.dtype, False, "torch", None)
+    loaded = encoder.Encoder(folders.locate(MODEL), one.max_length, one.dtype, False, "torch", None)
     (_, fewer), (_, given) = corpora
     budget = batching.budget(loaded.model, None, encoder.TOKENS)
     read = batching.Texts(loaded.model.tokenizer, given, LENGTH)
@@ -253,7 +253,7 @@ def rates(stage: Callable[[], None], bare: Callable[[int], None], count: int, re
 
 def agreed(cross: pathlib.Path, texts: list[str], asked: list[str], dtype: str, length: int) -> dict[str, Any]:
     """How vectors and scores on the GPU differ from float32 on the processor."""
-    folder = encoder.locate(MODEL)
+    folder = folders.locate(MODEL)
     fast, exact = (encoder.Encoder(folder, length, kind, False, "torch", None) for kind in (dtype, "float32"))
     exact.model.to("cpu")
     found = [model.encode(texts, prompt="", normalise=True) for model in (fast, exact)]

@@ -63,7 +63,7 @@ from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import frontier, intervals
-from gangue.transforms.models import encoder
+from gangue.transforms.models import encoder, folders
 from gangue.transforms.retrieval import lexical
 from gangue.transforms.text import stopwords
 
@@ -188,7 +188,7 @@ def by_vectors(truth: Truth, bank: Data, settings: params.Encoder) -> Score:
     """Cosine by the vectors of the bank."""
     place = {key: number for number, key in enumerate(_documents(bank))}
     vectors = lookup.vectors(bank, "vectors/minilm/documents")
-    folder = encoder.locate(settings.model)
+    folder = folders.locate(settings.model)
     model, prompt = encoder.load(folder, settings.max_length), embed.prompt(settings, folder, "queries")
 
     def score(query: str, documents: Sequence[str]) -> np.ndarray:

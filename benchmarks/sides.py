@@ -118,7 +118,7 @@ def theirs(job: Job) -> dict[str, Any]:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
-    from gangue.transforms.models import encoder
+    from gangue.transforms.models import folders
 
     seconds = Stopwatch(job.started)
     seconds.lap("imports")
@@ -128,7 +128,7 @@ def theirs(job: Job) -> dict[str, Any]:
         "positive": [corpus.documents[document] for _, document in corpus.pairs],
     }
     seconds.lap("read")
-    model = SentenceTransformer(encoder.locate(job.model))
+    model = SentenceTransformer(folders.locate(job.model))
     if job.max_length is not None:
         model.max_seq_length = job.max_length
     seconds.lap("embed")
@@ -161,10 +161,10 @@ def bare(job: Job) -> dict[str, Any]:
     """Load the libraries and the model and embed one word: what no side can go below."""
     from sentence_transformers import SentenceTransformer
 
-    from gangue.transforms.models import encoder
+    from gangue.transforms.models import folders
 
     seconds = Stopwatch(job.started)
-    SentenceTransformer(encoder.locate(job.model)).encode(["word"])
+    SentenceTransformer(folders.locate(job.model)).encode(["word"])
     seconds.lap("imports")
     return _measured(seconds)
 

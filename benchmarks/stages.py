@@ -31,7 +31,7 @@ from benchmarks import synthetic
 from gangue.pipeline import embed, ingest, params, plan, retrieve
 from gangue.transforms import at_hand, text
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import batching, encoder
+from gangue.transforms.models import batching, encoder, folders
 from gangue.transforms.retrieval.faiss_setup import faiss
 
 PACKAGES = ["argparse.py", "heapq.py", "json", "random.py", "shutil.py", "statistics.py", "textwrap.py"]
@@ -73,7 +73,7 @@ def embedding(folder: pathlib.Path | None, texts: int, repeats: int, work: pathl
         table = data.read_all(dataset, columns)
         whole = text.full_text(table["title"], table["text"]) if "title" in columns else table["text"]
         given += whole.to_pylist()
-    folder_of_model = encoder.locate(MODEL)
+    folder_of_model = folders.locate(MODEL)
     model = encoder.load(folder_of_model, LENGTH)
     lengths = np.minimum(LENGTH, [len(ids) for ids in model.model.tokenizer(given)["input_ids"]])
     batch = max(1, round(batching.budget(model.model, None, encoder.TOKENS) / float(np.mean(lengths))))

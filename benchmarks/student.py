@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from benchmarks.training_sets import Pair, TrainingSet
-from gangue.transforms.models import encoder
+from gangue.transforms.models import folders
 
 DEPTH = 100
 METRICS = ("ndcg@10", "mrr@10", "recall@100")
@@ -71,7 +71,7 @@ def static_embedding() -> tuple[Any, np.ndarray]:
     from safetensors.numpy import load_file
     from tokenizers import Tokenizer
 
-    package = pathlib.Path(encoder.locate("package:wordllama/"))
+    package = pathlib.Path(folders.locate("package:wordllama/"))
     tokenizer = Tokenizer.from_file(str(package / "tokenizers/l2_supercat_tokenizer_config.json"))
     weights = load_file(package / "weights/l2_supercat_256.safetensors")["embedding.weight"]
     return tokenizer, weights.astype(np.float32)

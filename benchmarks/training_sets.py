@@ -16,7 +16,7 @@ from benchmarks import beir, sides
 from gangue.pipeline import calibrate, embed, export, filter, ingest, learn, params, plan, pool, retrieve, sample
 from gangue.transforms import arrays, randomness, text
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import encoder
+from gangue.transforms.models import folders
 
 Pair = tuple[str, str]  # query id, document id of a positive
 
@@ -128,7 +128,7 @@ def theirs(
 
     corpus, pairs = beir.read(folder, "train"), pairs_of(data)
     by_text = {one: name for name, one in reversed(corpus.documents.items())}
-    miner = SentenceTransformer(encoder.locate(model["model"]), device="cpu")
+    miner = SentenceTransformer(folders.locate(model["model"]), device="cpu")
     for method, dataset in (("encode_document", "documents"), ("encode_query", "queries")):
         setattr(miner, method, functools.partial(_known, vectors=_vectors(data, dataset)))
     texts = list(dict.fromkeys((corpus.queries[q], corpus.documents[d]) for q, d in pairs))

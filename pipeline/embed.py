@@ -15,7 +15,7 @@ from gangue.transforms import arrays, at_hand, log, text
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import encoder, prompts, trust, vector_store
+from gangue.transforms.models import encoder, folders, prompts, trust, vector_store
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
@@ -28,7 +28,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     at_hand.forget()
     data = data.deriving_from(*TEXTS)
     settings = p.encoders[name]
-    folder = encoder.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
+    folder = folders.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
     used = {dataset: prompt(settings, folder, dataset) for dataset in ("queries", "documents")}
     log.say(f"embed@{name}", prompts.described(used, folder))
     if settings.trust_remote_code:
@@ -95,7 +95,7 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
     """Embed one shard of documents or of queries, as far as no earlier run has."""
     dataset, shard = place
     texts = _texts(data.read(dataset, shard, TEXTS[dataset]), dataset)
-    folder = encoder.locate(settings.model, settings.revision)  # where this worker has it
+    folder = folders.locate(settings.model, settings.revision)  # where this worker has it
     before = prompt(settings, folder, dataset)
 
     def model() -> encoder.Encoder:  # loading takes seconds: only where a text is new
@@ -152,7 +152,7 @@ def load(folder: str, settings: params.Encoder) -> encoder.Encoder:
 @at_hand.keep
 def fingerprint(folder: str, settings: params.Encoder, prompt: str) -> str:
     """What the vectors of this encoder under this prompt depend on."""
-    return encoder.fingerprint(
+    return folders.fingerprint(
         folder,
         prompt=prompt,
         max_length=settings.max_length,

@@ -15,7 +15,7 @@ from gangue.transforms import arrays, at_hand, log, randomness, text
 from gangue.transforms.candidates import pooling
 from gangue.transforms.datasets import lookup, schema, unfinished
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import cross_encoder, encoder, trust, vector_store
+from gangue.transforms.models import cross_encoder, folders, trust, vector_store
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
@@ -109,11 +109,11 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
 def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[str, ...]]:
     """What the scores depend on, and the folder of the model of each fold."""
     if settings.model is not None:
-        folders = [encoder.locate(settings.model, settings.revision)]
+        found = [folders.locate(settings.model, settings.revision)]
     else:
-        folders = [_taught(data, f"models/{name}", f"fold-{fold}") for fold in range(cross_encoder.FOLDS)]
-    prints = [fingerprint(folder, settings) for folder in folders]
-    return "+".join(prints), tuple(folders)
+        found = [_taught(data, f"models/{name}", f"fold-{fold}") for fold in range(cross_encoder.FOLDS)]
+    prints = [fingerprint(folder, settings) for folder in found]
+    return "+".join(prints), tuple(found)
 
 
 def fingerprint(folder: str, settings: params.Scorer) -> str:
@@ -121,7 +121,7 @@ def fingerprint(folder: str, settings: params.Scorer) -> str:
     dtype = {} if settings.dtype == "float32" else {"dtype": settings.dtype}
     label = {} if settings.label is None else {"label": settings.label}
     shaping = {"max_length": settings.max_length, **dtype, **label, **trust.settings(settings.trust_remote_code)}
-    return encoder.fingerprint(folder, **shaping)
+    return folders.fingerprint(folder, **shaping)
 
 
 def load(folder: str, settings: params.Scorer) -> cross_encoder.CrossEncoder:

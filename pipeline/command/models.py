@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from gangue.pipeline import embed, params, score
 from gangue.transforms import at_hand
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import encoder, libraries, vector_store
+from gangue.transforms.models import folders, libraries, vector_store
 from gangue.transforms.relevance import pretrained
 from gangue.transforms.running import workers
 
@@ -36,7 +36,7 @@ def check(data: Data, p: params.Params) -> None:
     try:
         with workers.started("models", p.beam if new or p.beam.cluster else params.Beam(), data):
             if p.beam.cluster is not None:
-                same = {name: encoder.fingerprint(folder) for name, folder in found.items()}
+                same = {name: folders.fingerprint(folder) for name, folder in found.items()}
                 workers.everywhere(functools.partial(_find_same, every, filter_file, same))
             for settings, loaded in [(settings, workers.submit(_load, settings, p.beam.resources)) for settings in new]:
                 if loaded is None:
@@ -52,7 +52,7 @@ def _find(every: Sequence[params.Encoder | params.Scorer], filter_file: str | No
     if filter_file is not None:
         pretrained.load(filter_file)
     return {
-        settings.model: encoder.locate(settings.model, settings.revision)
+        settings.model: folders.locate(settings.model, settings.revision)
         for settings in every
         if settings.model is not None
     }
@@ -61,9 +61,9 @@ def _find(every: Sequence[params.Encoder | params.Scorer], filter_file: str | No
 def _find_same(
     every: Sequence[params.Encoder | params.Scorer], filter_file: str | None, same: Mapping[str, str]
 ) -> None:
-    """On a worker: find them, and check that they are those of the command, by their ``encoder.fingerprint``."""
+    """On a worker: find them, and check that they are those of the command, by their ``folders.fingerprint``."""
     for name, folder in _find(every, filter_file).items():
-        if encoder.fingerprint(folder) != same[name]:
+        if folders.fingerprint(folder) != same[name]:
             raise ValueError(
                 f"model {name} must be the one that the command has, and is another. Copy that here, or name a model"
                 " that both read: s3://BUCKET/MODEL"
@@ -73,7 +73,7 @@ def _find_same(
 def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) -> bool:
     """Whether what is at hand was made with this model."""
     assert settings.model is not None
-    folder = encoder.locate(settings.model, settings.revision)
+    folder = folders.locate(settings.model, settings.revision)
     if isinstance(settings, params.Encoder):
         fingerprint = embed.fingerprint(folder, settings, embed.prompt(settings, folder, "documents"))
     else:
@@ -84,7 +84,7 @@ def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) ->
 
 def _load(settings: params.Encoder | params.Scorer) -> None:
     assert settings.model is not None
-    folder = encoder.locate(settings.model, settings.revision)
+    folder = folders.locate(settings.model, settings.revision)
     if isinstance(settings, params.Encoder):
         embed.load(folder, settings)
     else:

@@ -5,7 +5,7 @@ import models
 import numpy as np
 import pytest
 
-from gangue.transforms.models import cross_encoder, encoder
+from gangue.transforms.models import cross_encoder, folders
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def taught(start, output):
         start, ["ab", "ba"] * 4, ["cab", "dab"] * 4, np.array([1, 0] * 4), layers=1, max_length=16, epochs=1,
         batch_size=4, learning_rate=1e-3, seed=1, output=str(output), checkpoint=f"{output}.unfinished",
     )  # fmt: skip
-    return encoder.fingerprint(str(output))
+    return folders.fingerprint(str(output))
 
 
 def test_whether_the_hub_can_be_reached_leaves_no_trace_in_a_taught_model(start, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from gangue.transforms import arrays, text
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import encoder
+from gangue.transforms.models import encoder, folders
 
 
 def settings(**changes):
@@ -157,10 +157,10 @@ def test_a_changed_setting_is_another_fingerprint(model, change):
 
 
 def test_prose_is_not_part_of_the_fingerprint(model):
-    before = encoder.fingerprint(model)
+    before = folders.fingerprint(model)
     with open(os.path.join(model, "README.md"), "w") as file:
         file.write("new words")
-    assert encoder.fingerprint(model) == before
+    assert folders.fingerprint(model) == before
 
 
 def test_a_damaged_shard_of_vectors_is_made_anew(data, model):
@@ -211,7 +211,7 @@ def test_a_vector_that_is_not_finite_is_counted_and_never_used(data, model, monk
 )
 def test_a_model_that_is_not_there_is_named_with_a_cure(model, message):
     with pytest.raises(FileNotFoundError, match=message):
-        encoder.locate(model)
+        folders.locate(model)
 
 
 def test_a_matrix_of_a_sliced_column_is_the_slice():

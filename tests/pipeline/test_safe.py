@@ -27,7 +27,7 @@ from gangue.pipeline.command import cli
 from gangue.transforms import at_hand, sources
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import cross_encoder as cross_encoders
-from gangue.transforms.models import encoder
+from gangue.transforms.models import encoder, folders
 
 HOSTILE = (
     "../../x",
@@ -502,4 +502,4 @@ def test_a_hub_id_without_a_network_ends_soon_and_before_any_work(job, tmp_path,
 
 def test_a_folder_that_a_package_lacks_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"model package:json/nowhere: .*nowhere must be a folder"):
-        encoder.locate("package:json/nowhere")
+        folders.locate("package:json/nowhere")

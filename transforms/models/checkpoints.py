@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from gangue.transforms.datasets import disk, unfinished
-from gangue.transforms.models import encoder
+from gangue.transforms.models import folders
 
 _WEIGHTS = "weights.pt"
 _WHOLE = ".whole"  # written last: the fingerprint of the training and of all other files there
@@ -30,7 +30,7 @@ def fingerprint(folder: str, examples: Any, **settings: Any) -> str:
     """
     libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     digest = hashlib.blake2b(json.dumps(examples).encode(), digest_size=16).hexdigest()
-    return encoder.fingerprint(folder, examples=digest, libraries=libraries, **settings)
+    return folders.fingerprint(folder, examples=digest, libraries=libraries, **settings)
 
 
 def last(folder: str, training: str) -> str | None:
@@ -99,7 +99,7 @@ def trainer(training: str, **settings: Any) -> Any:
 
 
 def _whole(path: str, training: str) -> bytes:
-    return encoder.fingerprint(path, training=training).encode()
+    return folders.fingerprint(path, training=training).encode()
 
 
 def _remove_all_but(kept: str, folder: str) -> None:
