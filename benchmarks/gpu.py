@@ -45,7 +45,7 @@ from benchmarks.changes import write_cross_encoder
 from benchmarks.stages import agreement
 from gangue.pipeline import embed, params, score
 from gangue.transforms import text
-from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets import lookup, schema, sharding
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import batching, cross_encoder, encoder, folders
@@ -123,8 +123,8 @@ def write(data: Data, documents: list[str], asked: list[str]) -> list[str]:
             "queries": [names, given, [[]] * len(names), ordered, names],
         }
         table = pa.table(columns[dataset], schema=schema.DOCUMENTS if dataset == "documents" else schema.QUERIES)
-        shards = text.shard_count(len(names), per_shard)
-        number = text.shard_numbers(words[order], shards)
+        shards = sharding.shard_count(len(names), per_shard)
+        number = sharding.shard_numbers(words[order], shards)
         for shard, name in enumerate(shard_names(shards)):
             data.write(dataset, name, table.filter(pa.array(number == shard)))
         data.commit(dataset)

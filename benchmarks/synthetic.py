@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.transforms import text
-from gangue.transforms.datasets import schema
+from gangue.transforms.datasets import schema, sharding
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records.runs import hash_column
@@ -106,7 +106,7 @@ def write_candidates(data: Data, *, queries: int, documents: int, queries_per_sh
 
 def parts(rows: int, per_shard: int) -> list[tuple[str, np.ndarray]]:
     """Shards of so many rows, and which rows each has."""
-    shards = text.shard_count(rows, per_shard)
+    shards = sharding.shard_count(rows, per_shard)
     return list(zip(shard_names(shards), np.array_split(np.arange(rows), shards), strict=True))
 
 

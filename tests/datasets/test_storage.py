@@ -12,7 +12,7 @@ import xxhash
 from fsspec.implementations.memory import MemoryFileSystem
 
 from gangue.transforms import text
-from gangue.transforms.datasets import disk, lookup, schema, storage, tables
+from gangue.transforms.datasets import disk, lookup, schema, sharding, storage, tables
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.scratch import scratch
 from gangue.transforms.datasets.storage import Data
@@ -101,7 +101,7 @@ def test_texts_that_differ_in_case_or_blanks_only_are_the_same():
 
 def test_twice_the_shards_split_each_shard_in_two():
     words = np.random.default_rng(0).integers(0, 2**64, (1000, 2), np.uint64, endpoint=False)
-    assert (text.shard_numbers(words, 8) // 2 == text.shard_numbers(words, 4)).all()
+    assert (sharding.shard_numbers(words, 8) // 2 == sharding.shard_numbers(words, 4)).all()
 
 
 def test_rows_are_counted_once_and_without_reading_the_vectors(monkeypatch):

@@ -11,7 +11,7 @@ from models import WORDS, cross_encoder, static_encoder
 
 from gangue.pipeline import embed, params
 from gangue.transforms import arrays, text
-from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets import lookup, schema, sharding
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import encoder, folders
@@ -38,7 +38,7 @@ def write_texts(data, documents, shards=2):
         [ids, [""] * len(ids), [documents[i] for i in order], hashes.take(pa.array(order)), ids],
         schema=schema.DOCUMENTS,
     )
-    number = text.shard_numbers(words[order], shards)
+    number = sharding.shard_numbers(words[order], shards)
     for shard, name in enumerate(shard_names(shards)):
         data.write("documents", name, table.filter(pa.array(number == shard)))
     query = pa.table([["q"], ["ab"], [[]], text.hashes(["ab"]), ["q"]], schema=schema.QUERIES)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gangue.pipeline import ingest, params
 from gangue.transforms import text
-from gangue.transforms.datasets import schema
+from gangue.transforms.datasets import schema, sharding
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.records import admission, duplicates, planning, portions, reading, rejection, runs, tasks
@@ -131,12 +131,12 @@ def test_the_datasets_have_the_schemas_shards_and_order_of_the_contract(tmp_path
         assert table.to_pylist() == sorted(table.to_pylist(), key=lambda row: (row["text_hash"], row["document_id"]))
         expected = text.hashes(text.normalise(text.full_text(table["title"], table["text"])))
         assert table["text_hash"].to_pylist() == expected.to_pylist()
-        assert set(text.shard_numbers(text.hash_numbers(expected), 8)) <= {number}
+        assert set(sharding.shard_numbers(text.hash_numbers(expected), 8)) <= {number}
     for number, shard in enumerate(data.shards("queries")):
         table, positives = data.read("queries", shard), data.read("positives", shard)
         assert table["query_id"].to_pylist() == sorted(table["query_id"].to_pylist())
         words = text.hash_numbers(text.hashes(table["near_group"].to_pylist()))
-        assert set(text.shard_numbers(words, 8)) <= {number}
+        assert set(sharding.shard_numbers(words, 8)) <= {number}
         keys = list(zip(positives["query_id"].to_pylist(), positives["document_id"].to_pylist(), strict=True))
         assert keys == sorted(keys)
         assert set(positives["query_id"].to_pylist()) == set(table["query_id"].to_pylist())

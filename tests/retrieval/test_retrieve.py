@@ -12,7 +12,7 @@ import pytest
 from gangue.pipeline import cluster, params, plan, pool, retrieve
 from gangue.transforms import at_hand, randomness, text
 from gangue.transforms.candidates import query_shard, quota
-from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets import lookup, schema, sharding
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import clustering, drawing, faiss_index, index_parts, lexical, recall, topk
@@ -54,7 +54,7 @@ def make(tmp_path, documents=200, queries=12, shards=4, dimensions=16, copies=0,
     vectors = rng.normal(size=(documents, dimensions)).astype(np.float32)
     vectors[documents - copies :] = vectors[:copies]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    number = text.shard_numbers(words[order], shards)
+    number = sharding.shard_numbers(words[order], shards)
     for shard, name in enumerate(shard_names(shards)):
         here = order[number == shard]
         columns = [ids[here].tolist(), [""] * len(here), [texts[i] for i in here], hashes.take(pa.array(here))]

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gangue.transforms import arrays, text
+from gangue.transforms.datasets import sharding
 from gangue.transforms.records import admission, duplicates, portions, runs, tasks
 from gangue.transforms.records.duplicates import Sketches
 from gangue.transforms.records.runs import AREA, Runs, hash_column
@@ -57,7 +58,7 @@ class Groups:
 def admit(found: Runs) -> Admitted:
     """Sort out the records bucket by bucket; what is admitted is written in the order of the texts' hashes."""
     total = found.count("documents")
-    buckets = text.shard_count(total, portions.at_once(_RECORDS_AT_ONCE, total))
+    buckets = sharding.shard_count(total, portions.at_once(_RECORDS_AT_ONCE, total))
     count, merged, contradictory = 0, 0, []
     for bucket in range(buckets):
         records = found.bucket("documents", bucket, buckets)
@@ -69,7 +70,7 @@ def admit(found: Runs) -> Admitted:
         kept, hashes = kept[order], hashes[order]
         run, row = found.located("documents", records[named.record[kept]])
         columns: dict[str, Any] = {
-            "prefix": text.prefixes(hashes),
+            "prefix": sharding.prefixes(hashes),
             "text_hash": hash_column(hashes),
             "document_id": named.ids.take(kept),
             "run": run,
@@ -119,8 +120,8 @@ def write_tasks(
     rows, row, stop = np.full(len(wanted), -1), 0, 0
     for task in every:
         table = _ordered(found, admitted, task)
-        words = text.hash_numbers(table["text_hash"])
-        first = text.first_of_text(words)
+        hashes = text.hash_numbers(table["text_hash"])
+        first = text.first_of_text(hashes)
         heads = np.flatnonzero(first)
         start, stop = stop, stop + len(heads)
         begin, end = np.searchsorted(groups.members, [start, stop])
@@ -128,7 +129,7 @@ def write_tasks(
         head = np.arange(len(heads))
         head[groups.members[begin:end] - start] = len(heads) + np.arange(end - begin)
         columns: dict[str, Any] = {
-            "shard": text.shard_numbers(words, task.shards),
+            "shard": sharding.shard_numbers(hashes, task.shards),
             "run": table["run"],
             "row": table["row"],
             "text_hash": table["text_hash"],
@@ -151,7 +152,7 @@ def _heads(found: Runs, admitted: Admitted, every: list[Task]) -> Iterator[pa.Ta
 
 def _ordered(found: Runs, admitted: Admitted, task: Task) -> pa.Table:
     """The documents of a task by hash, then id: a document's row is the same for every number of shards."""
-    edges = text.shard_edges([task.first, task.stop], task.shards)
+    edges = sharding.shard_edges([task.first, task.stop], task.shards)
     parts = []
     for bucket in range(admitted.buckets):
         table = found.data.read(_ADMITTED, _file(bucket))
@@ -159,8 +160,8 @@ def _ordered(found: Runs, admitted: Admitted, task: Task) -> pa.Table:
         parts.append(table[int(begin) : int(end)])
     table = pa.concat_tables(parts).combine_chunks()
     by_id = pc.sort_indices(table["document_id"]).to_numpy()
-    words = text.hash_numbers(table["text_hash"])[by_id]
-    return table.take(pa.array(by_id[np.lexsort((words[:, 1], words[:, 0]))]))
+    hashes = text.hash_numbers(table["text_hash"])[by_id]
+    return table.take(pa.array(by_id[np.lexsort((hashes[:, 1], hashes[:, 0]))]))
 
 
 def _file(bucket: int) -> str:

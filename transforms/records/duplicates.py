@@ -20,6 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from gangue.transforms import arrays, randomness, text
+from gangue.transforms.datasets import sharding
 from gangue.transforms.records import portions
 from gangue.transforms.text import words
 
@@ -115,7 +116,7 @@ def near_pairs(sketches: Sketches, threshold: float) -> Iterator[tuple[np.ndarra
     """
     signatures, bands = sketches
     for keys in bands:
-        parts = text.shard_count(len(keys), portions.at_once(_KEYS_AT_ONCE, len(keys)))
+        parts = sharding.shard_count(len(keys), portions.at_once(_KEYS_AT_ONCE, len(keys)))
         for part in range(parts):
             order = _of_part(keys, part, parts)
             order = order[np.argsort(keys[order], kind="stable")]
@@ -134,7 +135,7 @@ def _of_part(keys: np.ndarray, part: int, parts: int) -> np.ndarray:
     """Where the keys of one of equal ranges are, in ascending order."""
     found = [np.empty(0, np.int64)]
     for start in range(0, len(keys), _KEYS_AT_ONCE):
-        numbers = text.shard_numbers(keys[start : start + _KEYS_AT_ONCE, None], parts)
+        numbers = sharding.shard_numbers(keys[start : start + _KEYS_AT_ONCE, None], parts)
         found.append(start + np.flatnonzero(numbers == part))
     return np.concatenate(found)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gangue.transforms import arrays, text
-from gangue.transforms.datasets import schema
+from gangue.transforms.datasets import schema, sharding
 from gangue.transforms.records import admission, corpus, duplicates, tasks
 from gangue.transforms.records.admission import Named
 from gangue.transforms.records.corpus import Admitted
@@ -93,7 +93,7 @@ def plan(element: str, found: Runs, cut: Cut, unnamed: str) -> Counts:
     ids = (queries.ids, wanted)
     names += _pair_tasks(found, "positives", ids, at, {"grade": grades[best]}, document_rows, shard_of, cut)
     names += _pair_tasks(found, "judged", ids, judged.places, judged.columns, document_rows, shard_of, cut)
-    shards = text.shard_count(len(rejected), cut.documents_per_shard)
+    shards = sharding.shard_count(len(rejected), cut.documents_per_shard)
     shard = np.arange(len(rejected)) * shards // max(1, len(rejected))
     rejected = rejected.append_column("shard", pa.array(shard, pa.int64()))
     names += tasks.write_all(found.data, "rejected", rejected, shards, cut.documents_per_shard)
@@ -158,7 +158,7 @@ def _judged(
 def _documents(found: Runs, cut: Cut, wanted: pa.Array[Any]) -> tuple[Admitted, np.ndarray, list[str]]:
     """Write the tasks of the documents; returns what became of them, the rows of the wanted ids, the tasks' names."""
     admitted = corpus.admit(found)
-    shards = text.shard_count(admitted.count, cut.documents_per_shard)
+    shards = sharding.shard_count(admitted.count, cut.documents_per_shard)
     every = tasks.of("documents", shards, cut.documents_per_shard, found.bytes // max(1, found.count("documents")))
     groups = corpus.near_groups(found, admitted, every, cut.near_duplicate)
     rows = corpus.write_tasks(found, admitted, every, groups, wanted)
@@ -176,11 +176,11 @@ def _query_tasks(found: Runs, queries: Named, answered: np.ndarray, cut: Cut) ->
     records = queries.record[kept]
     hashes = found.hashes("queries", "text_hash")[records]
     groups = _near_groups(found, kept, records, hashes, cut.near_duplicate)
-    shards = text.shard_count(len(kept), cut.queries_per_shard)
+    shards = sharding.shard_count(len(kept), cut.queries_per_shard)
     # By group and not by query, so that no fold of whole shards separates queries that ask the same.
     heads, (head,) = arrays.places(groups)
-    words = text.hash_numbers(text.hashes(str(name) for name in queries.ids.take(heads).to_pylist()))
-    shard = text.shard_numbers(words, shards)[head]
+    of_groups = text.hash_numbers(text.hashes(str(name) for name in queries.ids.take(heads).to_pylist()))
+    shard = sharding.shard_numbers(of_groups, shards)[head]
     order = np.argsort(shard, kind="stable")
     run, row = found.located("queries", records[order])
     columns: dict[str, Any] = {
@@ -216,7 +216,7 @@ def _pair_tasks(
         **{name: pa.array(column).take(pa.array(order)) for name, column in values.items()},
         "document_row": document_rows[document],
     }
-    shards = text.shard_count(int(np.count_nonzero(shard_of >= 0)), cut.queries_per_shard)
+    shards = sharding.shard_count(int(np.count_nonzero(shard_of >= 0)), cut.queries_per_shard)
     return tasks.write_all(found.data, dataset, pa.table(columns), shards, cut.queries_per_shard)
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gangue.transforms import arrays, text
+from gangue.transforms.datasets import sharding
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.scratch import scratch
 from gangue.transforms.datasets.storage import Data
@@ -105,7 +106,7 @@ class Runs:
 
     def bucket(self, dataset: Dataset, number: int, buckets: int) -> np.ndarray:
         """Records whose ids have their hashes in one of equal ranges, ascending, numbered over all runs."""
-        edges = text.shard_edges([number, number + 1], buckets)
+        edges = sharding.shard_edges([number, number + 1], buckets)
         first, found = 0, [np.empty(0, np.int64)]
         for run in self.of(dataset):
             described = self._description(run, ["id_prefix", "by_id"])
@@ -180,7 +181,7 @@ def describe(name: str, data: Data, *, sketches: bool) -> Counts:
         normal = text.normalise(full)
         answers = table["answers"].to_pylist() if "answers" in table.column_names else [[]] * len(texts)
         exact = zip(titles.to_pylist(), texts.to_pylist(), answers, strict=True)
-        prefixes = text.prefixes(text.hash_numbers(text.hashes(table.column(0))))
+        prefixes = sharding.prefixes(text.hash_numbers(text.hashes(table.column(0))))
         # The length keeps a title from growing into the text unnoticed.
         contents = text.hash_numbers(
             text.hashes([f"{len(str(title))}:{title}{body}{given or ''}" for title, body, given in exact])
@@ -219,13 +220,13 @@ def excerpts(table: pa.Table) -> list[str]:
     ]
 
 
-def hash_column(words: np.ndarray) -> pa.Array[Any]:
+def hash_column(hashes: np.ndarray) -> pa.Array[Any]:
     """Column of hashes from their (n, 2) uint64 view: the inverse of ``text.hash_numbers``.
 
     >>> hash_column(text.hash_numbers(text.hashes(["a"]))) == text.hashes(["a"])
     True
     """
-    return _column(words.astype(">u8"), text.HASH)
+    return _column(hashes.astype(">u8"), text.HASH)
 
 
 def _column(words: np.ndarray, kind: pa.DataType) -> pa.Array[Any]:
