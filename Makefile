@@ -6,7 +6,7 @@ export DVC_NO_ANALYTICS := 1
 # Bytecode is kept even where a machine says not to: hundreds of commands start here, each with a hundred of our modules.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: mine test cluster-test soak bench install lint format lock
+.PHONY: mine test lint pytest cluster-test soak bench install format lock
 
 mine: install
 	@# Killed while it wrote dvc.lock or this note of its own, DVC cannot read it. What is lost is in data too.
@@ -15,9 +15,14 @@ mine: install
 	@$(BIN)/gangue summary
 
 test: install
+	@$(MAKE) --no-print-directory -j 2 lint pytest
+
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+pytest: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal
 
 # Of `make test`, alone: an S3 server, a scheduler and workers that share nothing with the caller but the store.

@@ -146,6 +146,7 @@ def test_dvc_has_nothing_to_do_after_a_run_and_one_filter_change_runs_no_model(p
     assert list((project / "drawn" / "static").glob("*.svg"))
 
 
+@pytest.mark.soak  # tests/running/test_dependencies.py holds what it shows against what stages read
 def test_params_without_scorers_and_encoders_are_good_ones_under_dvc_too(project, tmp_path):
     """A scorer and an encoder that come, change or go run the stages that read them, and no other."""
     folder = tmp_path / "clone"

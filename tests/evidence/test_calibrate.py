@@ -328,7 +328,7 @@ def test_a_sample_of_the_queries_is_whole_queries_described_as_before(job):
     assert 0.25 * queries < found < 0.75 * queries
 
 
-@pytest.mark.parametrize("kind", ["abs", "learned", "perc"])
+@pytest.mark.parametrize("kind", ["learned", "perc", pytest.param("abs", marks=pytest.mark.soak)])
 def test_neither_shards_nor_the_runner_change_the_cut(job, kind, tmp_path):
     few = {"calibrate": {"queries": 40}} if kind == "perc" else {}
     _, one = calibrated(job, budgeted(kind, 0.3 if few else 0.15), **few)
