@@ -44,7 +44,7 @@ from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import budget as budgets
-from gangue.transforms.evidence import frontier, leak, prediction_powered
+from gangue.transforms.evidence import frontier, held_out, prediction_powered
 from gangue.transforms.relevance import conclusions, describing, learn_note, teaching
 
 BUDGETS = (0.02, 0.05)
@@ -104,7 +104,7 @@ def unaware_of(
     data.write("positives", whole.name, whole.block.positives.filter(pa.array(~hidden)))
     data.commit("positives")
     at_hand.forget()  # of the other queries too, only what is labelled is known
-    unaware = leak.hide(data, p, whole, hidden)
+    unaware = held_out.hide(data, p, whole, hidden)
     note = teaching.taught(learn.examples(data, p, unaware), describing.names(p))
     opinion, told = describing.opinion(data, p, unaware, note), describing.labels(data, unaware)
     note |= conclusions.concluded(p, note, learn.sampled(p, unaware, opinion, told))
@@ -133,7 +133,7 @@ def told(
     chance = prediction_powered.inclusion(unaware.candidates.scores[rules.P_FALSE][pair].astype(np.float64), labels)
     drawn = randomness.uniforms(hashes) < chance
     pair, noise = pair[drawn], randomness.uniforms(randomness.mix(seed + 1, hashes[drawn]))
-    said = leak.answers(data, whole.block, unaware, hidden)[pair] ^ (noise < p.labels.wrong)
+    said = held_out.answers(data, whole.block, unaware, hidden)[pair] ^ (noise < p.labels.wrong)
     asked = unaware.pairs.take(pa.array(pair))
     judged = pa.table(
         {
@@ -165,7 +165,7 @@ def split(
     for count in labels:
         whole, hidden = told(data, p, whole, hidden, count, seed)
     unaware, note = unaware_of(data, p, whole, hidden)
-    answers = leak.answers(data, whole.block, unaware, hidden)
+    answers = held_out.answers(data, whole.block, unaware, hidden)
     free = ~np.any(list(unaware.candidates.relations.values()), axis=0) & unaware.candidates.retrieved
     found = int((unaware.candidates.relations["positive"] & unaware.candidates.retrieved).sum())
     missed = int(answers[free].sum())

@@ -15,7 +15,7 @@ import numpy as np
 from gangue.pipeline import params
 from gangue.pipeline.report import charts
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.evidence import intervals, leak, lineage
+from gangue.transforms.evidence import intervals, leak, lineage, related
 from gangue.transforms.evidence.distribution import Distribution
 from gangue.transforms.evidence.tallies import SIDES, Evidence, suspected_by
 
@@ -117,7 +117,7 @@ def figures(
             "hidden": evidence.leak.hidden,
             **{
                 name: {"retrieved": evidence.leak.related[kind], "leaked": evidence.leak.related_leaked[kind]}
-                for name, kind in leak.RELATED.items()
+                for name, kind in related.RELATED.items()
             },
             **{
                 name: leak.figures(stack, evidence.leak.queries, p.audit.rounds)

@@ -17,7 +17,7 @@ from gangue.transforms.candidates import pooling, query_shard, relations
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.evidence import leak, lineage, tallies
+from gangue.transforms.evidence import held_out, leak, lineage, tallies
 from gangue.transforms.retrieval import Bm25, lexical
 from gangue.transforms.views.recipe import RECIPE
 
@@ -636,7 +636,7 @@ def leaked(data, p, shard, number, *, naive):
         randomness.id_hashes(loaded.block.positives["document_id"]),
     )
     rounds = randomness.mix(p.audit.seed, number)
-    hides = leak.hidden_positives(loaded.block.positive_query, words, p.audit.hidden, rounds)
+    hides = held_out.hidden_positives(loaded.block.positive_query, words, p.audit.hidden, rounds)
     chosen = found = 0
     for query in {row["query_id"] for row in positives}:
         own = [(r["document_id"], hide) for r, hide in zip(positives, hides, strict=True) if r["query_id"] == query]
@@ -693,16 +693,16 @@ def test_the_leak_adds_up_over_shards_and_one_round_adds_wilsons_interval(data):
 def test_hidden_positives_do_not_depend_on_order():
     words = np.random.default_rng(1).integers(0, 2**63, 9).astype(np.uint64)
     query = np.array([0, 1, 1, 2, 2, 2, 2, 2, 2])
-    hidden = leak.hidden_positives(query, words, 0.5, np.uint64([1]))
+    hidden = held_out.hidden_positives(query, words, 0.5, np.uint64([1]))
     assert np.bincount(query, hidden).tolist() == [0, 1, 3]
     turned = np.r_[0:3, 8:2:-1]
-    np.testing.assert_array_equal(leak.hidden_positives(query, words[turned], 0.5, np.uint64([1])), hidden[turned])
+    np.testing.assert_array_equal(held_out.hidden_positives(query, words[turned], 0.5, np.uint64([1])), hidden[turned])
 
 
 @pytest.mark.parametrize("share", [0.01, 0.99])
 def test_a_positive_always_stays_visible_and_one_is_always_hidden(share):
     words = np.arange(6, dtype=np.uint64)
-    hidden = leak.hidden_positives(np.array([0, 0, 1, 1, 1, 2]), words, share, np.uint64([1]))
+    hidden = held_out.hidden_positives(np.array([0, 0, 1, 1, 1, 2]), words, share, np.uint64([1]))
     assert set(np.bincount([0, 0, 1, 1, 1, 2], hidden)[:2]) <= {1.0, 2.0}
     assert not hidden[5]
 

@@ -17,7 +17,7 @@ from gangue.pipeline.command import cli
 from gangue.pipeline.report import charts
 from gangue.transforms import randomness
 from gangue.transforms.candidates import rules
-from gangue.transforms.evidence import frontier, leak
+from gangue.transforms.evidence import frontier, held_out
 
 KEYS = {"filter", "setting", "fn_rate", "fn_low", "fn_high", "hardness", "per_query", "seconds"}
 
@@ -52,9 +52,9 @@ def test_the_points_are_those_of_a_plain_count(job, kind):
             randomness.id_hashes(block.positives["document_id"]),
         )
         for number in range(hiding.rounds):
-            hidden = leak.hidden_positives(block.positive_query, words, 0.5, randomness.mix(4, number))
+            hidden = held_out.hidden_positives(block.positive_query, words, 0.5, randomness.mix(4, number))
             gone = set(learned.pairs_of_positives(shard, hidden))
-            unaware = leak.hide(job.data, job.p, shard, hidden)
+            unaware = held_out.hide(job.data, job.p, shard, hidden)
             rows = frontier.chosen_by(job.data, job.p, unaware, stack)
             found = learned.pairs_of(unaware, rows)
             chosen += found
@@ -80,7 +80,7 @@ def test_a_shard_whose_queries_have_one_positive_each_has_the_columns_of_others(
     shard, hiding = job.shards()[0], params.Calibrate(rounds=1, seed=4)
     query = shard.block.positive_query
     further = ~np.isin(np.arange(len(query)), np.unique(query, return_index=True)[1])
-    both = (shard, leak.hide(job.data, job.p, shard, further))
+    both = (shard, held_out.hide(job.data, job.p, shard, further))
     several, one = (frontier.measure(job.data, job.p, each, [job.p.filter], hiding) for each in both)
     assert (several["queries"][0].as_py() > 0, one["queries"][0].as_py()) == (True, 0)
     assert one.schema == several.schema

@@ -20,7 +20,7 @@ from gangue.pipeline import learn, params
 from gangue.transforms import at_hand, randomness
 from gangue.transforms.candidates import rules
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.evidence import leak
+from gangue.transforms.evidence import held_out
 from gangue.transforms.relevance import classifier, describing, features, learn_note
 from gangue.transforms.views.recipe import RECIPE
 
@@ -144,7 +144,7 @@ def test_a_positive_left_out_is_described_as_if_it_were_hidden(job, number):
         as_positive = described(job, shard, left_out)
         hidden = np.zeros(len(shard.block.positives), bool)
         hidden[np.flatnonzero(np.arange(len(hidden)) % 3 == number)] = True
-        unaware = leak.hide(job.data, job.p, shard, hidden)
+        unaware = held_out.hide(job.data, job.p, shard, hidden)
         as_candidate = described(job, unaware, np.full(len(unaware.pairs), -1))
         gone = set(pairs_of_positives(shard, hidden)) & set(as_candidate)
         assert len(gone) > 8
@@ -468,7 +468,7 @@ def test_with_features_that_say_nothing_the_pretrained_filter_judges_alone_and_a
 def test_a_shard_can_be_judged_as_if_some_positives_were_hidden(job):
     shard = job.shards()[0]
     hidden = np.arange(len(shard.block.positives)) % 3 == 0
-    unaware = leak.hide(job.data, job.p, shard, hidden)
+    unaware = held_out.hide(job.data, job.p, shard, hidden)
     gone = set(pairs_of_positives(shard, hidden))
     positive = set(pairs_of(unaware, np.flatnonzero(unaware.candidates.relations["positive"])))
     assert not gone & positive

@@ -13,7 +13,7 @@ from gangue.transforms import arrays
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.evidence import intervals, leak
+from gangue.transforms.evidence import held_out, intervals
 from gangue.transforms.evidence.distribution import Distribution, distribution_of
 from gangue.transforms.negatives.choosing import choose
 from gangue.transforms.relevance import caution, learn_note, propensity
@@ -77,7 +77,7 @@ def measure(
     p: params.Params,
     shard: query_shard.Shard,
     filters: Sequence[params.Filter],
-    hiding: leak.Hiding,
+    hiding: held_out.Hiding,
     *,
     labelled: float = 0.5,
     seen: propensity.Propensity | None = None,
@@ -97,11 +97,11 @@ def measure(
     """
     known = np.bincount(shard.block.positive_query, minlength=shard.queries)
     tested = known > 1
-    shard = leak.testable(data, p, shard)
+    shard = held_out.testable(data, p, shard)
     loss, corrected = np.zeros((2, len(filters), shard.queries))
     tally = np.zeros((len(filters), shard.queries, 2), np.int64)
     hardness = np.zeros(len(filters))
-    for hidden, unaware, answers in leak.rounds(data, p, shard, hiding):
+    for hidden, unaware, answers in held_out.rounds(data, p, shard, hiding):
         stands_for = answers * (1 if seen is None else seen.stands_for(unaware.candidates) / propensity.UNITS)
         unlabelled = known * (1 - labelled) / labelled
         each = unlabelled / np.maximum(np.bincount(shard.block.positive_query[hidden], minlength=shard.queries), 1)

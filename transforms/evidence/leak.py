@@ -3,31 +3,25 @@
 A hidden positive is a true answer that nobody labelled, which is just what a false negative is. The same is
 done without any rule on scores (``naive``), so that there is something to compare with.
 
-Where no query has two positives, what is known to answer a query is judged as though nobody knew it: its positive,
-positives of queries that ask the same, near copies of its positive.
+Where no query has two positives, what else is known to answer a query is tested (``related``).
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
-from gangue.transforms import arrays, randomness
-from gangue.transforms.candidates import pooling, query_shard, relations, rules
-from gangue.transforms.candidates.relations import QueryBlock
-from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.evidence import checks, intervals
+from gangue.transforms.evidence import held_out, intervals, related
 from gangue.transforms.evidence.distribution import Distribution, distribution_of
 from gangue.transforms.negatives import selection
 from gangue.transforms.negatives.choosing import choose
 from gangue.transforms.negatives.samplers import joint
-from gangue.transforms.relevance import describing, learn_note, propensity
+from gangue.transforms.relevance import propensity
 
 if TYPE_CHECKING:
     from gangue.pipeline import params
@@ -73,16 +67,12 @@ class Stack:
         )
 
 
-RELATED = {"alone": "positive", "siblings": "sibling_positive", "near_copies": "near_duplicate"}
-"""What is known to answer a query that has one label, by its name in ``audit.json``: the relation that says so."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Leak:
     """Outcome of the test; queries and hidden positives are counted once per round.
 
     ``related``: relation -> documents with it that were tested, ``related_leaked``: those of them that would be
-    negatives if nobody knew (``of_relation``).
+    negatives if nobody knew (``related.tested``).
     """
 
     queries: int = 0
@@ -104,118 +94,6 @@ class Leak:
         )
 
 
-def hidden_positives(
-    positive_query: np.ndarray, positive_hashes: np.ndarray, share: float, round_hash: np.ndarray
-) -> np.ndarray:
-    """(p,) bool: about ``share`` of the positives of each query with two or more, one at least, never all.
-
-    Args:
-      positive_query: (p,) query number of each positive, ascending.
-      positive_hashes: (p,) uint64 hash of (query id, document id).
-      share: in (0, 1).
-      round_hash: (1,) uint64 hash of (seed, round).
-
-    >>> hashes = np.arange(5, dtype=np.uint64)
-    >>> hidden_positives(np.array([0, 1, 1, 1, 1]), hashes, 0.5, np.uint64([3])).astype(int).tolist()
-    [0, 1, 0, 1, 0]
-    """
-    noise = randomness.uniforms(randomness.mix(round_hash, positive_hashes))
-    place = arrays.rank_within(positive_query, [noise])
-    size = np.bincount(positive_query)[positive_query] if len(positive_query) else positive_query
-    hidden = np.clip(np.round(share * size), 1, np.maximum(size - 1, 1))
-    return (size > 1) & (place < hidden)
-
-
-class Hiding(Protocol):
-    """How positives are hidden (``gangue.pipeline.params.Calibrate``)."""
-
-    @property
-    def hidden(self) -> float: ...  # noqa: D102
-    @property
-    def rounds(self) -> int: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
-
-
-def testable(data: Data, p: params.Params, shard: query_shard.Shard) -> query_shard.Shard:
-    """The shard with the queries that have several positives, of which some are hidden, and those that ask the same."""
-    several = np.bincount(shard.block.positive_query, minlength=shard.queries) > 1
-    return query_shard.limited(data, p, shard, query_shard.asking_the_same(shard, several))
-
-
-def rounds(
-    data: Data, p: params.Params, shard: query_shard.Shard, hiding: Hiding
-) -> Iterator[tuple[np.ndarray, query_shard.Shard, np.ndarray]]:
-    """Hide other positives of a testable shard in each round.
-
-    Yields:
-      (p,) bool which positives are hidden; the shard as it would be; (n,) bool which of its candidates are hidden ones.
-    """
-    for number in range(hiding.rounds):
-        drawn = randomness.mix(hiding.seed, number)
-        hidden = hidden_positives(shard.block.positive_query, shard.positive_hashes, hiding.hidden, drawn)
-        if not hidden.any():
-            return
-        unaware = hide(data, p, shard, hidden)
-        yield hidden, unaware, answers(data, shard.block, unaware, hidden)
-
-
-def hide(data: Data, p: params.Params, shard: query_shard.Shard, hidden: np.ndarray) -> query_shard.Shard:
-    """The shard as it would be had some positives never been labelled.
-
-    Args:
-      shard: as loaded.   hidden: (p,) bool, which positives nobody knows.
-
-    Returns:
-      A shard without them: they are candidates now, where a retriever returned them, and score as candidates do.
-    """
-    block = relations.QueryBlock(shard.block.queries, shard.block.positives.filter(pa.array(~hidden)))
-    found = pooling.best_rank(shard.candidates.ranks) < pooling.NO_RANK
-    was_positive = shard.candidates.relations["positive"]
-    unknown = arrays.pair_among(
-        shard.candidates.query,
-        shard.pairs["document_row"].to_numpy(),
-        shard.block.positive_query[hidden],
-        shard.block.positive_row[hidden],
-    )
-    keep = ~was_positive | ~unknown | found
-    pairs = shard.pairs.filter(pa.array(keep))
-    query = shard.candidates.query[keep]
-    order = pooling.best_rank({n: r[keep] for n, r in shard.candidates.ranks.items()})
-    involved = relations.involved(data, block, pairs["document_row"].to_numpy())
-    kinds = relations.annotate(block, involved, query, order, shard.candidates.tie[keep])
-    scores = {name: score[keep].copy() for name, score in shard.candidates.scores.items()}
-    named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
-    for relation, column in named.items():
-        pairs = pairs.set_column(pairs.column_names.index(relation), relation, column)
-    for name in p.scorers:
-        scores[name][~pooling.worth_scoring(pairs, p.scorers[name].depth)] = np.nan
-    return _judged_anew(data, p, shard.name, block, pairs, query, kinds, scores)
-
-
-def _judged_anew(
-    data: Data,
-    p: params.Params,
-    name: str,
-    block: QueryBlock,
-    pairs: pa.Table,
-    query: np.ndarray,
-    kinds: dict[str, np.ndarray],
-    scores: dict[str, np.ndarray],
-) -> query_shard.Shard:
-    """The shard of these pairs, of which something is known no more: so p_false, where there is one, is another.
-
-    Whoever does not know the hidden positives describes every pair of their queries in another way.
-    """
-    others = {score: values for score, values in scores.items() if score != rules.P_FALSE}
-    learned = rules.P_FALSE in scores
-    unaware = query_shard.shard_of(data, p, name, block, pairs, query, kinds, others, compared=not learned)
-    if not learned:
-        return unaware
-    others[rules.P_FALSE] = describing.false_probability(data, p, unaware, learn_note.read(data))
-    return query_shard.shard_of(data, p, name, block, pairs, query, kinds, others)
-
-
 def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propensity.Propensity | None = None) -> Leak:
     """Hide, mine and count in one shard of queries, ``audit.rounds`` times.
 
@@ -223,17 +101,14 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
       data, p, shard: a shard as judged.
       seen: how likely documents were judged, for the estimate that is corrected for it.
     """
-    related = {
-        relation: alone(data, p, shard) if relation == "positive" else of_relation(data, p, shard, relation)
-        for relation in RELATED.values()
-    }
-    shard = testable(data, p, shard)
+    known_otherwise = related.tested(data, p, shard)
+    shard = held_out.testable(data, p, shard)
     stacks = {"rules": p.filter.rules, "naive": (rules.Naive(),)}
     tallies = {name: np.zeros((shard.queries, 5), np.int64) for name in stacks}
     hardness = {name: Distribution() for name in stacks}
     supplied = {name: np.zeros((len(p.retrievers), 2), np.int64) for name in stacks}
     queries = hidden_count = 0
-    for hidden, unaware, came_back in rounds(data, p, shard, p.audit):
+    for hidden, unaware, came_back in held_out.rounds(data, p, shard, p.audit):
         tested = np.unique(shard.block.positive_query[hidden])
         queries, hidden_count = queries + len(tested), hidden_count + int(hidden.sum())
         stands_for = came_back * (propensity.UNITS if seen is None else seen.stands_for(unaware.candidates))
@@ -257,71 +132,8 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
         drawn = resampled.astype(np.int64).tolist()
         return Stack(chosen, leaked, hard, hard_leaked, corrected, hardness[name], of_each[0], of_each[1], drawn)
 
-    known, leaking = (collections.Counter({kind: count[i] for kind, count in related.items()}) for i in (0, 1))
+    known, leaking = (collections.Counter({kind: count[i] for kind, count in known_otherwise.items()}) for i in (0, 1))
     return Leak(queries, hidden_count, known, leaking, summed("rules"), summed("naive"))
-
-
-def alone(data: Data, p: params.Params, shard: query_shard.Shard) -> tuple[int, int]:
-    """How many positives that are the only one of their query were retrieved, and how many would else be negatives.
-
-    Only the learned filter judges each as if nobody knew it; most rules compare with the positive.
-    """
-    if any(rule.kind not in ("learned", "naive") for rule in p.filter.rules):
-        return 0, 0
-    candidates = shard.candidates
-    single = np.bincount(candidates.positive_query, minlength=shard.queries)[candidates.query] == 1
-    unknown = candidates.relations["positive"] & candidates.retrieved & single
-    if not unknown.any():
-        return 0, 0
-    kinds = {**candidates.relations, "positive": candidates.relations["positive"] & ~unknown}
-    unaware = dataclasses.replace(shard, candidates=dataclasses.replace(candidates, relations=kinds))
-    return _let_through(data, p, unaware, unknown)
-
-
-def of_relation(data: Data, p: params.Params, shard: query_shard.Shard, relation: str) -> tuple[int, int]:
-    """How many documents were retrieved that only this relation drops, and how many would else be negatives.
-
-    They answer the query, and no label of it says so: what is dropped as such is judged as any candidate. Of those
-    that are near copies of each other the best one is tested, for the others are duplicates of a candidate then. What
-    a cross-encoder would have read of a candidate, and did not, is not tested.
-    """
-    asking = np.zeros(shard.queries, bool)
-    asking[shard.candidates.query[shard.candidates.relations[relation] & shard.candidates.retrieved]] = True
-    if not asking.any():
-        return 0, 0
-    shard = query_shard.limited(data, p, shard, asking)
-    candidates, kinds = shard.candidates, dict(shard.candidates.relations)
-    best = pooling.best_rank(candidates.ranks)
-    other = np.any([values for name, values in kinds.items() if name not in (relation, "duplicate")], axis=0)
-    for name, scorer in p.scorers.items():
-        other |= np.isnan(candidates.scores[name]) & (best <= scorer.depth)
-    tested = np.flatnonzero(kinds[relation] & candidates.retrieved & ~other)
-    documents = lookup.rows(data, "documents", ("near_group",)).take(shard.pairs["document_row"].to_numpy()[tested])
-    (groups,) = arrays.codes(documents["near_group"])
-    again = relations.duplicates(candidates.query[tested], groups, best[tested], candidates.tie[tested])
-    unknown = np.zeros(len(best), bool)
-    unknown[tested[~again]] = True
-    for name in (relation, "duplicate"):
-        kinds[name] = kinds[name] & ~unknown
-    given = (shard.name, shard.block, shard.pairs, candidates.query, kinds, dict(candidates.scores))
-    unaware = _judged_anew(data, p, *given)
-    return _let_through(data, p, unaware, unknown)
-
-
-def _let_through(data: Data, p: params.Params, unaware: query_shard.Shard, unknown: np.ndarray) -> tuple[int, int]:
-    """How many candidates are answers that nobody knows, (n,) bool, and how many of these would be negatives."""
-    chosen = choose(data, unaware, rules.judge(unaware.candidates, p.filter.rules, unaware.queries), p.sample)
-    return int(unknown.sum()), int(np.count_nonzero(unknown[arrays.distinct(chosen.pair)]))
-
-
-def answers(data: Data, block: QueryBlock, unaware: query_shard.Shard, hidden: np.ndarray) -> np.ndarray:
-    """(n,) bool: the candidate is a hidden positive of its query, reads like one or is almost a copy."""
-    documents = lookup.rows(data, "documents", ("text_hash", "near_group"))
-    candidate = documents.take(unaware.pairs["document_row"].to_numpy())
-    answer = documents.take(block.positive_row[hidden])
-    query, asked = pa.array(unaware.candidates.query), pa.array(block.positive_query[hidden])
-    same = [checks.among([query, candidate[name]], [asked, answer[name]]) for name in ("text_hash", "near_group")]
-    return np.any(same, axis=0)
 
 
 def figures(stack: Stack, queries: int, rounds: int) -> dict[str, Any]:
