@@ -8,9 +8,10 @@ In each split some positives of every query are labelled and the others hidden f
 ``half``, or a share; drawn at random, or those that a system ranks best (``bm25``, ``dense``) or BM25 ranks ``worst``.
 The job learns, estimates the labelled share and chooses its cut from these labels alone, with default settings, for
 each budget on average and with 90 % confidence; it mines, and the hidden positives that come back are counted. A split
-exceeds a budget where the share that came back is above it. With ``--labels`` the true labels of so many of the first
-budget's negatives are told, as by ``gangue sample-for-labels``, a share ``--wrong`` of them falsely, and all is done
-again; with a second number once more, of the new negatives. Prints one JSON line per (known, labelled, budget,
+exceeds a budget where the share that came back is above it. With ``--labels`` so many pairs are labelled truly, half of
+them the first budget's negatives and half what other cuts would choose, as by ``gangue sample-for-labels``, a share
+``--wrong`` of them falsely, and all is done again; with a second number once more, of the new negatives.
+Prints one JSON line per (known, labelled, budget,
 confidence) with
 
   exceeded          share of the splits above the budget
@@ -44,7 +45,7 @@ from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import budget as budgets
-from gangue.transforms.evidence import frontier, held_out, prediction_powered
+from gangue.transforms.evidence import frontier, held_out, other_cuts, prediction_powered
 from gangue.transforms.relevance import conclusions, describing, learn_note, teaching
 
 BUDGETS = (0.02, 0.05)
@@ -123,14 +124,18 @@ def unaware_of(
 def told(
     data: Data, p: params.Params, whole: query_shard.Shard, hidden: np.ndarray, labels: int, seed: int
 ) -> tuple[query_shard.Shard, np.ndarray]:
-    """The shard and what is hidden of it, once so many more of the first budget's negatives are labelled."""
+    """The shard and what is hidden of it, once so many more pairs are labelled, as after ``sample-for-labels``."""
     unaware, note = unaware_of(data, p, whole, hidden)
     filters = [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, p.filter.rule)[::2]]
     points = budgets.points_of([calibrate.measure(data, p, unaware, filters)], None)
     cut = budgets.chosen_cut(points, p, note)["cut"]
     pair = frontier.chosen_by(data, p, unaware, p.filter.with_cut(cut))
+    others = np.setdiff1d(other_cuts.pairs(data, p, unaware), pair)
+    p_false = unaware.candidates.scores[rules.P_FALSE].astype(np.float64)
+    of_mined = prediction_powered.inclusion(p_false[pair], labels - labels // 2)
+    chance = np.concatenate([of_mined, other_cuts.spread(p_false[others], labels // 2)])
+    pair = np.concatenate([pair, others])
     hashes = randomness.mix(seed, unaware.hashes.query[unaware.candidates.query[pair]], unaware.hashes.document[pair])
-    chance = prediction_powered.inclusion(unaware.candidates.scores[rules.P_FALSE][pair].astype(np.float64), labels)
     drawn = randomness.uniforms(hashes) < chance
     pair, noise = pair[drawn], randomness.uniforms(randomness.mix(seed + 1, hashes[drawn]))
     said = held_out.answers(data, whole.block, unaware, hidden)[pair] ^ (noise < p.labels.wrong)

@@ -94,14 +94,15 @@ def frontier(params: ParamsPath = "params.yaml", data: DataPath = "data", report
 @app.command("sample-for-labels")
 def sample_for_labels(
     pairs: Annotated[int, typer.Option(min=1, help="How many pairs, about.")] = 200,
+    params: ParamsPath = "params.yaml",
     data: DataPath = "data",
     reports: ReportsPath = "reports",
     seed: Annotated[int, typer.Option(min=0, max=10**18 - 1, help="Of the draw.")] = 13,
 ) -> None:
-    """Write mined negatives for somebody to label: their labels say how many are false, whatever was assumed."""
+    """Write mined negatives, and what other cuts would mine, to label: how many are false, whatever was assumed."""
 
     def command() -> None:
-        _loaded("command.show").sample_for_labels(data, reports, pairs, seed)
+        _loaded("command.show").sample_for_labels(params, data, reports, pairs, seed)
 
     raise _reported(command)
 

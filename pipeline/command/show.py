@@ -266,11 +266,11 @@ def _expected(console: Console, data: Data, p: params.Params) -> None:
     console.print(table)
 
 
-def sample_for_labels(root: str, reports: str, pairs: int, seed: int) -> None:
+def sample_for_labels(params_path: str, root: str, reports: str, pairs: int, seed: int) -> None:
     """Write the pairs to label, and say what to do with them."""
     from gangue.transforms.evidence import labelling
 
-    count = labelling.draw(Data(root), Data(reports), pairs, seed)
+    count = labelling.draw(Data(root), params.load(params_path), Data(reports), pairs, seed)
     Console(highlight=False, soft_wrap=True).print(
         escape(
             f"{count} pairs: {reports}/{labelling.NAME}.jsonl and .csv. Fill in label (1: the document answers the"

@@ -264,7 +264,7 @@ def test_labels_say_how_many_are_false_and_the_promise_follows(tmp_path, wrong):
     given = {"labelled": 0.97}
     before = job_of(tmp_path, budget=0.02, **given)
     shares = [np.mean([pair in false for pair in negatives(before)])]
-    labelling.draw(before.data, Data(str(tmp_path)), 150, 1)
+    labelling.draw(before.data, before.p, Data(str(tmp_path)), 150, 1)
     rows = [json.loads(line) for line in (tmp_path / "to_label.jsonl").read_text().splitlines()]
     keys = [(row["query_id"], row["document_id"]) for row in rows]
     draw = np.random.default_rng(0)

@@ -214,7 +214,8 @@ def test_what_a_look_at_a_job_writes_replaces_no_file_of_the_users(tmp_path):
     assert run(tmp_path).exit_code == 0
     reports = tmp_path / "reports"
     places = [f"--data={tmp_path / 'data'}", f"--reports={reports}"]
-    assert CliRunner().invoke(cli.app, ["sample-for-labels", "--pairs", "5", *places]).exit_code == 0
+    ask = ["sample-for-labels", "--pairs", "5", f"--params={tmp_path / 'params.yaml'}", *places]
+    assert CliRunner().invoke(cli.app, ask).exit_code == 0
     rows = [json.loads(line) for line in (reports / "to_label.jsonl").read_text().splitlines()]
     filled = "".join(json.dumps({**row, "label": 0}) + "\n" for row in rows)
     (tmp_path / "filled.jsonl").write_text(filled)
@@ -248,7 +249,7 @@ def test_labels_that_somebody_filled_in_are_not_drawn_over(tmp_path):
     write_job(tmp_path, filter={"kind": "learned", "max_false_negatives": 0.5})
     assert run(tmp_path).exit_code == 0
     places = ["--data", str(tmp_path / "data"), "--reports", str(tmp_path / "reports")]
-    ask = ["sample-for-labels", "--pairs", "5", *places]
+    ask = ["sample-for-labels", "--pairs", "5", f"--params={tmp_path / 'params.yaml'}", *places]
     assert CliRunner().invoke(cli.app, ask).exit_code == 0
     assert CliRunner().invoke(cli.app, ask).exit_code == 0, "nobody has filled in anything"
     path = tmp_path / "reports" / "to_label.jsonl"

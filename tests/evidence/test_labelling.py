@@ -9,13 +9,16 @@ import fsspec
 import numpy as np
 import planted
 import pytest
+import scipy.special
 import whole_path
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from gangue.pipeline import params
 from gangue.pipeline.command import cli
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.evidence import labelling
+from gangue.transforms.evidence import labelling, other_cuts
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +30,11 @@ def job(tmp_path_factory):
     p = params.parse(planted.sections(folder, filter=stack, sample={"kind": "top", "score": "dense", "negatives": 8}))
     data = Data(str(folder / "data"))
     whole_path.run(data, p)
-    return types.SimpleNamespace(folder=folder, data=data, false=false)
+    return types.SimpleNamespace(folder=folder, data=data, false=false, p=p)
 
 
 def drawn(job, tmp_path, pairs=60, seed=1):
-    labelling.draw(job.data, Data(str(tmp_path)), pairs, seed)
+    labelling.draw(job.data, job.p, Data(str(tmp_path)), pairs, seed)
     return [json.loads(line) for line in (tmp_path / "to_label.jsonl").read_text().splitlines()]
 
 
@@ -45,13 +48,15 @@ def written(tmp_path, rows, name="labels.jsonl"):
     return str(path)
 
 
-def test_what_is_drawn_are_mined_negatives_each_once_with_texts_and_no_label(job, tmp_path):
-    rows = drawn(job, tmp_path)
+def test_half_of_what_is_drawn_are_mined_negatives_each_once_with_texts_and_no_label(job, tmp_path):
+    rows = drawn(job, tmp_path, 120)
     mined = {(r["query_id"], r["negative_id"]): r for r in job.data.read_all("triplets").to_pylist()}
     keys = [(row["query_id"], row["document_id"]) for row in rows]
     assert len(set(keys)) == len(keys)
-    assert abs(len(keys) - 60) < 25
-    for key, row in zip(keys, rows, strict=True):
+    assert {(row["pairs"], row["seed"], row["drawn"]) for row in rows} == {(60, 1, len(rows))}
+    of_mined = [(key, row) for key, row in zip(keys, rows, strict=True) if row["mined"]]
+    assert abs(len(of_mined) - 60) < 25
+    for key, row in of_mined:
         assert (row["query"], row["document"]) == (mined[key]["query"], mined[key]["negative"])
         assert row["p_false"] == pytest.approx(mined[key]["p_false"], abs=1e-6)
         assert mined[key]["positive"] in row["positives"]
@@ -62,6 +67,36 @@ def test_what_is_drawn_are_mined_negatives_each_once_with_texts_and_no_label(job
     assert [(row["query_id"], row["document_id"]) for row in table] == keys
 
 
+def test_the_other_half_is_what_other_cuts_would_mine_from_surely_right_to_surely_false(job, tmp_path):
+    rows = [row for row in drawn(job, tmp_path, 120) if not row["mined"]]
+    assert abs(len(rows) - 60) < 25
+    mined = {(r["query_id"], r["negative_id"]) for r in job.data.read_all("triplets").to_pylist()}
+    known = {(r["query_id"], r["document_id"]) for r in job.data.read_all("positives").to_pylist()}
+    texts = {
+        name: {r[f"{name}_id"]: r["text"] for r in job.data.read_all(dataset).to_pylist()}
+        for name, dataset in (("query", "queries"), ("document", "documents"))
+    }
+    for row in rows:
+        assert (row["query_id"], row["document_id"]) not in mined | known
+        assert texts["query"][row["query_id"]] == row["query"]
+        assert row["document"].endswith(texts["document"][row["document_id"]])
+        ends = [texts["document"][document] for query, document in known if query == row["query_id"]]
+        assert sorted(row["positives"]) == sorted(set(row["positives"]))
+        assert all(any(found.endswith(end) for end in ends) for found in row["positives"])
+        assert len(row["positives"]) == len(set(ends))
+    odds = scipy.special.logit([row["p_false"] for row in rows])
+    assert np.ptp(odds) > 4.0
+    per_quarter = np.histogram(odds, 4)[0]
+    assert per_quarter.min() >= 3, per_quarter
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(1, 80))
+def test_pairs_of_other_cuts_are_spread_as_evenly_as_there_are(p_false, count):
+    chance = other_cuts.spread(np.array(p_false), count)
+    assert ((chance > 0) & (chance <= 1)).all()
+    assert chance.sum() == pytest.approx(min(count, len(p_false)))
+
+
 def test_the_interval_covers_the_true_share_and_narrows_with_more_labels(job, tmp_path):
     pairs = {(r["query_id"], r["negative_id"]) for r in job.data.read_all("triplets").to_pylist()}
     truth = np.mean([pair in job.false for pair in pairs])
@@ -70,9 +105,10 @@ def test_the_interval_covers_the_true_share_and_narrows_with_more_labels(job, tm
     for count in (60, 200):
         of_count = []
         for seed in range(12):
-            path = written(tmp_path, answered(job, drawn(job, tmp_path, count, seed)))
-            found = labelling.measure(job.data, path)
+            rows = answered(job, drawn(job, tmp_path, count, seed))
+            found = labelling.measure(job.data, written(tmp_path, rows))
             assert found["negatives"] == len(pairs)
+            assert found["labelled"] == sum(row["mined"] for row in rows)
             covered.append(found["low"] <= truth <= found["high"])
             of_count.append(found["high"] - found["low"])
         widths.append(np.mean(of_count))
@@ -188,7 +224,9 @@ def test_files_that_are_none_are_refused(job, tmp_path):
 
 def test_the_commands_draw_and_measure(job, tmp_path):
     places = [f"--data={job.folder / 'data'}", f"--reports={tmp_path}"]
-    done = CliRunner().invoke(cli.app, ["sample-for-labels", "--pairs", "40", *places])
+    (tmp_path / "params.yaml").write_text(job.p.model_dump_json(exclude_unset=True))
+    ask = ["sample-for-labels", "--pairs", "40", f"--params={tmp_path / 'params.yaml'}", *places]
+    done = CliRunner().invoke(cli.app, ask)
     assert done.exit_code == 0, done.output
     assert "Fill in label" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "to_label.jsonl").read_text().splitlines()]
@@ -196,7 +234,7 @@ def test_the_commands_draw_and_measure(job, tmp_path):
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "labels.json").read_text())
     assert f"{found['share']:.1%} of the {found['negatives']} negatives are false" in done.stdout
-    assert f"by {len(rows)} labels" in done.stdout
+    assert f"by {sum(row['mined'] for row in rows)} labels" in done.stdout
     assert labelling.measured(job.data, Data(str(tmp_path))) == found
     (tmp_path / "labels.json").write_text(json.dumps({**found, "of": "other negatives"}))
     assert labelling.measured(job.data, Data(str(tmp_path))) is None, "of a run before"
@@ -208,7 +246,7 @@ def test_a_job_without_p_false_says_what_to_mine_with(tmp_path):
     data = Data(str(tmp_path / "data"))
     whole_path.run(data, p)
     with pytest.raises(ValueError, match=r"triplets: must carry p_false.*filter\.kind: learned"):
-        labelling.draw(data, Data(str(tmp_path)), 10, 1)
+        labelling.draw(data, p, Data(str(tmp_path)), 10, 1)
 
 
 def test_a_sheet_as_a_spreadsheet_saves_it_is_read(job, tmp_path):

@@ -48,6 +48,23 @@ def test_labels_that_say_more_of_the_least_relevant_than_was_thought_are_believe
     assert scipy.special.expit([low, lowest]).min() > 0.1
 
 
+@pytest.mark.parametrize("slope", [0.45, 0.7, 1.0, 1.4])
+def test_a_promise_holds_where_log_odds_are_flatter_or_steeper_than_is_thought(slope):
+    held = []
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        thought = draw.uniform(-7.0, 1.0, 200)
+        true = slope * (thought + 2.0) - 1.0
+        labels = draw.random(200) < scipy.special.expit(true)
+        middle = caution.by_labels(thought, labels)[1]
+        at = np.linspace(-6.0, 0.0, 7)
+        found, _ = promised(at + middle, thought + middle, labels)
+        held.append((found >= slope * (at + 2.0) - 1.0).all())
+    assert np.mean(held) >= 0.85, (
+        "each level in nineteen of twenty cases, and slopes that are not allowed in one of ten"
+    )
+
+
 @pytest.mark.parametrize("wrong", [0.0, 0.1])
 def test_labels_that_agree_are_rarely_taken_for_a_contradiction(wrong):
     found = []

@@ -1,8 +1,8 @@
 """A labelled sample settles how many negatives are false, whatever ``p_false`` or the labelling was worth.
 
-``draw`` writes some of the mined negatives for a person or a language model to label, each drawn with a known
-probability. ``measure`` reads the labels back and gives the share of false negatives with a 95 % interval, by
-prediction-powered inference (``prediction_powered.py``).
+``draw`` writes pairs for a person or a language model to label: half of them mined negatives, each drawn with a known
+probability, half what other cuts would mine (``other_cuts``). ``measure`` reads the labels of the former back and gives
+the share of false negatives with a 95 % interval, by prediction-powered inference (``prediction_powered.py``).
 """
 
 from __future__ import annotations
@@ -14,27 +14,35 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gangue.transforms import arrays, randomness
+from gangue.transforms import arrays, randomness, text
 from gangue.transforms.candidates import rules
-from gangue.transforms.datasets import remote
+from gangue.transforms.datasets import lookup, remote
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.evidence import prediction_powered
+from gangue.transforms.evidence import other_cuts, prediction_powered
 from gangue.transforms.sources import files, rows
 from gangue.transforms.sources.files import File
 from gangue.transforms.sources.labels import DRAW, as_label, incomplete
 from gangue.transforms.sources.row import Kind
 from gangue.transforms.sources.values import Fault, as_id, is_missing
 
+if TYPE_CHECKING:
+    from gangue.pipeline import params
+
 NAME, MEASURED = "to_label", "labels.json"
-_READ = ("query_id", "document_id", "label", "pairs", "seed")
-_COLUMNS = ("query_id", "document_id", "query", "positives", "document", "p_false", "label")
+_OPTIONAL = ("pairs", "seed", "mined")
+_READ = ("query_id", "document_id", "label", *_OPTIONAL)
+_COLUMNS = ("query_id", "document_id", "query", "positives", "document", "p_false", "label", "mined")
+
+
+# (query id, document id) -> texts of both; query id -> texts of its labelled positives
+_Texts = tuple[dict[tuple[str, str], tuple[str, str]], dict[str, dict[str, None]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +98,10 @@ def negatives_of(data: Data) -> Negatives:
     )
 
 
-def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
-    """Write about so many negatives to label, as JSON Lines and CSV; returns how many there are.
+def draw(data: Data, p: params.Params, reports: Data, pairs: int, seed: int) -> int:
+    """Write about so many pairs to label, as JSON Lines and CSV; returns how many there are.
+
+    Column ``mined`` says of which half each is, ``pairs`` how many of the negatives were asked for.
 
     Raises:
       ValueError: there are no negatives, or the files are there and somebody has filled in labels.
@@ -105,33 +115,50 @@ def draw(data: Data, reports: Data, pairs: int, seed: int) -> int:
     negatives = negatives_of(data)
     if not len(negatives.table):
         raise ValueError(f"{data.shown('triplets')}: must hold negatives to label, holds none")
+    others = other_cuts.drawn(data, p, negatives.table, pairs // 2, seed)
+    pairs -= min(pairs // 2, len(others))
     _, drawn = negatives.drawn(pairs, seed)
     chosen = negatives.table.filter(pa.array(drawn))
-    texts, positives = _texts(data, chosen)
     rows = [
+        *_rows(chosen, negatives.predicted[drawn], *_texts(data, chosen), mined=1),
+        *_rows(others, others["p_false"].to_numpy(), *_other_texts(data, others), mined=0),
+    ]
+    ids = ([row[key] for row in rows] for key in ("query_id", "document_id"))
+    order = np.argsort(randomness.mix(seed + 1, *(randomness.id_hashes(pa.array(some, pa.string())) for some in ids)))
+    rows = [rows[place] for place in order]
+    note = dict(zip(DRAW, (pairs, seed, len(rows)), strict=True))
+    reports.write_text(f"{NAME}.jsonl", "".join(json.dumps({**row, **note}, ensure_ascii=False) + "\n" for row in rows))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [*_COLUMNS, *note], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "positives": "\n\n".join(row["positives"]), "label": "", **note} for row in rows)
+    reports.write_text(f"{NAME}.csv", table.getvalue())
+    return len(rows)
+
+
+def _rows(
+    chosen: pa.Table,
+    predicted: np.ndarray,
+    texts: Mapping[tuple[str, str], tuple[str, str]],
+    positives: Mapping[str, Mapping[str, None]],
+    mined: int,
+) -> list[dict[str, Any]]:
+    """Pairs as they are written; the first two columns of ``chosen`` are their ids."""
+    return [
         {
             "query_id": query,
             "document_id": document,
             "query": texts[query, document][0],
             "positives": list(positives[query]),
             "document": texts[query, document][1],
-            "p_false": round(float(predicted), 6),
+            "p_false": round(float(likely), 6),
             "label": None,
+            "mined": mined,
         }
-        for query, document, predicted in zip(
-            *(column.to_pylist() for column in chosen.columns), negatives.predicted[drawn], strict=True
+        for query, document, likely in zip(
+            *(column.to_pylist() for column in chosen.columns[:2]), predicted, strict=True
         )
     ]
-    order = np.argsort(randomness.mix(seed + 1, *(hashes[drawn] for hashes in negatives.hashes)))
-    rows = [rows[place] for place in order]
-    note = dict(zip(DRAW, (pairs, seed, len(rows)), strict=True))
-    reports.write_text(f"{NAME}.jsonl", "".join(json.dumps({**row, **note}, ensure_ascii=False) + "\n" for row in rows))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*_COLUMNS, *note], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, "positives": "\n\n".join(row["positives"]), "label": "", **note} for row in rows)
-    reports.write_text(f"{NAME}.csv", text.getvalue())
-    return len(rows)
 
 
 def _filled_in(reports: Data, name: str) -> bool:
@@ -145,8 +172,8 @@ def _filled_in(reports: Data, name: str) -> bool:
     return any(not is_missing(row["label"]) or is_missing(row["seed"]) for _, row in answers)
 
 
-def _texts(data: Data, chosen: pa.Table) -> tuple[dict[tuple[str, str], tuple[str, str]], dict[str, dict[str, None]]]:
-    """Of these negatives: (query id, document id) -> texts of both, and query id -> texts of its labelled positives."""
+def _texts(data: Data, chosen: pa.Table) -> _Texts:
+    """Of these negatives, from the triplets."""
     queries = pc.unique(chosen["query_id"])
     texts: dict[tuple[str, str], tuple[str, str]] = {}
     positives: dict[str, dict[str, None]] = {}
@@ -155,6 +182,29 @@ def _texts(data: Data, chosen: pa.Table) -> tuple[dict[tuple[str, str], tuple[st
         for row in table.filter(pc.is_in(table["query_id"], value_set=queries)).to_pylist():
             texts.setdefault((row["query_id"], row["negative_id"]), (row["query"], row["negative"]))
             positives.setdefault(row["query_id"], {})[row["positive"]] = None
+    return texts, positives
+
+
+def _other_texts(data: Data, chosen: pa.Table) -> _Texts:
+    """Of pairs that are not mined."""
+    queries = pc.unique(chosen["query_id"])
+
+    def of_queries(dataset: str, column: str) -> pa.Table:
+        parts = (data.read(dataset, shard, ["query_id", column]) for shard in data.shards(dataset))
+        return pa.concat_tables(part.filter(pc.is_in(part["query_id"], value_set=queries)) for part in parts)
+
+    known, pairs = of_queries("positives", "document_row"), chosen.select(["query_id", "document_row"])
+    rows = [table["document_row"].to_numpy() for table in (known, pairs)]
+    documents = lookup.rows(data, "documents", ("title", "text")).held(*rows)
+    of_known, of_pairs = (
+        text.full_text(block["title"], block["text"]).to_pylist() for block in map(documents.take, rows)
+    )
+    asked = dict(zip(*(column.to_pylist() for column in of_queries("queries", "text").columns), strict=True))
+    ids = (chosen[key].to_pylist() for key in ("query_id", "document_id"))
+    texts = {(query, document): (asked[query], found) for query, document, found in zip(*ids, of_pairs, strict=True)}
+    positives: dict[str, dict[str, None]] = {}
+    for query, positive in zip(known["query_id"].to_pylist(), of_known, strict=True):
+        positives.setdefault(query, {})[positive] = None
     return texts, positives
 
 
@@ -189,6 +239,8 @@ def measure(data: Data, path: str) -> dict[str, Any]:
         except Fault as fault:
             lacking.setdefault(key, f"{path}:{line}: {fault}")
             continue
+        if _id(row["mined"]).removesuffix(".0") == "0":
+            continue  # its label speaks of other cuts
         if key in labels and labels[key][1] != label:
             raise ValueError(
                 f"{path}:{line}: a pair must have one label, {key} has {label} here and {labels[key][1]} in line"
@@ -240,7 +292,7 @@ def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:
         raise ValueError(f"{path}: must be JSON Lines or CSV, and its name end in {files.NAMES}. Rename it")
     columns: dict[str, Kind] = dict.fromkeys(_READ, "any")
     found = []
-    for row in rows.rows(file, columns, optional=("pairs", "seed")):
+    for row in rows.rows(file, columns, optional=_OPTIONAL):
         if row.fault:
             raise ValueError(f"{path}:{row.line}: must be a labelled pair, but is {row.fault}. Correct the line")
         found.append((row.line, dict(zip(_READ, row.values, strict=True))))

@@ -4,8 +4,10 @@ A promise takes the unfavourable end of what the data say: a curve from the log 
 promised with. Without labels of mined negatives it adds one constant. Labels are worth what they show, and no more
 where they show nothing:
 
-* among the labelled it adds what so many positives allow in one of twenty cases; in the half and the quarter that look
-  least relevant, what these allow by themselves where they surely say more than all do;
+* among the labelled it is the highest line that so many positives allow in one of twenty cases: log odds may be flatter
+  or steeper than is thought, as far as the labels do not speak against it. The rest of the data may say less, but none
+  of it below what labels allow where log odds are as steep as is thought. In the half and the quarter that look least
+  relevant it is what these allow by themselves where they surely say more;
 * above them, what is read off the rest of the data, and log odds may be half as steep again;
 * below them nothing is surer than at their lower end, unless the rest of the data say so: where topics are few and
   large, what looks least relevant is a positive as often as any document is.
@@ -25,6 +27,8 @@ Curve = Sequence[tuple[float, float]]  # log odds as thought, ascending, and tho
 _ERROR = 0.05  # one-sided, of each end by labels
 _FURTHEST = 12.0  # log odds that labels can move
 _REACH = (0.1, 0.9)  # quantiles of the log odds of labelled pairs between which they tell
+_SLOPE = 0.4  # how far from 1 log odds of a new corpus are as steep as is thought, about: labels said 0.45 to 1.4
+_SLOPES, _LEVELS = np.linspace(0.0, 2.0, 21), np.linspace(-_FURTHEST, _FURTHEST, 97)  # tried
 _LOWER = (0.5, 0.25)  # shares of them, from below, that are also looked at by themselves
 _STEEPER, _FLATTER = 0.5, 0.25  # shares by which log odds may be too small above and below what labels reach
 _END = 40.0  # log odds that none is beyond
@@ -62,33 +66,49 @@ def of_labels(logits: np.ndarray, labels: np.ndarray, wrong: float, unseen: floa
     >>> labels = np.random.default_rng(0).random(200) < scipy.special.expit(thought)
     >>> curve, contradicted = of_labels(thought, labels, wrong=0.0, unseen=2.0)
     >>> np.interp([-9.0, -7.0, -5.0, -1.0, 2.0], *np.array(curve).T).round(1).tolist(), contradicted
-    ([-6.1, -5.0, -4.6, -0.6, 5.3], None)
+    ([-6.1, -4.6, -3.0, -0.7, 5.3], None)
     """
     lowest, highest = np.quantile(logits, _REACH)
-    caution = max(0.0, by_labels(logits, labels, wrong)[2])
-    unseen, contradicted = max(caution, unseen), None
-    within = [(highest, caution)]
+    within = np.linspace(lowest, highest, 9)
+    ends, contradicted = np.maximum(within, _highest_line(logits, labels, wrong, within)), None
+    rest = within + max(0.0, unseen, by_labels(logits, labels, wrong)[2])
     for part in _LOWER:
-        end = np.quantile(logits, part)
-        some = logits <= end
+        some = logits <= np.quantile(logits, part)
         surely, _, most = by_labels(logits[some], labels[some], wrong)
         if surely > 0.0:
-            caution = max(caution, most)
+            ends = np.where(within <= logits[some].max(), np.maximum(ends, within + most), ends)
             expected = wrong * some.sum() + (1.0 - 2.0 * wrong) * scipy.special.expit(logits[some]).sum()
             contradicted = (
                 f"{int(labels[some].sum())} of the {int(some.sum())} labelled negatives that look least relevant are"
                 f" said to be false, where {float(f'{expected:.2g}'):g} were to be expected"
             )
-        within.append((end, caution))
-    points = [(odds, odds + added) for odds, added in (*within, (lowest, caution))][::-1]
-    below = [(-_END, points[0][1])]
     if contradicted is None:  # else the rest of the data are known to say too little
-        equal = max(-_END, lowest - (unseen - caution) / (1.0 - _FLATTER))
-        below = [(-_END, points[0][1] - (1.0 - _FLATTER) * (equal + _END)), (equal, points[0][1])]
-    above = highest + _RISE, _END
-    points = [*below, *points, *((odds, odds + _STEEPER * (odds - highest) + unseen) for odds in above)]
+        ends = np.minimum(ends, rest)
+    least, most = ends[0] - lowest, max(ends[-1] - highest, unseen)
+    below = [(-_END, ends[0])]
+    if contradicted is None:
+        equal = max(-_END, lowest - (max(least, unseen) - least) / (1.0 - _FLATTER))
+        below = [(-_END, ends[0] - (1.0 - _FLATTER) * (equal + _END)), (equal, ends[0])]
+    above = ((odds, odds + _STEEPER * (odds - highest) + most) for odds in (highest + _RISE, _END))
+    points = [*below, *zip(within, ends, strict=True), *above]
     promised = np.maximum.accumulate([odds for _, odds in points])  # what looks more relevant is never surer
     return [(float(odds), float(end)) for (odds, _), end in zip(points, promised, strict=True)], contradicted
+
+
+def _highest_line(logits: np.ndarray, labels: np.ndarray, wrong: float, at: np.ndarray) -> np.ndarray:
+    """(m,) the highest log odds that labels allow at (m,) log odds as thought, whatever the slope.
+
+    A slope is allowed whose likelihood, at its best level and with a normal prior around 1, is not so small that one in
+    ten would be smaller (its ends hold with 95 % each, Wilks); its level ends where ``by_labels`` says.
+    """
+    middle, count = float(np.median(logits)), int(labels.sum())
+    odds = _SLOPES[:, None, None] * (logits - middle) + _LEVELS[:, None]
+    chance = wrong + (1.0 - 2.0 * wrong) * scipy.special.expit(odds)
+    said = scipy.special.xlogy(labels, chance) + scipy.special.xlog1py(1 - labels, -chance)
+    likely = said.sum(axis=2).max(axis=1) - ((_SLOPES - 1.0) / _SLOPE) ** 2 / 2.0
+    allowed = _SLOPES[likely >= likely.max() - scipy.stats.chi2.ppf(1.0 - 2.0 * _ERROR, 1) / 2.0]
+    levels = [_shift(slope * (logits - middle), count, wrong, _ERROR) for slope in allowed]
+    return np.asarray(np.max(np.array(levels)[:, None] + allowed[:, None] * (at - middle), axis=0))
 
 
 def by_labels(logits: np.ndarray, labels: np.ndarray, wrong: float = 0.0) -> tuple[float, float, float]:
@@ -107,16 +127,18 @@ def by_labels(logits: np.ndarray, labels: np.ndarray, wrong: float = 0.0) -> tup
     [0.2, 0.25, 0.31]
     """
     positive = int(labels.sum())
+    low = _shift(logits, positive - 1, wrong, 1.0 - _ERROR) if positive else -_FURTHEST
+    return low, _shift(logits, positive, wrong, 0.5), _shift(logits, positive, wrong, _ERROR)
 
-    def shift(count: int, share: float) -> float:
-        def excess(value: float) -> float:
-            chance = wrong + (1.0 - 2.0 * wrong) * scipy.special.expit(logits + value)
-            return float(scipy.stats.poisson_binom.cdf(count, chance)) - share
 
-        ends = -_FURTHEST, _FURTHEST
-        if excess(ends[0]) <= 0.0 or excess(ends[1]) >= 0.0:  # no constant explains so few positives, or so many
-            return ends[0] if excess(ends[0]) <= 0.0 else ends[1]
-        return float(scipy.optimize.brentq(excess, *ends, xtol=1e-6))
+def _shift(logits: np.ndarray, count: int, wrong: float, share: float) -> float:
+    """The constant at which no more than so many positive labels come in a ``share`` of all cases."""
 
-    low = shift(positive - 1, 1.0 - _ERROR) if positive else -_FURTHEST
-    return low, shift(positive, 0.5), shift(positive, _ERROR)
+    def excess(value: float) -> float:
+        chance = wrong + (1.0 - 2.0 * wrong) * scipy.special.expit(logits + value)
+        return float(scipy.stats.poisson_binom.cdf(count, chance)) - share
+
+    ends = -_FURTHEST, _FURTHEST
+    if excess(ends[0]) <= 0.0 or excess(ends[1]) >= 0.0:  # no constant explains so few positives, or so many
+        return ends[0] if excess(ends[0]) <= 0.0 else ends[1]
+    return float(scipy.optimize.brentq(excess, *ends, xtol=1e-6))
