@@ -59,18 +59,16 @@ bench: install
 	fi
 	@for folder in $(BEIR); do \
 	  name=$$(basename $$folder); on="--data $$folder --pretrained $(WORK)/filters/$$name.json"; run="$(BIN)/python -m benchmarks"; \
-	  half=yes; one="--seeds 1"; come=; \
+	  half=yes; one="--seeds 1"; come=; told="--known one --labelled random bm25 --splits 3"; \
 	  case $$name in cisi|medline) half=; one="--seeds 5";; scifact) one=; come=yes;; nl2bash) come=yes;; squad_sent) half=; one=;; esac; \
 	  if [ "$$half" ]; then $$run.frontier $$on --output $$name || exit 1; fi; \
 	  if [ "$$one" ]; then $$run.frontier $$on --known one $$one --output $${name}_one || exit 1; fi; \
 	  $$run.pairs_truth $$on --labelled random bm25 --output $$name && \
 	  $$run.budget $$on --known one 0.1 0.3 half --labelled random bm25 dense worst --output $${name}_regimes && \
-	  $$run.budget $$on --known one --labelled random bm25 --labels 200 --splits 5 --output $${name}_labels || exit 1; \
-	  own="--data $$folder --known one --labelled random bm25 --splits 3"; \
-	  $$run.budget $$own --labels 200 --output $${name}_labels_shipped || exit 1; \
-	  $$run.budget $$own --labels 200 200 --output $${name}_labels_twice || exit 1; \
+	  $$run.budget $$on $$told --labels 200 --output $${name}_labels && \
+	  $$run.budget $$on $$told --labels 200 200 --output $${name}_labels_twice || exit 1; \
 	  for topics in $$(test $$name = clinc150 && echo 15x1 15x2 15x4 15x10 5x10); do \
-	    few=$(WORK)/topics_$$topics; own="--data $$few --known one --labelled random bm25 --splits 3"; \
+	    few=$(WORK)/topics_$$topics; own="--data $$few --pretrained $(WORK)/filters/$$name.json $$told"; \
 	    $$run.few_topics --data $$folder --write $$few --topics $${topics%x*} --classes $${topics#*x} || exit 1; \
 	    $$run.budget $$own --labels 200 --output topics_$${topics}_labels || exit 1; \
 	    $$run.budget $$own --labels 200 200 --output topics_$${topics}_labels_twice || exit 1; \

@@ -248,16 +248,12 @@ def main() -> int:
     for known in KNOWN:
         print(f"\nBudgets, {known} known")
         print("\n".join(row for report in of_regimes for row in budgets(report, known)))
-    for title, pattern in (
-        ("one known, queries as they come", "budget_*_as_they_come.json"),
-        ("one known, with 200 labels", "budget_[!t]*_labels.json"),
-    ):
-        print(f"\nBudgets, {title}")
-        found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
-        print("\n".join(row for report in found for row in budgets(report, "one")))
-    print("\nBudgets, one known, the shipped filter, with 200 labels and with 200 more")
+    print("\nBudgets, one known, queries as they come")
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("budget_*_as_they_come.json"))]
+    print("\n".join(row for report in found for row in budgets(report, "one")))
+    print("\nBudgets, one known, with 200 labels and with 200 more")
     for path in sorted(RESULTS.glob("budget_*_labels_twice.json")):
-        of_one = path.with_name(path.name.replace("_twice", "" if "topics" in path.name else "_shipped"))
+        of_one = path.with_name(path.name.replace("_twice", ""))
         print("\n".join(labelled(json.loads(of_one.read_text()), json.loads(path.read_text()))))
     print("\nPairs")
     for path in sorted(RESULTS.glob("pairs_truth_*.json")):

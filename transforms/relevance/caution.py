@@ -102,10 +102,11 @@ def _highest_line(logits: np.ndarray, labels: np.ndarray, wrong: float, at: np.n
     ten would be smaller (its ends hold with 95 % each, Wilks); its level ends where ``by_labels`` says.
     """
     middle, count = float(np.median(logits)), int(labels.sum())
-    odds = _SLOPES[:, None, None] * (logits - middle) + _LEVELS[:, None]
-    chance = wrong + (1.0 - 2.0 * wrong) * scipy.special.expit(odds)
-    said = scipy.special.xlogy(labels, chance) + scipy.special.xlog1py(1 - labels, -chance)
-    likely = said.sum(axis=2).max(axis=1) - ((_SLOPES - 1.0) / _SLOPE) ** 2 / 2.0
+    likely = -(((_SLOPES - 1.0) / _SLOPE) ** 2) / 2.0
+    for place, slope in enumerate(_SLOPES):
+        chance = wrong + (1.0 - 2.0 * wrong) * scipy.special.expit(slope * (logits - middle) + _LEVELS[:, None])
+        said = scipy.special.xlogy(labels, chance) + scipy.special.xlog1py(1 - labels, -chance)
+        likely[place] += said.sum(axis=1).max()
     allowed = _SLOPES[likely >= likely.max() - scipy.stats.chi2.ppf(1.0 - 2.0 * _ERROR, 1) / 2.0]
     levels = [_shift(slope * (logits - middle), count, wrong, _ERROR) for slope in allowed]
     return np.asarray(np.max(np.array(levels)[:, None] + allowed[:, None] * (at - middle), axis=0))
