@@ -158,6 +158,14 @@ def test_labels_come_back_from_a_store(job, tmp_path):
             r"a pair must have one label, .* has \d here and \d in line 1. Settle it",
         ),
         (
+            lambda rows: [*rows, *({**row, "label": 1 - row["label"]} for row in rows if not row["mined"])],
+            r"a pair must have one label, .* Settle it",
+        ),
+        (
+            lambda rows: [{k: v for k, v in row.items() if k != "mined"} for row in rows],
+            r"\d+ of \d+ were not asked for",
+        ),
+        (
             lambda rows: [{k: v for k, v in row.items() if k != "seed"} for row in rows],
             r"with its columns pairs and seed",
         ),

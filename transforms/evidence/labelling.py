@@ -232,6 +232,7 @@ def measure(data: Data, path: str) -> dict[str, Any]:
         raise ValueError(f"{path}: pairs must be at least 1, got 0. Take the file as gangue sample-for-labels wrote it")
     labels: dict[tuple[str, str], tuple[int, int]] = {}
     lacking: dict[tuple[str, str], str] = {}
+    others: set[tuple[str, str]] = set()
     for line, row in answers:
         key = _id(row["query_id"]), _id(row["document_id"])
         try:
@@ -239,20 +240,20 @@ def measure(data: Data, path: str) -> dict[str, Any]:
         except Fault as fault:
             lacking.setdefault(key, f"{path}:{line}: {fault}")
             continue
-        if _id(row["mined"]).removesuffix(".0") == "0":
-            continue  # its label speaks of other cuts
         if key in labels and labels[key][1] != label:
             raise ValueError(
                 f"{path}:{line}: a pair must have one label, {key} has {label} here and {labels[key][1]} in line"
                 f" {labels[key][0]}. Settle it"
             )
         labels.setdefault(key, (line, label))
+        if _id(row["mined"]).removesuffix(".0") == "0":
+            others.add(key)  # its label speaks of other cuts
     if without := [where for key, where in lacking.items() if key not in labels]:
         raise incomplete(without[0], len(without), len({*labels, *lacking}))
     inclusion, drawn = negatives.drawn(pairs, seed)
     ids = negatives.table.select(["query_id", "negative_id"]).to_pydict()
     asked = [key for key, some in zip(zip(*ids.values(), strict=True), drawn, strict=True) if some]
-    for wrong, what in ((set(labels) - set(asked), "were not asked for"), (set(asked) - set(labels), "lack")):
+    for wrong, what in ((set(labels) - others - set(asked), "were not asked for"), (set(asked) - set(labels), "lack")):
         if wrong:
             raise ValueError(
                 f"{path}: must label the pairs that were drawn from these triplets, {len(wrong)} of {len(asked)}"
