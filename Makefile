@@ -49,6 +49,7 @@ bench: install
 	$(BIN)/python -m benchmarks.workers --output
 	$(BIN)/python -m benchmarks.approximate --output approximate
 	$(BIN)/python -m benchmarks.approximate --documents 200000 --queries 20000 --nprobe 128 --output approximate_quarter
+	$(BIN)/python -m benchmarks.approximate --documents 400000 --queries 50000 --dimensions 256 --index PQ64x4fs --refine 10 --output approximate_codes
 	$(BIN)/python -m benchmarks.lexical --output
 	$(BIN)/python -m benchmarks.growth --documents 100000 1000000 10000000 --output
 	$(BIN)/python -m benchmarks.requests --output

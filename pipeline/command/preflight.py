@@ -98,6 +98,22 @@ def check_retrievers(p: params.Params) -> None:
         protocol.check(retriever, name)
 
 
+def check_mined(data: Data, p: params.Params, path: str) -> None:
+    """Check that a job was mined by the retrievers and scorers of the params at ``path``.
+
+    Raises:
+      FileNotFoundError: nothing was mined.   ValueError: it was by others.
+    """
+    there = data.read("pairs", data.shards("pairs")[0]).column_names
+    unknown = [f"retrievers.{name}" for name in p.retrievers if f"score_{name}" not in there]
+    unknown += [f"scorers.{name}" for name in p.scorers if not data.exists(f"scores/{name}")]
+    if unknown:
+        raise ValueError(
+            f"{path}: must name what {data.root} was mined with, which knows no {', '.join(unknown)}. Name the params"
+            " of that job: --params, or mine with these first"
+        )
+
+
 def check_folder(path: str, option: str) -> None:
     """Check that a path is a folder, or free.
 

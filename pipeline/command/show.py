@@ -215,6 +215,7 @@ def frontier(params_path: str, root: str, reports: str) -> None:
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
     written = Data(reports)
     preflight.check_frontier(written)
+    preflight.check_mined(data, p, params_path)
     with progress.shown("frontier", sum(data.rows("queries"))):
         lines = frontier.lines(data, p)
     if not next(iter(lines.values()))[0]["queries"]:
@@ -268,9 +269,12 @@ def _expected(console: Console, data: Data, p: params.Params) -> None:
 
 def sample_for_labels(params_path: str, root: str, reports: str, pairs: int, seed: int) -> None:
     """Write the pairs to label, and say what to do with them."""
+    from gangue.pipeline.command import preflight
     from gangue.transforms.evidence import labelling
 
-    count = labelling.draw(Data(root), params.load(params_path), Data(reports), pairs, seed)
+    p, data = params.load(params_path), Data(root)
+    preflight.check_mined(data, p, params_path)
+    count = labelling.draw(data, p, Data(reports), pairs, seed)
     Console(highlight=False, soft_wrap=True).print(
         escape(
             f"{count} pairs: {reports}/{labelling.NAME}.jsonl and .csv. Fill in label (1: the document answers the"

@@ -248,6 +248,20 @@ def test_the_commands_draw_and_measure(job, tmp_path):
     assert labelling.measured(job.data, Data(str(tmp_path))) is None, "of a run before"
 
 
+@pytest.mark.parametrize("command", ["sample-for-labels", "frontier"])
+def test_params_of_another_job_are_named_in_a_line(job, tmp_path, command):
+    path = tmp_path / "params.yaml"
+    values = json.loads(job.p.model_dump_json(exclude_unset=True))
+    values["retrievers"]["other"] = values["retrievers"]["dense"]
+    path.write_text(json.dumps(values))
+    places = [f"--params={path}", f"--data={job.folder / 'data'}", f"--reports={tmp_path}"]
+    done = CliRunner().invoke(cli.app, [command, *places])
+    assert done.exit_code == 1
+    assert (
+        f"{path}: must name what {job.folder / 'data'} was mined with, which knows no retrievers.other" in done.output
+    )
+
+
 def test_a_job_without_p_false_says_what_to_mine_with(tmp_path):
     planted.write(tmp_path, topics=8)
     p = params.parse(planted.sections(tmp_path, filter={"kind": "naive"}))
