@@ -10,9 +10,8 @@ The job learns, estimates the labelled share and chooses its cut from these labe
 each budget on average and with 90 % confidence; it mines, and the hidden positives that come back are counted. A split
 exceeds a budget where the share that came back is above it. With ``--labels`` so many pairs are labelled truly, half of
 them the first budget's negatives and half what other cuts would choose, as by ``gangue sample-for-labels``, a share
-``--wrong`` of them falsely, and all is done again; with a second number once more, of the new negatives.
-Prints one JSON line per (known, labelled, budget,
-confidence) with
+``--wrong`` of them falsely, and all is done again; with a second number once more, of the new negatives. Prints one
+JSON line per (known, labelled, budget, confidence) with
 
   exceeded          share of the splits above the budget
   fn_rate, worst    mean and highest share of false negatives
@@ -130,7 +129,7 @@ def told(
     points = budgets.points_of([calibrate.measure(data, p, unaware, filters)], None)
     cut = budgets.chosen_cut(points, p, note)["cut"]
     pair = frontier.chosen_by(data, p, unaware, p.filter.with_cut(cut))
-    others = np.setdiff1d(other_cuts.pairs(data, p, unaware), pair)
+    others = np.setdiff1d(other_cuts.pairs(data, p, unaware, other_cuts.filters(data, p)), pair)
     p_false = unaware.candidates.scores[rules.P_FALSE].astype(np.float64)
     of_mined = prediction_powered.inclusion(p_false[pair], labels - labels // 2)
     chance = np.concatenate([of_mined, other_cuts.spread(p_false[others], labels // 2)])

@@ -40,7 +40,6 @@ _OPTIONAL = ("pairs", "seed", "mined")
 _READ = ("query_id", "document_id", "label", *_OPTIONAL)
 _COLUMNS = ("query_id", "document_id", "query", "positives", "document", "p_false", "label", "mined")
 
-
 # (query id, document id) -> texts of both; query id -> texts of its labelled positives
 _Texts = tuple[dict[tuple[str, str], tuple[str, str]], dict[str, dict[str, None]]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,12 +23,16 @@ _ENOUGH = 200  # pairs to choose one from
 _LEAST = 1e-6  # probability below which, and above one less it, all are alike
 
 
-def pairs(data: Data, p: params.Params, shard: query_shard.Shard) -> np.ndarray:
-    """(m,) numbers of the pairs of a shard that some cut of the main rule would make negatives, judged ones apart."""
+def filters(data: Data, p: params.Params) -> list[params.Filter]:
+    """The filter with other cuts of its main rule, from loose to strict; none where that has no cut."""
     rule = p.filter.rule
-    if rule.cut_key is None or rules.P_FALSE not in shard.candidates.scores:
+    return [] if rule.cut_key is None else [p.filter.with_cut(cut) for cut in frontier.cuts(data, p, rule)[::-_EACH]]
+
+
+def pairs(data: Data, p: params.Params, shard: query_shard.Shard, stacks: Sequence[params.Filter]) -> np.ndarray:
+    """(m,) numbers of the pairs of a shard that some of these filters would make negatives, judged ones apart."""
+    if not stacks or rules.P_FALSE not in shard.candidates.scores:
         return np.empty(0, np.int64)
-    stacks = (p.filter.with_cut(cut) for cut in frontier.cuts(data, p, rule)[::-_EACH])
     found = arrays.distinct(np.concatenate([frontier.chosen_by(data, p, shard, stack) for stack in stacks]))
     return found[~shard.candidates.judged[found]]
 
@@ -40,9 +45,10 @@ def drawn(data: Data, p: params.Params, mined: pa.Table, count: int, seed: int) 
       count: of pairs, at most.   seed: of the draw.
     """
     found: list[pa.Table] = []
+    stacks = filters(data, p)
     for name in data.shards("pairs"):  # each a random sample of the queries
         shard = frontier.load(data, p, name)
-        number = pairs(data, p, shard)
+        number = pairs(data, p, shard, stacks)
         columns = {key: shard.pairs[key].take(pa.array(number)) for key in ("query_id", "document_id", "document_row")}
         ids = {key: columns[key].cast(pa.string()) for key in ("query_id", "document_id")}
         again = checks.among(list(ids.values()), [mined["query_id"], mined["negative_id"]])

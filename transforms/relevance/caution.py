@@ -71,7 +71,7 @@ def of_labels(logits: np.ndarray, labels: np.ndarray, wrong: float, unseen: floa
     lowest, highest = np.quantile(logits, _REACH)
     within = np.linspace(lowest, highest, 9)
     ends, contradicted = np.maximum(within, _highest_line(logits, labels, wrong, within)), None
-    rest = within + max(0.0, unseen, by_labels(logits, labels, wrong)[2])
+    rest = within + max(0.0, unseen, _shift(logits, int(labels.sum()), wrong, _ERROR))
     for part in _LOWER:
         some = logits <= np.quantile(logits, part)
         surely, _, most = by_labels(logits[some], labels[some], wrong)
