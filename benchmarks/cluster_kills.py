@@ -185,9 +185,16 @@ def event(
         "temporary": sorted(final.keys() - expected.keys()),
         "missing": sorted(expected.keys() - final.keys()),
         "half_shards": half,
-        "tracebacks": sum(any("Traceback" in line for _, line in attempt.lines) for attempt in attempts),
+        "tracebacks": [traceback for attempt in attempts if (traceback := _traceback(attempt))],
         "said": [attempt.last for attempt in attempts if attempt.code],
     }
+
+
+def _traceback(attempt: kills.Attempt) -> str:
+    """What a run said from its first traceback on, as one text; nothing if it said none."""
+    lines = [line for _, line in attempt.lines]
+    first = next((number for number, line in enumerate(lines) if "Traceback" in line), len(lines))
+    return "\n".join(lines[max(0, first - 1) : first + 60] if first < len(lines) else [])
 
 
 def measured(job: kills.Project, cluster: Cluster, count: Mapping[signal.Signals, int], seed: int) -> dict[str, Any]:
@@ -221,7 +228,7 @@ def measured(job: kills.Project, cluster: Cluster, count: Mapping[signal.Signals
         "equal": all(found["equal"]),
         "temporary": found["temporary"],
         "half_shards": found["half_shards"],
-        "tracebacks": sum(found["tracebacks"]),
+        "tracebacks": found["tracebacks"],
         "stuck": sum(runs > 2 for runs in found["runs"]),
         "said": dict(collections.Counter(found["said"])),
     }

@@ -38,6 +38,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
     Raises:
       FileNotFoundError: nothing was mined there.
     """
+    from gangue.pipeline.command import models
     from gangue.transforms.evidence import labelling, lineage
 
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
@@ -50,10 +51,11 @@ def summary(params_path: str, root: str, reports: str) -> None:
             f"{data.shown('triplets')}: no triplets have been mined{why}. Run gangue mine, or dvc repro"
         )
     metrics, unaudited = lineage.audited(data, Data(reports))
-    for line in (failed and f"the last run did not end well: {failed}", lineage.stale(data, p), unaudited):
+    recipe, stale = lineage.recipe(data), lineage.stale(data, p)
+    other_models = None if stale else models.changed(p, recipe.get("fingerprints", {}))
+    for line in (failed and f"the last run did not end well: {failed}", stale, other_models, unaudited):
         if line:
             console.print(escape(f"Note: {line}."))
-    recipe = lineage.recipe(data)
     rows = recipe["rows"]
     console.print(
         f"{sum(data.rows('triplets'))} triplets from {rows['queries']} queries, {rows['positives']} positives and"

@@ -100,14 +100,14 @@ def _client(address: str, where: Mapping[str, str]) -> distributed.Client:
         except Exception as error:  # whatever Dask makes of an address that is none, or of a damaged file
             found.append(error)
 
-    connecting = threading.Thread(target=connect, daemon=True)
+    connecting, began = threading.Thread(target=connect, daemon=True), time.monotonic()
     connecting.start()
     connecting.join(2 * _SECONDS)
     client = found[0] if found else TimeoutError()
     if isinstance(client, OSError):
         raise ConnectionError(
-            f"beam.cluster: a scheduler must answer at {address}, none did in {_SECONDS} seconds. Start one"
-            " (dask scheduler), or correct the address"
+            f"beam.cluster: a scheduler must answer at {address}, none did in {time.monotonic() - began:.0f} seconds."
+            " Start one (dask scheduler), or correct the address"
         ) from None
     if isinstance(client, Exception):
         said = " ".join(f"{type(client).__name__}: {client}".split())
