@@ -443,6 +443,25 @@ def test_a_factory_string_that_faiss_does_not_know_is_refused(tmp_path):
         searched(data, settings(index="Quantum9"), "dense")
 
 
+@pytest.mark.parametrize("factory", ["IVF32,Flat", "PQ4x8", "OPQ4_16,PQ4x8", "IVF2,PQ4x8,RFlat"])
+def test_an_index_that_wants_more_documents_to_be_trained_on_is_refused(tmp_path, factory):
+    data, *_ = make(tmp_path, documents=20)
+    write_clusters(data, 1)
+    said = rf"retrievers.*index: {factory} must have as many documents .*got 20 \(.*\)\. Name one for so few: Flat"
+    with pytest.raises(ValueError, match=said):
+        searched(data, settings(index=factory), "dense")
+
+
+@pytest.mark.parametrize("factory", ["PQ4x4", "OPQ4_16,IVF8,PQ4x4fs", "IVF8,PQ4x4,RFlat", "RQ2x4", "IVF8,Flat"])
+def test_faiss_says_nothing_of_few_documents_of_which_the_recall_tells(tmp_path, capfd, factory):
+    data, *_ = make(tmp_path, documents=300)
+    write_clusters(data, 1)
+    searched(data, settings(index=factory), "dense")
+    said = capfd.readouterr()
+    assert "centroids" not in said.out + said.err
+    assert "recall" in said.err
+
+
 def test_the_pool_has_every_rank_every_score_and_the_positives(tmp_path):
     data, _, _, vectors, _, asked = make(tmp_path, positives=2)
     p = settings()

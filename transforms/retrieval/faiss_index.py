@@ -6,7 +6,7 @@ kinds of index cannot be joined again, so they are a single part, held in memory
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ def trained(factory: str, vectors: lookup.Vectors, centroids: np.ndarray) -> fai
       centroids: (c, d) from the cluster stage.
 
     Raises:
-      ValueError: FAISS does not know the factory string.
+      ValueError: FAISS does not know the factory string, or wants more documents for it.
     """
     try:
         index = faiss.index_factory(vectors.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
@@ -42,8 +42,38 @@ def trained(factory: str, vectors: lookup.Vectors, centroids: np.ndarray) -> fai
         sample = _SAMPLE_OF_CODES
     if not index.is_trained:
         step = max(1, -(-len(vectors) // sample))
-        index.train(np.nan_to_num(vectors.gather(np.arange(0, len(vectors), step)), copy=False))
+        numbers = np.arange(0, len(vectors), step)
+        for clustering in _clusterings(index):
+            clustering.min_points_per_centroid = 1  # or it says so a hundred times; the recall tells what it is worth
+        try:
+            index.train(np.nan_to_num(vectors.gather(numbers), copy=False))
+        except RuntimeError as error:
+            said = str(error).rpartition("failed: ")[2].strip()
+            raise ValueError(
+                f"retrievers.*.index: {factory} must have as many documents to be trained on as it has lists, and as"
+                f" each of its codes has values, got {len(numbers)} ({said}). Name one for so few: Flat"
+            ) from error
     return index
+
+
+def _clusterings(index: Any) -> Iterator[Any]:
+    """How each clustering of an index that is to be trained is done."""
+    if isinstance(index, faiss.IndexRefine):
+        index = faiss.downcast_index(index.base_index)
+    if isinstance(index, faiss.IndexPreTransform):
+        chain: Any = index.chain
+        for number in range(chain.size()):
+            transform = faiss.downcast_VectorTransform(chain.at(number))
+            if isinstance(transform, faiss.OPQMatrix):
+                transform.pq = own = faiss.ProductQuantizer(transform.d_out, transform.M, 8)  # as it would itself
+                faiss.add_to_referenced_objects(index, own)  # type: ignore[attr-defined]
+                yield own.cp
+        index = faiss.downcast_index(index.index)
+    if hasattr(index, "cp"):
+        yield index.cp
+    for codes in ("pq", "rq"):
+        if hasattr(index, codes):
+            yield getattr(index, codes).cp
 
 
 def lists_are(index: Any, centroids: int) -> bool:
