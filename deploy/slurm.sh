@@ -7,8 +7,12 @@ params=$1 job=$2
 mkdir -p "$job"
 rm -f "$job/scheduler.json"
 dask scheduler --scheduler-file "$job/scheduler.json" --port 0 &
+scheduler=$!
 run=${SLURM_JOB_ID:+srun --ntasks=8}
 $run dask worker --scheduler-file "$job/scheduler.json" --nthreads 1 --memory-limit 12GiB --no-dashboard &
 trap 'kill $(jobs -p)' EXIT
-until [ -s "$job/scheduler.json" ]; do sleep 1; done
+until [ -s "$job/scheduler.json" ]; do
+  kill -0 "$scheduler" || exit 1
+  sleep 1
+done
 gangue mine --params "$params" --data "$job/data" --reports "$job/reports"

@@ -117,7 +117,7 @@ def audit_shard(
     first = lookup.rows(data, "triplets", ("query_id",)).shard(0)
     lineage.check_recipe(_footer(triplets), _footer(first), p, rows)
     invariants.check_triplets(data, p, shard, triplets, negatives, documents)
-    invariants.check_relations(data, shard, triplets, negatives, documents)
+    invariants.check_relations(data, p, shard, triplets, negatives, documents)
     invariants.check_quotas(data, p, shard, triplets, shortfalls)
     ruled = query_shard.in_force(data, p)
     loaded = query_shard.load(data, ruled, shard)

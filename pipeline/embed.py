@@ -139,14 +139,15 @@ def prompt(settings: params.Encoder, folder: str, dataset: str) -> str:
 
 def load(folder: str, settings: params.Encoder) -> encoder.Encoder:
     """The model of an encoder."""
-    return encoder.load(
-        folder,
-        settings.max_length,
-        settings.dtype,
-        settings.trust_remote_code,
-        settings.backend,
-        settings.model_file,
-    )
+    with folders.named(folder, settings.model):
+        return encoder.load(
+            folder,
+            settings.max_length,
+            settings.dtype,
+            settings.trust_remote_code,
+            settings.backend,
+            settings.model_file,
+        )
 
 
 @at_hand.keep

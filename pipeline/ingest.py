@@ -93,8 +93,8 @@ def foreseen(p: params.Params, counts: Counts, labels: int = 0, judged: Mapping[
         )
     if labels and not judged.get("label"):
         lines.append(
-            f"none of the {labels} labels in labels.path can be used, data/rejected says why. Correct their ids, if the"
-            " source's are others"
+            f"none of the {labels} labels in labels.path can be used, the dataset rejected says why. Correct their ids,"
+            " if the source's are others"
         )
     return lines
 

@@ -84,7 +84,7 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         retriever = p.retrievers[name].open(data, name)
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
     judged = pooling.scatter(len(pairs), judged_at, judged_at >= 0, False)
-    kinds = relations.annotate(block, involved, query, np.minimum.reduce(list(ranks.values())), tie)
+    kinds = relations.annotate(block, involved, query, np.minimum.reduce(list(ranks.values())), tie, judged)
     table = pa.table(
         [
             arrays.named(query, block.query_ids),

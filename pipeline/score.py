@@ -126,7 +126,9 @@ def fingerprint(folder: str, settings: params.Scorer) -> str:
 
 def load(folder: str, settings: params.Scorer) -> cross_encoder.CrossEncoder:
     """The model of a scorer."""
-    return cross_encoder.load(folder, settings.max_length, settings.dtype, settings.trust_remote_code, settings.label)
+    with folders.named(folder, settings.model or folder):
+        given = (settings.max_length, settings.dtype, settings.trust_remote_code, settings.label)
+        return cross_encoder.load(folder, *given)
 
 
 def _taught(data: Data, dataset: str, name: str) -> str:
@@ -134,7 +136,7 @@ def _taught(data: Data, dataset: str, name: str) -> str:
         return data.fetched(dataset, name)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{data.shown(dataset, name)}: the taught model must exist. Make it: dvc repro"
+            f"{data.shown(dataset, name)}: the taught model must exist. Make it: gangue mine, or dvc repro"
         ) from None
 
 

@@ -2,15 +2,23 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
+import fsspec
 import jobs
 import pytest
 from elsewhere import assert_same, mined
 from typer.testing import CliRunner
 
+from gangue.pipeline import embed
+from gangue.pipeline import params as settings
 from gangue.pipeline.command import cli
+from gangue.transforms import at_hand
+from gangue.transforms.datasets.storage import Data
+from gangue.transforms.models import folders
 
 
 def test_a_job_on_s3_has_the_bytes_of_a_local_one(whole_job, s3):
@@ -63,3 +71,44 @@ def test_a_store_that_lets_nobody_in_is_a_line_before_anything_runs(tmp_path, s3
     assert f"s3://{where}" in last
     assert said in last.lower()
     assert not (tmp_path / "data" / "documents").exists()
+
+
+def test_a_folder_that_a_console_made_is_nobodys_file(s3):
+    filesystem = fsspec.filesystem("s3", use_listings_cache=False)
+    filesystem.pipe_file("gangue/marked/documents/", b"")
+    Data("s3://gangue/marked").check_ours("documents")
+    filesystem.pipe_file("gangue/marked/documents/mine.txt", b"of mine")
+    with pytest.raises(ValueError, match=r"s3://gangue/marked/documents/mine\.txt: must be written by Gangue"):
+        Data("s3://gangue/marked").check_ours("documents")
+
+
+@pytest.mark.parametrize("root", ["s3://gangue//job", "s3://gangue/a//job/", "memory://a//job"])
+def test_a_path_with_two_slashes_in_a_row_is_refused(root):
+    with pytest.raises(ValueError, match=rf"^{root}: must have one slash between its parts\. Write \w+://\w+(/\w+)+$"):
+        Data(root)
+
+
+def test_a_slash_at_the_end_of_a_path_does_not_count(s3):
+    one, other = Data("s3://gangue/slashes"), Data("s3://gangue/slashes//")
+    assert one == other
+    other.write_text("note.txt", "here")
+    with open(one.local_copy("note.txt")) as file:
+        assert file.read() == "here"
+
+
+def test_temporary_files_that_somebody_removed_are_not_taken_for_the_stores(s3, tmp_path, monkeypatch):
+    data = Data("s3://gangue/cleaned")
+    data.write_text("note.txt", "here")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    at_hand.forget()
+    shutil.rmtree(os.path.dirname(os.path.dirname(data.local_copy("note.txt"))))
+    with pytest.raises(OSError, match=r"the folder of temporary files must stay, it is gone\. Run it again"):
+        data.local_copy("note.txt")
+    at_hand.forget()
+
+
+def test_a_model_in_a_bucket_that_is_none_is_named_as_the_params_do(s3):
+    fsspec.filesystem("s3").pipe_file("gangue/models/none/notes.txt", b"no model")
+    encoder = settings.Encoder(model="s3://gangue/models/none")
+    with pytest.raises(ValueError, match=r"model s3://gangue/models/none: must be"):
+        embed.load(folders.locate(encoder.model), encoder)

@@ -125,7 +125,7 @@ def labels(
 def show(
     query: Annotated[str | None, typer.Argument(help="Id of a query, or words of its text.")] = None,
     data: DataPath = "data",
-    rows: Annotated[int | None, typer.Option(help="How many triplets; 3, or all of a query.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="How many triplets; 3, or all of a query.")] = None,
 ) -> None:
     """Print triplets with their scores: the first, or those of a query, likeliest false negatives first."""
 

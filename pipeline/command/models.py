@@ -40,9 +40,10 @@ def check(data: Data, p: params.Params) -> None:
             if p.beam.cluster is not None:
                 same = {name: folders.fingerprint(folder) for name, folder in found.items()}
                 workers.everywhere(functools.partial(_find_same, every, filter_file, same))
-            for settings, loaded in [(settings, workers.submit(_load, settings, p.beam.resources)) for settings in new]:
+            loads = [(functools.partial(_load, settings), f"model {settings.model}") for settings in new]
+            for load, loaded in [(load, workers.submit(load, name, p.beam.resources)) for load, name in loads]:
                 if loaded is None:
-                    _load(settings)
+                    load("")
                 else:
                     loaded.result()
     finally:
@@ -113,7 +114,7 @@ def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) ->
     return any(vector_store.of_model(data, dataset, file, fingerprint) is not None for file in some)
 
 
-def _load(settings: params.Encoder | params.Scorer) -> None:
+def _load(settings: params.Encoder | params.Scorer, _: str) -> None:
     assert settings.model is not None
     folder = folders.locate(settings.model, settings.revision)
     if isinstance(settings, params.Encoder):

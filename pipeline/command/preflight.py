@@ -79,6 +79,8 @@ def check_source(data: Data, p: params.Params) -> None:
       ValueError: it is no folder, or something is.
     """
     check_folder(data.root, "--data")
+    if data.root.startswith("memory://") and (p.beam.workers > 1 or p.beam.cluster):
+        raise ValueError(f"--data: {data.root} is seen by one process alone. Set beam.workers: 1, or name a folder")
     inside = _real(data.root).rstrip("/") + "/"
     for key, path in _sources(p.source):
         if (_real(path).rstrip("/") + "/").startswith(inside):
@@ -96,22 +98,6 @@ def check_retrievers(p: params.Params) -> None:
     """
     for name, retriever in p.retrievers.items():
         protocol.check(retriever, name)
-
-
-def check_mined(data: Data, p: params.Params, path: str) -> None:
-    """Check that a job was mined by the retrievers and scorers of the params at ``path``.
-
-    Raises:
-      FileNotFoundError: nothing was mined.   ValueError: it was by others.
-    """
-    there = data.read("pairs", data.shards("pairs")[0]).column_names
-    unknown = [f"retrievers.{name}" for name in p.retrievers if f"score_{name}" not in there]
-    unknown += [f"scorers.{name}" for name in p.scorers if not data.exists(f"scores/{name}")]
-    if unknown:
-        raise ValueError(
-            f"{path}: must name what {data.root} was mined with, which knows no {', '.join(unknown)}. Name the params"
-            " of that job: --params, or mine with these first"
-        )
 
 
 def check_folder(path: str, option: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import textwrap
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gangue.pipeline import params
-from gangue.transforms.candidates import rules
+from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import occupancy
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import vector_store
@@ -40,6 +41,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
     """
     from gangue.pipeline.command import models
     from gangue.transforms.evidence import labelling, lineage
+    from gangue.transforms.evidence.budget import percent
 
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
     failed = occupancy.last_end(data)
@@ -87,8 +89,8 @@ def summary(params_path: str, root: str, reports: str) -> None:
         )
         if budget and not budget["refused"] and hidden["low"] > budget["false_negatives"]:
             console.print(
-                f"Warning: that is more than the budget of {budget['false_negatives']:.1%}. Read the negatives that the"
-                " report calls suspicious, and label some: gangue sample-for-labels."
+                f"Warning: that is more than the budget of {percent(budget['false_negatives'])}. Read the negatives"
+                " that the report calls suspicious, and label some: gangue sample-for-labels."
             )
     elif leak:
         known = "".join(
@@ -103,23 +105,32 @@ def summary(params_path: str, root: str, reports: str) -> None:
         console.print(f"Labels: {_measured(found)}.")
         if budget and not budget["refused"] and found["low"] > budget["false_negatives"]:
             console.print(
-                f"Warning: that is more than the budget of {budget['false_negatives']:.1%}, whatever is promised. Mine"
-                " again with these labels: labels.path."
+                f"Warning: that is more than the budget of {percent(budget['false_negatives'])}, whatever is promised."
+                " Mine again with these labels: labels.path."
             )
     if budget and budget["refused"]:
         console.print(escape(f"Budget: {budget['refused']}."))
     elif budget:
         how = "on average" if budget["confidence"] is None else f"with {budget['confidence']:.0%} confidence"
         console.print(
-            f"Budget: {budget['false_negatives']:.1%} false negatives {how}; {budget['kind']} at {budget['cut']:.4g}"
-            f" promises {budget['bound']:.1%} and expects {budget['loss']:.1%}."
+            f"Budget: {percent(budget['false_negatives'])} false negatives {how}; {budget['kind']} at"
+            f" {budget['cut']:.4g} promises {percent(budget['bound'])} and expects {percent(budget['loss'])}."
         )
     for finding in (metrics.get("learned") or {}).get("findings", []):
         if not (budget and finding in (budget["refused"] or "")):
             console.print(escape(f"Finding: {finding}."))
     places = f"Triplets: {data.shown('triplets')}   views: {data.shown('views')}   report: {reports}/report.html"
     console.print(escape(places))
-    console.print("Next: gangue show prints triplets; gangue frontier, what every cut would let through.")
+    shown, drawn = _options(data=root), _options(params=params_path, data=root, reports=reports)
+    console.print(
+        escape(f"Next: gangue show{shown} prints triplets; gangue frontier{drawn}, what every cut would let through.")
+    )
+
+
+def _options(**given: str) -> str:
+    """The options that a next command needs to find what this one was given."""
+    usual = {"params": "params.yaml", "data": "data", "reports": "reports"}
+    return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value != usual[name])
 
 
 def triplets(root: str, count: int | None, query: str | None = None) -> None:
@@ -133,6 +144,8 @@ def triplets(root: str, count: int | None, query: str | None = None) -> None:
     """
     data, console = Data(root), Console(highlight=False, soft_wrap=True)
     tables = [_of_query(data, query)] if query else (data.read("triplets", shard) for shard in data.shards("triplets"))
+    if not sum(data.rows("triplets")) and not query:
+        console.print(f"{data.shown('triplets')}: no rows. gangue summary{_options(data=root)} says why")
     blocks = (batch.to_pylist() for table in tables for batch in table.to_batches(_AT_ONCE))
     for row in itertools.islice(itertools.chain.from_iterable(blocks), count):
         _print_triplet(console, row)
@@ -150,7 +163,8 @@ def _of_query(data: Data, query: str) -> pa.Table:
         if like is None and len(some):
             like = some.filter(pc.equal(some["query_id"], some["query_id"][0]))
     if like is None:
-        why = _rejected(data, query) or f"no query has the id or the words {query}. gangue show prints some"
+        known = _rejected(data, query) or _short(data, query)
+        why = known or f"no query has the id or the words {query}. gangue show{_options(data=data.root)} prints some"
         raise ValueError(f"{data.shown('triplets')}: {why}")
     return _suspicious_first(data, like)
 
@@ -168,6 +182,23 @@ def _rejected(data: Data, query: str) -> str | None:
                 f" {row['encoder']}: {row['reason']}. {_sentence(row['cure'])}"
             )
     return None
+
+
+def _short(data: Data, query: str) -> str | None:
+    """Why there are no triplets of the query of this id, or of the first with these words."""
+    like: list[str] = []
+    for shard in data.shards("queries"):
+        table = data.read("queries", shard, ["query_id", "text"])
+        here = pc.or_(pc.equal(table["query_id"], query), pc.match_substring(table["text"], query, ignore_case=True))
+        like += table.filter(here)["query_id"].to_pylist()
+    named = query if query in like else next(iter(like), None)
+    short = data.read_all("shortfalls")
+    reasons = [
+        f"for {row['positive_id']} {row['found']} of {row['wanted']} among {row['candidates']} candidates"
+        f" ({row['reason']})"
+        for row in short.filter(pc.equal(short["query_id"], named)).to_pylist()
+    ]
+    return f"no negatives were found of the query {named}: {', '.join(reasons[:_NAMED])}" if reasons else None
 
 
 def _sentence(text: str) -> str:
@@ -212,12 +243,12 @@ def frontier(params_path: str, root: str, reports: str) -> None:
     """
     from gangue.pipeline.command import preflight
     from gangue.pipeline.report import charts
-    from gangue.transforms.evidence import frontier
+    from gangue.transforms.evidence import frontier, lineage
 
     p, data, console = params.load(params_path), Data(root), Console(highlight=False, soft_wrap=True)
     written = Data(reports)
     preflight.check_frontier(written)
-    preflight.check_mined(data, p, params_path)
+    lineage.check_mined(data, p, params_path)
     with progress.shown("frontier", sum(data.rows("queries"))):
         lines = frontier.lines(data, p)
     if not next(iter(lines.values()))[0]["queries"]:
@@ -254,10 +285,14 @@ def _expected(console: Console, data: Data, p: params.Params) -> None:
     if p.filter.max_false_negatives is None:
         return
     table = Table("filter", "setting", "promised at most", "expected", "hardness", "per query", box=None)
-    line = data.read_note("calibration", "cut.json")["line"]
+    note = data.read_note("calibration", query_shard.CUT)
+    line = note.get("line", []) if note.get("kind") == p.filter.rule.kind else []
+    if not line:
+        console.print(escape("What each cut is expected to let through is known when it was mined with this budget."))
+        return
     for point, before in zip(line, [{}, *line], strict=False):
-        if point["per_query"] == before.get("per_query"):
-            continue  # a looser cut that lets nothing more through
+        if {**point, "setting": 0} == {**before, "setting": 0}:
+            continue  # a looser cut that changes nothing
         table.add_row(
             p.filter.rule.kind,
             f"{point['setting']:.4g}",
@@ -271,17 +306,16 @@ def _expected(console: Console, data: Data, p: params.Params) -> None:
 
 def sample_for_labels(params_path: str, root: str, reports: str, pairs: int, seed: int) -> None:
     """Write the pairs to label, and say what to do with them."""
-    from gangue.pipeline.command import preflight
-    from gangue.transforms.evidence import labelling
+    from gangue.transforms.evidence import labelling, lineage
 
     p, data = params.load(params_path), Data(root)
-    preflight.check_mined(data, p, params_path)
+    lineage.check_mined(data, p, params_path)
     count = labelling.draw(data, p, Data(reports), pairs, seed)
     Console(highlight=False, soft_wrap=True).print(
         escape(
             f"{count} pairs: {reports}/{labelling.NAME}.jsonl and .csv. Fill in label (1: the document answers the"
             " query, so the negative is false; 0: it does not), all of them, then: gangue labels"
-            f" {reports}/{labelling.NAME}.jsonl"
+            f" {reports}/{labelling.NAME}.jsonl{_options(data=root, reports=reports)}"
         )
     )
 
@@ -297,7 +331,9 @@ def labels(path: str, root: str, reports: str) -> None:
     written.write_text(labelling.MEASURED, json.dumps(found, indent=1) + "\n")
     console = Console(highlight=False, soft_wrap=True)
     console.print(escape(f"{_measured(found)}. {reports}/{labelling.MEASURED}"))
-    console.print("To mine again with what they say, put the file where labels.path of the params names it.")
+    console.print(
+        "To mine again with what they say, name the file, or a folder that it is in, in the params: labels.path."
+    )
 
 
 def _measured(found: dict[str, Any]) -> str:

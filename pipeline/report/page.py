@@ -246,7 +246,10 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _share(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    if value is None:
+        return "–"
+    small = 0.0 < value < 10 ** (-2 - digits)
+    return f"{float(f'{100 * value:.2g}'):g} %" if small else f"{100 * value:.{digits}f} %"
 
 
 def _number(value: float | None) -> str:

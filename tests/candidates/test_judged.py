@@ -1,6 +1,7 @@
 """Judged pairs: what a source, its columns or a labelled sample say is no positive, and what labels move."""
 
 import json
+import re
 import types
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import whole_path
 
-from gangue.pipeline import params
+from gangue.pipeline import mine, params
 from gangue.transforms import sources
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import labelling
@@ -231,6 +232,32 @@ def test_a_judged_pair_is_a_negative_whatever_rules_say_and_a_positive_by_label_
     assert [(r["origin"], r["line"], r["reason"]) for r in rejected] == [("a.jsonl", 5, rejection.UNKNOWN_QUERY)]
 
 
+@pytest.mark.parametrize("also", [[], [{"kind": "abs", "score": "bm25", "abs": 0.1}]])
+def test_a_judged_pair_is_a_negative_though_it_is_almost_a_positive_or_almost_another(tmp_path, also):
+    mill = "the steam mill at the upper end of the river that belonged to the county opened its doors to the public"
+    told = [f"{mill} after the long winter of the year {1800 + n}" for n in range(60)]
+    asked = [f"is it told anywhere that {mill} in the year {1800 + n}" for n in (17, 29, 43)]
+    rows = [
+        {"anchor": one, "positive": told[place], "negative": [told[place + 5], told[place + 6], told[place + 6]]}
+        for one, place in zip(asked, (17, 29, 43), strict=True)
+    ]
+    rows[0]["negative"].append(told[29])  # the positive of a query that asks almost the same
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in [*told, *told[:9]]))
+    source = {"kind": "pairs", "path": str(tmp_path), "pairs": "x.jsonl", "corpus": "c.jsonl"}
+    values = {**REST, "source": source, "sample": {**REST["sample"], "negatives": 5}}
+    values["filter"] = {"kind": "naive", "also": also}
+    (tmp_path / "params.yaml").write_text(json.dumps(values))
+    mine.run(*(str(tmp_path / name) for name in ("params.yaml", "data", "reports")))
+    data = Data(str(tmp_path / "data"))
+    groups = data.read_all("documents", ["near_group"])["near_group"].to_pylist()
+    assert len(set(groups)) == 1, "all are almost the same"
+    chosen = data.read_all("triplets", ["query", "negative"]).to_pylist()
+    for row in rows:
+        assert {one["negative"] for one in chosen if one["query"] == row["anchor"]} == set(row["negative"])
+    assert len(chosen) == 7
+
+
 def test_who_judges_a_positive_to_be_none_contradicts_and_is_rejected_by_name(tmp_path):
     false = sorted(planted.write(tmp_path, topics=8))
     known = [json.loads(line) for line in (tmp_path / "source" / "positives.jsonl").read_text().splitlines()]
@@ -273,7 +300,10 @@ def test_labels_say_how_many_are_false_and_the_promise_follows(tmp_path, wrong):
     note = learn_note.read(after.data)
     assert note["share"]["labels"] == len(labels)
     assert f"by {len(labels)} labels" in note["share"]["words"]
-    assert not any("learn.labelled" in finding for finding in note["findings"])
+    (told,) = (finding for finding in note["findings"] if "learn.labelled" in finding)
+    assert re.search(
+        rf"says that 97% of all positives are labelled, {len(labels)} labels say .*these are believed", told
+    )
     shares.append(np.mean([pair in false for pair in negatives(after)]))
     assert note["share"]["low"] <= 0.6 <= note["share"]["high"] + 0.2, note["share"]
     assert shares[1] <= 0.02 or after.data.read_note("calibration", "cut.json")["refused"], shares

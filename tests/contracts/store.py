@@ -82,7 +82,7 @@ def what_is_written_is_read(data, cut):
         for number, shard in enumerate(shard_names(2)):
             data.write(staged(name), shard, table.slice(3 * number), suffix=suffix)  # the second has no rows
         assert data.files(name) == []
-        with pytest.raises(FileNotFoundError, match=r"found none\. Build it: dvc repro"):
+        with pytest.raises(FileNotFoundError, match=r"found none\. Build it: gangue mine, or dvc repro"):
             data.shards(name)
         data.publish(name)
         assert data.shards(name) == shard_names(2)

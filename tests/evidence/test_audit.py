@@ -84,7 +84,8 @@ def make_pairs(data, p, rng, shard):
         rank[rank > p.retrievers[name].depth] = np.nan
     ids = lookup.rows(data, "documents", ("document_id",)).take(document)["document_id"]
     involved = relations.involved(data, block, document)
-    kinds = relations.annotate(block, involved, query, np.nan_to_num(ranks["one"], nan=99), document)
+    judged = np.zeros(len(query), bool)
+    kinds = relations.annotate(block, involved, query, np.nan_to_num(ranks["one"], nan=99), document, judged)
     table = pa.table(
         [
             block.query_ids.take(pa.array(query)),

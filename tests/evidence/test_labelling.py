@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import types
 
@@ -163,7 +164,7 @@ def test_labels_come_back_from_a_store(job, tmp_path):
         ),
         (
             lambda rows: [{k: v for k, v in row.items() if k != "mined"} for row in rows],
-            r"\d+ of \d+ were not asked for",
+            r"with its columns pairs and seed, drawn and mined, as it wrote them",
         ),
         (
             lambda rows: [{k: v for k, v in row.items() if k != "seed"} for row in rows],
@@ -248,6 +249,36 @@ def test_the_commands_draw_and_measure(job, tmp_path):
     assert labelling.measured(job.data, Data(str(tmp_path))) is None, "of a run before"
 
 
+def test_a_sheet_with_empty_rows_is_read_and_one_that_lacks_something_is_refused_by_what_it_lacks(job, tmp_path):
+    rows = answered(job, drawn(job, tmp_path))
+    expected = labelling.measure(job.data, written(tmp_path, rows))
+    path = tmp_path / "sheet.csv"
+
+    def measured(rows, columns, *, after=""):
+        with path.open("w", newline="") as file:
+            sheet = csv.DictWriter(file, columns, extrasaction="ignore")
+            sheet.writeheader()
+            sheet.writerows({**row, "positives": "; ".join(row["positives"])} for row in rows)
+            file.write(after)
+        return labelling.measure(job.data, str(path))
+
+    columns = list(rows[0])
+    assert measured(rows, columns, after="," * (len(columns) - 1) + "\n") == expected
+    for name in ("mined", "pairs", "seed", "drawn"):
+        with pytest.raises(
+            ValueError, match=r"must be one file .* columns pairs and seed, drawn and mined, as it wrote them$"
+        ):
+            measured(rows, [column for column in columns if column != name])
+    others = [{**row, "seed": row["seed"] + (number > 4)} for number, row in enumerate(rows)]
+    with pytest.raises(ValueError, match=r"as it wrote them; lines 2 and 7 differ"):
+        measured(others, columns)
+    mined = [row for row in rows if row["mined"]]
+    with pytest.raises(
+        ValueError, match=rf"must hold every row that was drawn; {len(rows) - len(mined)} of the {len(rows)}"
+    ):
+        measured(mined, columns)
+
+
 @pytest.mark.parametrize("command", ["sample-for-labels", "frontier"])
 def test_params_of_another_job_are_named_in_a_line(job, tmp_path, command):
     path = tmp_path / "params.yaml"
@@ -260,6 +291,65 @@ def test_params_of_another_job_are_named_in_a_line(job, tmp_path, command):
     assert (
         f"{path}: must name what {job.folder / 'data'} was mined with, which knows no retrievers.other" in done.output
     )
+
+
+@pytest.mark.parametrize("command", ["sample-for-labels", "frontier"])
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"ingest": {"near_duplicate": 0.6}}, r"was mined with, where ingest was \{"),
+        ({"retrievers": {"bm25": {"kind": "bm25", "depth": 7}}}, r"was mined with, where retrievers was \{"),
+    ],
+)
+def test_params_of_another_job_by_the_same_names_are_named_in_a_line(job, tmp_path, command, changed, said):
+    path = tmp_path / "params.yaml"
+    values = json.loads(job.p.model_dump_json(exclude_unset=True))
+    path.write_text(json.dumps(values | {name: values.get(name, {}) | more for name, more in changed.items()}))
+    places = [f"--params={path}", f"--data={job.folder / 'data'}", f"--reports={tmp_path}"]
+    done = CliRunner().invoke(cli.app, [command, *places])
+    assert done.exit_code == 1
+    assert re.search(said, done.output), done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("command", ["sample-for-labels", "frontier"])
+def test_what_two_runs_left_together_is_named_in_a_line(job, tmp_path, command):
+    shutil.copytree(job.folder / "data", tmp_path / "data")
+    data, path = Data(str(tmp_path / "data")), tmp_path / "params.yaml"
+    path.write_text(job.p.model_dump_json(exclude_unset=True))
+    shard = data.shards("pairs")[0]
+    data.write("pairs", shard, data.read("pairs", shard).slice(1), intermediate=True, anew=True)  # as pool would have
+    data.commit("pairs")
+    done = CliRunner().invoke(cli.app, [command, f"--params={path}", f"--data={data.root}", f"--reports={tmp_path}"])
+    assert done.exit_code == 1
+    assert re.search(r"relevance: must be of the pairs that are there, .*Mine again", done.output), done.output
+
+
+def test_what_each_cut_lets_through_is_printed_for_the_cut_that_was_chosen_too(tmp_path):
+    planted.write(tmp_path, topics=30, labelled=1)
+    stack = {"kind": "learned", "max_false_negatives": 0.2}
+    values = planted.sections(tmp_path, filter=stack, sample={"kind": "top", "score": "dense", "negatives": 2})
+    p, data, path = params.parse(values), Data(str(tmp_path / "data")), tmp_path / "params.yaml"
+    whole_path.run(data, p)
+    cut = data.read_note("calibration", "cut.json")["cut"]
+    command = ["frontier", f"--params={path}", f"--data={data.root}", f"--reports={tmp_path}"]
+    path.write_text(p.model_dump_json(exclude_unset=True))
+    done = CliRunner().invoke(cli.app, command)
+    assert done.exit_code == 0, done.output
+    printed = [line.split() for line in done.stdout.splitlines()]
+    assert f"{cut:.4g}" in {row[1] for row in printed if row[:1] == ["learned"]}
+    budgeted = p.model_dump_json(exclude_unset=True)
+    for other in (
+        {"kind": "learned", "p_false": 0.1},
+        {"kind": "margin", "score": "dense", "max_false_negatives": 0.2},
+    ):
+        path.write_text(json.dumps(json.loads(budgeted) | {"filter": other}))
+        done = CliRunner().invoke(cli.app, command)
+        assert done.exit_code == 0, done.output
+        assert not any(line.startswith("margin") for line in done.stdout.splitlines())
+    whole_path.run(data, params.parse(json.loads(budgeted) | {"filter": {"kind": "learned", "p_false": 0.1}}))
+    path.write_text(budgeted)
+    assert "is known when it was mined with this budget" in CliRunner().invoke(cli.app, command).stdout
 
 
 def test_a_job_without_p_false_says_what_to_mine_with(tmp_path):

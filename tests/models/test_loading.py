@@ -318,7 +318,7 @@ def test_models_that_something_was_made_with_are_not_loaded_again(workers, tmp_p
     edit(tmp_path / "params.yaml", beam={"workers": workers})
     run = (str(tmp_path / "params.yaml"), str(tmp_path / "data"), str(tmp_path / "reports"))
     mine.run(*run)
-    monkeypatch.setattr(models, "_load", lambda _: pytest.fail("it takes seconds"))
+    monkeypatch.setattr(models, "_load", lambda *_: pytest.fail("it takes seconds"))
     p, data = params.load(run[0]), Data(run[1])
     models.check(data, p)
     others = {"tiny": {"model": str(tmp_path / "encoder"), "normalise": False}}

@@ -121,6 +121,10 @@ def test_the_file_is_small_and_names_its_corpora():
         lambda found: found["full"]["features"].pop(),
         lambda found: found.pop("blind"),
         lambda found: found["full"].update(networks=[[{"weight": 1, "bias": None}]]),
+        lambda found: found["full"].update(networks=[]),
+        lambda found: found["full"].update(intercept=math.nan),
+        lambda found: found["blind"]["scale"].__setitem__(0, 0.0),
+        lambda found: found["blind"]["mean"].__setitem__(0, math.inf),
     ],
 )
 def test_a_file_of_another_version_is_refused_and_says_how_to_make_one(tmp_path, change):
@@ -134,6 +138,15 @@ def test_a_file_of_another_version_is_refused_and_says_how_to_make_one(tmp_path,
         ValueError, match=r"other\.json: must be a pretrained filter of version 1 .*benchmarks\.pretrain"
     ):
         pretrained.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"\x80\x02", "which is no text"), (b"[]", "no object"), (b"7", "no obj")]
+)
+def test_a_file_that_is_none_is_named(tmp_path, content, said):
+    (tmp_path / "other.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"other\.json.*{said}"):
+        pretrained.load(str(tmp_path / "other.json"))
 
 
 def test_a_file_that_is_not_there_is_named_with_the_key_that_asks_for_it(tmp_path):

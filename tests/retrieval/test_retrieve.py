@@ -605,5 +605,7 @@ def test_a_quota_that_is_missing_or_is_none_is_an_error_with_a_cure(tmp_path):
     for content in ('{"candidates": "many"}', '{"candidate": 3}', "[]", "{"):
         data.write_note("quotas/dense", "quota.json", content)
         data.commit("quotas/dense")
-        with pytest.raises(ValueError, match=r"quotas/dense/quota.*json: must be .*Rebuild it: dvc repro --force"):
+        with pytest.raises(
+            ValueError, match=r"quotas/dense/quota.*json: must be .*Rebuild it: gangue mine, or dvc repro --force"
+        ):
             quota.read(data, "dense")

@@ -1,6 +1,7 @@
 """A Dask cluster and an S3 server: the bytes of one process, whatever dies, and one line for what cannot work."""
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import logging
@@ -16,7 +17,7 @@ import pytest
 from elsewhere import assert_same, mined, namespaces, process
 
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.running import cluster
+from gangue.transforms.running import cluster, shards
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,42 @@ def test_what_needs_an_accelerator_is_done_where_it_is_and_all_else_anywhere(sch
         there, anywhere = ({os.path.basename(future.result()) for future in futures} for futures in given)
     assert there == {"worker-2"}
     assert len(anywhere) > 1
+
+
+def test_what_is_waited_for_is_said_where_no_worker_can_do_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(cluster, "_SECONDS", 0.2)
+    quiet = {"processes": False, "dashboard_address": None, "memory_limit": 0}
+    with distributed.LocalCluster(n_workers=1, **quiet) as local, distributed.Client(local) as client:
+        workers, found = cluster.Workers(client, "score", Data(str(tmp_path))), []
+        future = workers.submit(os.path.abspath, ".", {"quick": 1})
+        waiting = threading.Thread(target=lambda: found.append(future.result()))
+        waiting.start()
+
+        def until(pattern):
+            said = ""
+            while not re.search(pattern, said):
+                time.sleep(0.1)
+                said += capfd.readouterr().err
+
+        def becomes(status):
+            local.loop.add_callback(setattr, worker, "status", status)
+
+        until(r"score: no worker is left with quick=1; waiting for one: dask worker \S+ --resources 'quick=1'")
+        (worker,) = local.workers.values()
+        becomes(distributed.Status.paused)
+        client.sync(worker.set_resources, quick=1)
+        until(r"score: all workers are paused, since their memory is nearly full")
+        becomes(distributed.Status.running)
+        waiting.join()
+    assert found == [os.path.abspath(".")]
+
+
+def test_an_error_of_a_workers_machine_names_the_worker(scheduler, tmp_path):
+    with cluster.connected(scheduler) as client:
+        work = functools.partial(shards._explained, "run", open)
+        future = cluster.Workers(client, "x", Data(str(tmp_path))).submit(work, "none", {})
+        with pytest.raises(ValueError, match=r"none: .* on worker tcp://\S+ \(in none\)$"):
+            future.result()
 
 
 def test_a_shard_that_takes_workers_with_it_is_named_and_workers_that_go_are_asked_nothing(scheduler, tmp_path):

@@ -6,6 +6,8 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
+import types
 
 import apache_beam as beam
 import pyarrow as pa
@@ -13,9 +15,10 @@ import pytest
 from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
 from gangue.pipeline import params
+from gangue.pipeline.command import preflight
 from gangue.transforms.datasets.names import shard_names, staged, stem
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.running import runner
+from gangue.transforms.running import runner, workers
 from gangue.transforms.running.shards import Counts, ForEachShard
 
 TABLE = pa.table({"n": [1, 2]})
@@ -137,13 +140,33 @@ def test_an_unknown_name_is_refused_with_those_known(tmp_path, pytestconfig):
     assert "retrieve knows dense, bm25, got colbert" in done.stderr
 
 
-def test_a_job_server_that_is_not_there_is_a_line_at_once(tmp_path):
+@pytest.mark.parametrize("spelt", ["in one word", "in two", "as a flag of the command", "without a port"])
+def test_a_job_server_that_is_not_there_is_a_line_at_once(tmp_path, spelt):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = params.Beam(runner="PortableRunner", options=(f"--job_endpoint=127.0.0.1:{port}",))
-    with pytest.raises(ConnectionError, match=f"a job server must listen at --job_endpoint=127.0.0.1:{port}, none"):
-        runner.run("empty", lambda root: root | beam.Create([]), Data(str(tmp_path)), settings, rows=0)
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    endpoint = "localhost" if spelt == "without a port" else endpoint
+    words = ("--job_endpoint", endpoint) if spelt == "in two" else (f"--job_endpoint={endpoint}",)
+    flags = words if spelt == "as a flag of the command" else ()
+    settings = params.Beam(runner="PortableRunner", options=() if flags else words)
+    with pytest.raises(ConnectionError, match=f"a job server must listen at --job_endpoint={endpoint}, none does"):
+        runner.run("empty", lambda root: root | beam.Create([]), Data(str(tmp_path)), settings, rows=0, flags=flags)
+
+
+def test_what_worker_processes_leave_among_temporary_files_goes_with_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with workers.started("x", params.Beam(workers=2), Data(str(tmp_path))):
+        made = workers.submit(tempfile.mkdtemp, "a copy of a model").result()
+        assert pathlib.Path(made).is_dir()
+        assert pathlib.Path(made).is_relative_to(tmp_path)
+    assert list(tmp_path.glob("gangue-*")) == []
+
+
+@pytest.mark.parametrize("more", [{"workers": 2}, {"cluster": "tcp://scheduler:8786"}])
+def test_memory_is_of_one_process(more):
+    p = types.SimpleNamespace(beam=params.Beam(**more))
+    with pytest.raises(ValueError, match=r"^--data: memory://j is seen by one process alone\. Set beam\.workers: 1"):
+        preflight.check_source(Data("memory://j"), p)
 
 
 @pytest.mark.parametrize(

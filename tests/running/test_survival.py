@@ -431,7 +431,9 @@ def test_a_learned_model_that_is_damaged_or_of_older_code_says_what_to_do(tmp_pa
     data = Data(str(tmp_path))
     data.write_note("relevance", "model.json", content)
     data.commit("relevance")
-    with pytest.raises(ValueError, match=r"relevance/model.*json: must be .*Rebuild it: dvc repro --force"):
+    with pytest.raises(
+        ValueError, match=r"relevance/model.*json: must be .*Rebuild it: gangue mine, or dvc repro --force"
+    ):
         learn_note.read(data)
 
 

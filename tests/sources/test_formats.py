@@ -520,3 +520,27 @@ def test_a_name_with_a_line_end_stands_in_one_line(tmp_path):
     source = params.Pairs(kind="pairs", path=str(tmp_path), pairs="a\nb.csv")
     found = read(source)
     assert [row["origin"] for row in found["rejected"]] == ["a\\nb.csv"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"anchor": "q", "positive": "q"},
+        {"negatives": ["n", "n"]},
+        {"positive": "n", "negatives": ["n"]},
+        {"text": "a", "document_id": "a"},
+    ],
+)
+def test_a_column_that_is_named_twice_is_refused(keys):
+    with pytest.raises(ValueError, match=r"must name each column of a file once, but [qna] comes twice"):
+        params.Pairs(kind="pairs", path=".", pairs="p.csv", **keys)
+
+
+@pytest.mark.parametrize("negatives", ["", ',"[""no"", ""never""]"'])
+def test_positives_that_are_lists_written_as_strings_are_refused(tmp_path, negatives):
+    header = "anchor,positive" + (",negative" if negatives else "")
+    (tmp_path / "p.csv").write_text(
+        f"{header}\n" + "".join(f'why {i},"[""so {i}"", ""and"" ]"{negatives}\n' for i in range(9))
+    )
+    with pytest.raises(ValueError, match=r"column positive must hold texts, .* 9 are lists written as .*JSON Lines"):
+        params.Pairs(kind="pairs", path=str(tmp_path), pairs="p.csv").readings()

@@ -41,7 +41,7 @@ def read(data: Data, name: str) -> Quota:
     except pydantic.ValidationError as error:
         raise ValueError(
             f"{data.shown(place(name), NOTE)}: must be as the stage plan writes it, {error.errors()[0]['msg'].lower()}."
-            " Rebuild it: dvc repro --force plan"
+            " Rebuild it: gangue mine, or dvc repro --force plan"
         ) from None
 
 
@@ -57,8 +57,9 @@ def short_queries(
     depth: int,
 ) -> np.ndarray:
     """Queries that reached the depth but not the quota, by the rules that this retriever can judge."""
-    place = np.arange(len(hits.query))
-    kinds = relations.annotate(block, relations.involved(data, block, hits.document), hits.query, place, place)
+    place, judged = np.arange(len(hits.query)), np.zeros(len(hits.query), bool)
+    involved = relations.involved(data, block, hits.document)
+    kinds = relations.annotate(block, involved, hits.query, place, place, judged)
     positive_score = retriever.score(rows[block.positive_query], block.positive_row)
     finite = np.isfinite(positive_score)
     if not finite.all():  # those without a vector take no part, so nothing is wanted for them
@@ -74,7 +75,7 @@ def short_queries(
             ranks={name: rank},
             random=np.zeros(len(place), bool),
             next_cluster=np.zeros(len(place), bool),
-            judged=np.zeros(len(place), bool),
+            judged=judged,
             positive_query=block.positive_query,
             positive_scores={name: positive_score.astype(np.float32)},
         ),

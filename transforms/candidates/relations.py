@@ -96,13 +96,15 @@ def involved(data: Data, block: QueryBlock, document_row: np.ndarray) -> Involve
 
 
 def annotate(
-    block: QueryBlock, found: Involved, query: np.ndarray, order: np.ndarray, tie: np.ndarray
+    block: QueryBlock, found: Involved, query: np.ndarray, order: np.ndarray, tie: np.ndarray, judged: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The relations of each (query, document) pair.
 
     Args:
       block: the queries.   found: the documents.   query: (n,) query number of each pair.
       order: (n,) of copies the lowest one stays, and of a positive's copies the positive.   tie: (n,) breaks ties.
+      judged: (n,) bool, somebody said that it is no positive, though it may be almost one: only what reads alike is
+        a copy then.
 
     Returns:
       Relation -> (n,) bool, see ``schema.RELATIONS``.
@@ -119,13 +121,18 @@ def annotate(
         "own_text": _among(query, pair, texts, np.arange(len(own)), own),
         "sibling_positive": _among(query, pair, groups, found.sibling_query, groups[found.sibling]),
     }
-    # A positive goes first, so that none is called a copy of a candidate.
-    order = np.where(relations["positive"], -1, order)
+    # A positive goes first, so that none is called a copy of a candidate, and then what was judged.
+    order = np.where(relations["positive"], -2, np.where(judged, -1, order))
     shared = np.flatnonzero((np.bincount(groups) > 1)[groups][pair])  # most documents are alone in their group
     relations["duplicate"] = np.zeros(len(pair), bool)
     relations["duplicate"][shared] = duplicates(query[shared], groups[pair[shared]], order[shared], tie[shared])
     for relation in relations.keys() - {"positive"}:
         relations[relation] &= ~relations["positive"]
+    told = np.flatnonzero(judged & ~relations["positive"])
+    for relation in ("near_duplicate", "sibling_positive"):
+        relations[relation][told] = False
+    (reading,) = arrays.codes(documents["text_hash"].take(pa.array(pair[told])))
+    relations["duplicate"][told] = duplicates(query[told], reading, order[told], tie[told])
     return relations
 
 

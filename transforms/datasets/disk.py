@@ -146,7 +146,15 @@ def local_copy(path: str) -> str:
         return str(inside)
     try:
         with writing(tempfile.gettempdir()):
-            target = os.path.join(tempfile.mkdtemp(dir=_copies().path), posixpath.basename(inside))
+            folder = tempfile.mkdtemp(dir=_copies().path)
+    except FileNotFoundError as error:  # somebody cleaned up
+        raise OSError(
+            f"{error.filename}: the folder of temporary files must stay, it is gone. Run it again, and see that nothing"
+            " removes what is in use there, or name another folder: TMPDIR"
+        ) from None
+    target = os.path.join(folder, posixpath.basename(inside))
+    try:
+        with writing(tempfile.gettempdir()):
             remote.copy(filesystem, inside, target)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: must exist, found nothing") from None
@@ -236,7 +244,9 @@ def verify(path: str) -> None:
 
 def damaged(path: str, why: object) -> ValueError:
     """The error of a file that cannot be used, with the cure."""
-    return ValueError(f"{path}: a shard must be readable and whole: {why}. Rebuild it: dvc repro --force")
+    return ValueError(
+        f"{path}: a shard must be readable and whole: {why}. Rebuild it: gangue mine, or dvc repro --force"
+    )
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -145,7 +145,7 @@ class Vectors:
                 if model != self._model:  # embed was stopped halfway through another model's
                     raise ValueError(
                         f"{self._data.shown(self._dataset)}: all vectors must be of one model, found 2."
-                        " Embed again: dvc repro"
+                        " Embed again: gangue mine, or dvc repro"
                     )
                 present = arrays.present(table) if table["vector"].null_count else None
                 found = self._mapped[number] = (arrays.matrix(table), present)

@@ -58,7 +58,12 @@ def _entries(filesystem: Any, folder: str) -> tuple[str, list[tuple[str, str]]]:
         found = filesystem.ls(folder, detail=True)
     except FileNotFoundError:
         return root, []
-    return root, sorted((str(entry["name"]).rstrip("/"), entry["type"]) for entry in found)
+    names = ((str(entry["name"]), entry) for entry in found)
+    # An empty object whose key ends in a slash is a folder to a bucket's console, and nobody's file.
+    files = (
+        (name, entry) for name, entry in names if not name.endswith("/") or entry["type"] != "file" or entry["size"]
+    )
+    return root, sorted((name.rstrip("/"), entry["type"]) for name, entry in files)
 
 
 def _foreign(filesystem: Any, root: str, entries: list[tuple[str, str]]) -> Iterator[str]:

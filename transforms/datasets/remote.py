@@ -58,9 +58,10 @@ class Store:
             try:
                 return found(*given, **named)
             except Exception as error:
-                if type(error).__name__ in _SPOILT:
-                    raise ValueError(f"what is read must be whole: {error}. {_CURE}") from error
                 paths = given[1:] if name.startswith("put") else given
+                if type(error).__name__ in _SPOILT:
+                    shown = self.shown(*paths[:1])
+                    raise ValueError(f"{shown}: what is read must be whole: {error}. {_CURE}") from error
                 raise refused(self.shown(*paths[:1]), error) from error
 
         return call

@@ -178,12 +178,12 @@ def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     >>> conform(pa.table({"line": [3]}), REJECTED, "data/rejected")
     Traceback (most recent call last):
     ...
-    ValueError: data/rejected: column origin, reason, record is missing. Rebuild it: dvc repro
+    ValueError: data/rejected: column origin, reason, record is missing. Rebuild it: gangue mine, or dvc repro
     """
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
-        raise ValueError(f"{where}: column {', '.join(missing)} is missing. Rebuild it: dvc repro")
+        raise ValueError(f"{where}: column {', '.join(missing)} is missing. Rebuild it: gangue mine, or dvc repro")
     try:
         return table.select(schema.names).cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"{where}: {error}. Rebuild it: dvc repro") from error
+        raise ValueError(f"{where}: {error}. Rebuild it: gangue mine, or dvc repro") from error

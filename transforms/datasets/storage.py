@@ -35,7 +35,7 @@ _SMALL = 1 << 20  # bytes of a remote file of which all is read and checked wher
 _NAMES: dict[tuple[str, str], dict[str, str]] = {}  # root and dataset -> the names of its files, as last seen
 _LISTED: dict[tuple[str, str], Mapping[str, File]] = {}  # and what its manifest said of them
 
-_REBUILD = "Rebuild it: dvc repro --force"
+_REBUILD = "Rebuild it: gangue mine, or dvc repro --force"
 
 Result = TypeVar("Result")
 
@@ -125,7 +125,8 @@ class Data:
             odd = sorted(set(expected) ^ set(names)) or [name for name in expected if names.count(name) > 1]
             raise FileNotFoundError(
                 f"{self.shown(dataset)}: a dataset has all shards of one count, each once, but {odd[0]}"
-                f" ({len(odd)} in all) is missing, of another count or there twice. Rebuild it: dvc repro"
+                f" ({len(odd)} in all) is missing, of another count or there twice. Rebuild it: gangue mine, or dvc"
+                " repro"
             )
         return names
 
@@ -141,7 +142,7 @@ class Data:
                 f"{path}: must have a {MANIFEST}, found shards of an earlier version or of a run that did not end."
                 f" {_REBUILD}, or gangue mine"
             )
-        return FileNotFoundError(f"{path}: a dataset must have shards, found none. Build it: dvc repro")
+        return FileNotFoundError(f"{path}: a dataset must have shards, found none. Build it: gangue mine, or dvc repro")
 
     def rows(self, dataset: str) -> list[int]:
         """Number of rows of each shard, none where there is no such dataset."""
@@ -205,7 +206,7 @@ class Data:
             return names[key]
         if not names and not at_work(dataset):
             raise self.missing(dataset)
-        raise FileNotFoundError(f"{self.shown(dataset, key)}: no such shard. Rebuild it: dvc repro")
+        raise FileNotFoundError(f"{self.shown(dataset, key)}: no such shard. Rebuild it: gangue mine, or dvc repro")
 
     def _found(self, dataset: str, key: str, use: Callable[[str], Result]) -> Result:
         """What ``use`` makes of the file of a key; of the new one, where another version was published meanwhile."""
@@ -439,7 +440,7 @@ class Data:
             return self._found(dataset, name, lambda tagged: self.read_json(posixpath.join(dataset, tagged)))
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"{self.shown(dataset, name)}: must exist, found none. Build it: dvc repro"
+                f"{self.shown(dataset, name)}: must exist, found none. Build it: gangue mine, or dvc repro"
             ) from None
 
     def read_json(self, path: str) -> Any:
@@ -461,7 +462,9 @@ class Data:
             check(content)
             return json.loads(content)
         except FileNotFoundError:
-            raise FileNotFoundError(f"{self.shown(path)}: must exist, found none. Build it: dvc repro") from None
+            raise FileNotFoundError(
+                f"{self.shown(path)}: must exist, found none. Build it: gangue mine, or dvc repro"
+            ) from None
         except ValueError as error:
             raise ValueError(f"{self.shown(path)}: must be whole JSON: {error}. {_REBUILD}") from error
 

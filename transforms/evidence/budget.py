@@ -130,11 +130,10 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
             f"{_percent(budget)} false negatives cannot be promised: there are no candidates, or only such as somebody"
             " judged. Give more documents, or raise retrievers.*.depth"
         )
+    least = min(point["bound"] for point in points if point["per_query"] >= _LEAST * most)
+    why = f"{_percent(least)} of the negatives may be false with the strictest cut that leaves a fifth of them"
     if learned["findings"]:
-        why = learned["findings"][0]
-    else:
-        least = min(point["bound"] for point in points if point["per_query"] >= _LEAST * most)
-        why = f"{_percent(least)} of the negatives may be false with the strictest cut that leaves a fifth of them"
+        why = learned["findings"][0] if learned["distrusted"] else f"{why}; {learned['findings'][0]}"
     labelled = share["labels"] >= labelled_share.LEAST  # which settles it, whatever is said
     known = "" if labelled or share["told"] else ", or learn.labelled, if you know the share"
     label = (
@@ -147,6 +146,15 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
         f"{_percent(budget)} false negatives cannot be promised: {why}; {share['words']}. {label}; give more positives"
         f" of the same queries, a larger filter.max_false_negatives{known}"
     )
+
+
+def percent(share: float) -> str:
+    """A share, also a small one, as it is printed.
+
+    >>> percent(0.0213), percent(0.00062), percent(0.0)
+    ('2.1%', '0.062%', '0.0%')
+    """
+    return f"{share:.1%}" if share >= 0.001 or not share else f"{float(f'{100 * share:.2g}'):g}%"
 
 
 def _percent(share: float) -> str:

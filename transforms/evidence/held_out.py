@@ -99,7 +99,8 @@ def hide(data: Data, p: params.Params, shard: query_shard.Shard, hidden: np.ndar
     query = shard.candidates.query[keep]
     order = pooling.best_rank({n: r[keep] for n, r in shard.candidates.ranks.items()})
     involved = relations.involved(data, block, pairs["document_row"].to_numpy())
-    kinds = relations.annotate(block, involved, query, order, shard.candidates.tie[keep])
+    tie, judged = shard.candidates.tie[keep], shard.candidates.judged[keep]
+    kinds = relations.annotate(block, involved, query, order, tie, judged)
     scores = {name: score[keep].copy() for name, score in shard.candidates.scores.items()}
     named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
     for relation, column in named.items():
@@ -133,10 +134,15 @@ def judged_anew(
 
 
 def answers(data: Data, block: QueryBlock, unaware: query_shard.Shard, hidden: np.ndarray) -> np.ndarray:
-    """(n,) bool: the candidate is a hidden positive of its query, reads like one or is almost a copy."""
+    """(n,) bool: the candidate is a hidden positive of its query, reads like one or is almost a copy.
+
+    Almost a copy that somebody judged is none.
+    """
     documents = lookup.rows(data, "documents", ("text_hash", "near_group"))
     candidate = documents.take(unaware.pairs["document_row"].to_numpy())
     answer = documents.take(block.positive_row[hidden])
     query, asked = pa.array(unaware.candidates.query), pa.array(block.positive_query[hidden])
-    same = [checks.among([query, candidate[name]], [asked, answer[name]]) for name in ("text_hash", "near_group")]
-    return np.any(same, axis=0)
+    alike, near = (
+        checks.among([query, candidate[name]], [asked, answer[name]]) for name in ("text_hash", "near_group")
+    )
+    return alike | (near & ~unaware.candidates.judged)

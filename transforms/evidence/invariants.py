@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 KEY = ("query_id", "positive_id", "negative_id")
 READ = ("document_id", "title", "text", "text_hash", "near_group")  # of the documents
-REBUILD = "Rebuild it: dvc repro --force"
+REBUILD = "Rebuild it: gangue mine, or dvc repro --force"
 
 
 def check_triplets(
@@ -79,8 +79,12 @@ def check_triplets(
         must(f"{role} must be the text of its document", checks.differing(triplets[role], full))
 
 
-def check_relations(data: Data, shard: str, triplets: pa.Table, negatives: pa.Table, documents: lookup.Held) -> None:
+def check_relations(
+    data: Data, p: params.Params, shard: str, triplets: pa.Table, negatives: pa.Table, documents: lookup.Held
+) -> None:
     """No negative answers its query as far as labels and texts can tell, and no two of a positive are copies.
+
+    One that was judged may be almost a positive, or almost another.
 
     Raises:
       ValueError: names the rows that break a rule.
@@ -93,17 +97,20 @@ def check_relations(data: Data, shard: str, triplets: pa.Table, negatives: pa.Ta
     asking = queries.take(pc.index_in(asked, ids))
     group, labelled_group = asking["near_group"], queries["near_group"].take(pc.index_in(labelled, ids))
     text_of, group_of = negative["text_hash"], negative["near_group"]
-    pair = [asked, triplets["positive_id"]]
+    pair, chosen = [asked, triplets["positive_id"]], [asked, triplets["negative_id"]]
+    judged = data.read("judged", shard)
+    if p.labels.wrong:
+        judged = judged.filter(pc.not_equal(judged["source"], "label"))
+    free = ~checks.among(chosen, [judged["query_id"], judged["document_id"]])
     broken = {
-        "a known positive": checks.among([asked, triplets["negative_id"]], [labelled, positives["document_id"]]),
+        "a known positive": checks.among(chosen, [labelled, positives["document_id"]]),
         "a text equal to a positive": checks.among([asked, text_of], [labelled, positive["text_hash"]]),
-        "a near-duplicate of a positive": checks.among([asked, group_of], [labelled, positive["near_group"]]),
+        "a near-duplicate of a positive": free & checks.among([asked, group_of], [labelled, positive["near_group"]]),
         "the query's own text": ~checks.differing(text_of, asking["text_hash"]),
-        "a positive of a query that asks the same": checks.among(
-            [group, group_of], [labelled_group, positive["near_group"]]
-        ),
+        "a positive of a query that asks the same": free
+        & checks.among([group, group_of], [labelled_group, positive["near_group"]]),
         "a copy of another negative of its positive": checks.repeated(*pair, text_of),
-        "a near-duplicate of another negative of its positive": checks.repeated(*pair, group_of),
+        "a near-duplicate of another negative of its positive": free & checks.repeated(*pair, group_of),
     }
     cure = "The filter must have dropped it: dvc repro --force filter sample export"
     for relation, rows in broken.items():

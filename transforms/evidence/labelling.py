@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from gangue.pipeline import params
 
 NAME, MEASURED = "to_label", "labels.json"
-_OPTIONAL = ("pairs", "seed", "mined")
-_READ = ("query_id", "document_id", "label", *_OPTIONAL)
+_READ = ("query_id", "document_id", "label", "mined", *DRAW)
 _COLUMNS = ("query_id", "document_id", "query", "positives", "document", "p_false", "label", "mined")
 
 # (query id, document id) -> texts of both; query id -> texts of its labelled positives
@@ -221,12 +220,7 @@ def measure(data: Data, path: str) -> dict[str, Any]:
     negatives, answers = negatives_of(data), _read(path)
     if not answers:
         raise ValueError(f"{path}: must hold labelled pairs, holds none")
-    drawing = {tuple(_id(row[name]).removesuffix(".0") for name in ("pairs", "seed")) for _, row in answers}
-    if len(drawing) != 1 or not all(re.fullmatch(r"\d{1,18}", value) for value in next(iter(drawing))):
-        raise ValueError(
-            f"{path}: must be one file of gangue sample-for-labels, with its columns pairs and seed as it wrote them"
-        )
-    pairs, seed = (int(value) for value in drawing.pop())
+    pairs, seed, written = _draw_of(path, answers)
     if not pairs:
         raise ValueError(f"{path}: pairs must be at least 1, got 0. Take the file as gangue sample-for-labels wrote it")
     labels: dict[tuple[str, str], tuple[int, int]] = {}
@@ -245,7 +239,7 @@ def measure(data: Data, path: str) -> dict[str, Any]:
                 f" {labels[key][0]}. Settle it"
             )
         labels.setdefault(key, (line, label))
-        if _id(row["mined"]).removesuffix(".0") == "0":
+        if _number(row["mined"]) == "0":
             others.add(key)  # its label speaks of other cuts
     if without := [where for key, where in lacking.items() if key not in labels]:
         raise incomplete(without[0], len(without), len({*labels, *lacking}))
@@ -258,6 +252,8 @@ def measure(data: Data, path: str) -> dict[str, Any]:
                 f"{path}: must label the pairs that were drawn from these triplets, {len(wrong)} of {len(asked)}"
                 f" {what}, such as {min(wrong)}. If the job ran again, so must gangue sample-for-labels"
             )
+    if len(labels) < written:
+        raise incomplete(f"{path}: must hold every row that was drawn", written - len(labels), written)
     values = np.array([labels[key][1] for key in asked], np.float64)
     estimate, low, high = prediction_powered.share(negatives.predicted, inclusion, drawn, values)
     return {
@@ -270,6 +266,21 @@ def measure(data: Data, path: str) -> dict[str, Any]:
         "predicted": round(float(negatives.predicted.mean()), 6),
         "of": negatives.fingerprint,
     }
+
+
+def _draw_of(path: str, answers: Sequence[tuple[int, dict[str, Any]]]) -> tuple[int, ...]:
+    """What all rows say of their draw (``DRAW``)."""
+    lines = {tuple(_number(row[name]) for name in DRAW): line for line, row in reversed(answers)}
+    kinds = {_number(row["mined"]) for _, row in answers}
+    numbers = next(iter(lines))
+    if len(lines) == 1 and kinds <= {"0", "1"} and all(re.fullmatch(r"\d{1,18}", value) for value in numbers):
+        return tuple(map(int, numbers))
+    first, *others = sorted(lines.values())
+    differ = f"; lines {first} and {others[0]} differ" if others else ""
+    raise ValueError(
+        f"{path}: must be one file of gangue sample-for-labels, with its columns pairs and seed, drawn and mined, as it"
+        f" wrote them{differ}"
+    )
 
 
 def measured(data: Data, reports: Data) -> dict[str, Any] | None:
@@ -292,11 +303,18 @@ def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:
         raise ValueError(f"{path}: must be JSON Lines or CSV, and its name end in {files.NAMES}. Rename it")
     columns: dict[str, Kind] = dict.fromkeys(_READ, "any")
     found = []
-    for row in rows.rows(file, columns, optional=_OPTIONAL):
+    for row in rows.rows(file, columns, optional=_READ[3:]):
         if row.fault:
             raise ValueError(f"{path}:{row.line}: must be a labelled pair, but is {row.fault}. Correct the line")
+        if all(map(is_missing, row.values)):  # a spreadsheet's empty rows
+            continue
         found.append((row.line, dict(zip(_READ, row.values, strict=True))))
     return found
+
+
+def _number(value: object) -> str:
+    """A whole number as the draw wrote it, however a spreadsheet does."""
+    return _id(value).removesuffix(".0")
 
 
 def _id(value: object) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gangue.pipeline import params
 
 NUMBERS = "audit.json"  # the file of all numbers, among the reports
+_OF_PAIRS = ("source", "ingest", "encoders", "retrievers", "pool", "scorers")  # sections that decide pairs and scores
+_MADE = ("pairs", "relevance", "calibration", "verdicts", "negatives", "triplets")  # one after the other
 CO_SHARDED = ("positives", "judged", "pairs", "verdicts", "negatives", "shortfalls", "triplets")
 
 
@@ -30,7 +32,7 @@ def check_shards(data: Data, p: params.Params) -> dict[str, dict[str, int]]:
         if (found := data.shards(dataset)) != expected:
             raise ValueError(
                 f"{dataset}: must have the {len(expected)} shards of queries, got {len(found)}."
-                " Rebuild it: dvc repro --force"
+                " Rebuild it: gangue mine, or dvc repro --force"
             )
     return {view: dict(zip(expected, data.rows(f"views/{view}"), strict=True)) for view in p.export.views}
 
@@ -47,6 +49,40 @@ def stale(data: Data, p: params.Params) -> str | None:
     except ValueError as error:
         return f"the triplets are an earlier run's: {error}"
     return None
+
+
+def check_mined(data: Data, p: params.Params, path: str) -> None:
+    """Check that all that was mined is of one run, and its pairs and their scores of the params at ``path``.
+
+    Raises:
+      FileNotFoundError: nothing was mined.   ValueError: it was by others, or a later run did not come to its end.
+    """
+    made, now = recipe(data).get("params", {}), of_params(p)
+    others = [
+        f"which knows no {section}.{name}"
+        for section in ("retrievers", "scorers")
+        for name in now.get(section, {}).keys() - made.get(section, {}).keys()
+    ]
+    others += [
+        f"where {section} was {json.dumps(made.get(section, {}))}"
+        for section in _OF_PAIRS
+        if made.get(section, {}) != now.get(section, {})
+    ]
+    if p.filter.asks_to_learn and not data.rows("relevance"):
+        others.append("where nothing was learned (filter.kind: learned, or a budget)")
+    if others:
+        raise ValueError(
+            f"{path}: must name what {data.root} was mined with, {others[0]}. Name the params of that job: --params, or"
+            " mine with these first"
+        )
+    there = {dataset: found for dataset in _MADE if (found := data.manifest(dataset)) is not None}
+    for dataset, found in there.items():
+        for origin, version in found.derived_from.items():
+            if origin in _MADE and (origin not in there or there[origin].checksum != version):
+                raise ValueError(
+                    f"{data.shown(dataset)}: must be of the {origin} that are there, but these are of a run that did"
+                    " not come to its end. Mine again: gangue mine, or dvc repro"
+                )
 
 
 def audited(data: Data, reports: Data) -> tuple[dict[str, Any], str | None]:
@@ -89,7 +125,7 @@ def check_rejected_texts(data: Data, encoders: Iterable[str]) -> None:
         if noted != found:
             raise ValueError(
                 f"{vector_store.rejected(name)}: must name the {found} texts that have no usable vector, got {noted}."
-                " Embed again: dvc repro --force"
+                " Embed again: gangue mine, or dvc repro --force"
             )
 
 
@@ -120,7 +156,7 @@ def check_recipe(found: bytes | None, first: bytes | None, p: params.Params, row
       ValueError: it is missing, differs, or is of other params or data; names where.
     """
     where = f"triplets: footer {RECIPE.decode()}"
-    cure = "Export them again: dvc repro"
+    cure = "Export them again: gangue mine, or dvc repro"
     if found is None:
         raise ValueError(f"{where} must be there, got none. {cure}")
     if found != first:

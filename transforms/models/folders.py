@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -58,6 +59,17 @@ def locate(model: str, revision: str | None = None) -> str:
 @at_hand.keep
 def _copied(url: str) -> str:
     return disk.local_copy(url)
+
+
+@contextlib.contextmanager
+def named(folder: str, model: str) -> Iterator[None]:
+    """Have errors name a model as the params do, and not the folder of a copy that is gone when they are read."""
+    try:
+        yield
+    except ValueError as error:
+        if folder == model or folder not in str(error):
+            raise
+        raise type(error)(str(error).replace(folder, model)) from error
 
 
 def fingerprint(folder: str, **settings: Any) -> str:

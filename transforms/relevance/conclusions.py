@@ -72,6 +72,11 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[s
         unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
         curve, contradicted = caution.of_labels(of_asked + middle, labels, p.labels.wrong, unseen)
         findings = [] if contradicted is None else [contradicted]
+        if p.learn.labelled != "auto" and not used.low <= p.learn.labelled <= used.high:
+            findings.append(
+                f"learn.labelled says that {p.learn.labelled:.0%} of all positives are labelled, {len(labels)} labels"
+                f" say {used.low:.1%} to {used.high:.1%}: these are believed"
+            )
         by = f", by {len(labels)} labels, {int(labels.sum())} of them positive"
     else:
         low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))

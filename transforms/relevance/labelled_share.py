@@ -106,9 +106,9 @@ class Share:
         return tuple((1 - c) / c for c in (self.high, self.middle, self.low))  # type: ignore[return-value]
 
     def __str__(self) -> str:
-        low, middle, high = self.missing
+        low, middle, high = (f"{float(f'{missing:.2g}'):g}" for missing in self.missing)
         return (
-            f"for each labelled positive about {middle:.2g} are not labelled ({low:.2g} to {high:.2g}; labelled share"
+            f"for each labelled positive about {middle} are not labelled ({low} to {high}; labelled share"
             f" {self.middle:.1%}, {self.low:.1%} to {self.high:.1%})"
         )
 

@@ -30,5 +30,5 @@ def stale(data: Data) -> ValueError:
     """What is raised where ``model.json`` is another version's, or follows other params."""
     return ValueError(
         f"{data.shown('relevance')}/{MODEL}: must be of this version of learn and of these params, got another's."
-        " Rebuild it: dvc repro --force"
+        " Rebuild it: gangue mine, or dvc repro --force"
     )

@@ -20,6 +20,7 @@ from gangue.transforms import at_hand
 from gangue.transforms.relevance import portable
 
 FILE = "pretrained.json"
+_CURE = "Correct it, or leave it out for the filter that comes with Gangue"
 VERSION = 1
 CLIP = 4.0  # standard deviations at which a feature ends: nothing was fitted on what lies beyond
 _ROWS = 1 << 13  # rows at a time: their activations fit the processor's cache
@@ -104,11 +105,14 @@ def _loaded(path: str | None) -> Pretrained:
             with open(path, encoding="utf-8") as file:
                 text, where = file.read(), path
         except OSError as error:
-            raise FileNotFoundError(
-                f"learn.pretrained: must be a file that benchmarks/pretrain.py wrote, got {path} ({error.strerror})."
-                " Correct it, or leave it out for the filter that comes with Gangue"
-            ) from None
+            raise FileNotFoundError(f"{_must(path)} ({error.strerror}). {_CURE}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{_must(path)} (which is no text). {_CURE}") from None
     return parse(text, where)
+
+
+def _must(path: str) -> str:
+    return f"learn.pretrained: must be a file that benchmarks/pretrain.py wrote, got {path}"
 
 
 def parse(text: str, where: str) -> Pretrained:
@@ -119,6 +123,8 @@ def parse(text: str, where: str) -> Pretrained:
     """
     try:
         found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
         if found["version"] != VERSION:
             raise ValueError(f"its version is {found['version']}")
         return Pretrained(*(_model(found[name], names) for name, names in _FEATURES.items()))
@@ -147,4 +153,9 @@ def _model(values: dict[str, Any], names: tuple[str, ...]) -> Model:
             raise ValueError(f"the layers of a network do not follow each other from {wide} values to 1")
     if not len(mean) == len(scale) == len(line) / 2 == len(names):
         raise ValueError(f"it must have means and scales of {len(names)} features")
-    return Model(mean, scale, line, float(values["intercept"]), networks)
+    intercept = float(values["intercept"])
+    layers = (part for network in networks for part in (*network.weights, *network.biases))
+    finite = np.isfinite(intercept) and all(np.isfinite(part).all() for part in (mean, scale, line, *layers))
+    if not networks or not finite or not (scale > 0).all():
+        raise ValueError("it must have a network, and nothing but finite numbers, of which scales are above 0")
+    return Model(mean, scale, line, intercept, networks)

@@ -73,7 +73,10 @@ def lay_out(hashes: Iterable[np.ndarray], documents: int) -> Cells:
     for part in hashes:
         words = part[:, 0]
         if len(words) and (words[0] < last or (words[1:] < words[:-1]).any()):
-            raise ValueError("documents: rows must be in the order of their text_hash. Rebuild them: dvc repro --force")
+            raise ValueError(
+                "documents: rows must be in the order of their text_hash. Rebuild them: gangue mine, or dvc repro"
+                " --force"
+            )
         first = text.first_of_text(part)
         found = _cell(words[first], len(sizes))
         if len(found):

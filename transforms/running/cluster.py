@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import logging
@@ -105,8 +106,10 @@ def _client(address: str, where: Mapping[str, str]) -> distributed.Client:
     connecting.join(2 * _SECONDS)
     client = found[0] if found else TimeoutError()
     if isinstance(client, OSError):
+        waited = round(time.monotonic() - began)
+        within = f" in {waited} seconds" if waited else ""
         raise ConnectionError(
-            f"beam.cluster: a scheduler must answer at {address}, none did in {time.monotonic() - began:.0f} seconds."
+            f"beam.cluster: a scheduler must answer at {address}, none did{within}."
             " Start one (dask scheduler), or correct the address"
         ) from None
     if isinstance(client, Exception):
@@ -196,7 +199,7 @@ class Workers:
 
     def __init__(self, client: distributed.Client, stage: str, data: Data) -> None:
         self._futures: list[_Future]
-        self._client, self.stage, self._futures, self._alone = client, stage, [], False
+        self._client, self.stage, self._futures, self._told = client, stage, [], ""
         self._job = f"gangue {hashlib.blake2b(data.root.encode(), digest_size=8).hexdigest()}"
         self._run = f"{self._job} {uuid.uuid4().hex}"
         if self._at_work():
@@ -208,15 +211,28 @@ class Workers:
         """Have a worker call ``work``, one that has these resources."""
         key = f"{self._run} {self.stage} {len(self._futures)} {element}"
         future = self._client.submit(work, element, key=key, resources=dict(resources) or None)
-        self._futures.append(_Future(future, element, self._look))
+        self._futures.append(_Future(future, element, functools.partial(self._look, resources)))
         return self._futures[-1]
 
-    def _look(self) -> None:
-        """Say once that nobody is there to do what is waited for."""
-        if not self._alone and self._client.status == "running" and not self._client.scheduler_info()["workers"]:
-            self._alone = True
-            address = self._client.scheduler.address
-            log.say(self.stage, f"no worker is left; waiting for one: dask worker {address}")
+    def _look(self, resources: Mapping[str, float]) -> None:
+        """Say once that nobody is there to do what is waited for, by a worker with these resources."""
+        if self._client.status != "running":
+            return
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        able = [one for one in workers if all(one["resources"].get(kind, 0) >= n for kind, n in resources.items())]
+        said = ""
+        if not able:
+            needed = "".join(f" {kind}={count:g}" for kind, count in resources.items())
+            start = f"dask worker {self._client.scheduler.address}" + (needed and f" --resources '{needed[1:]}'")
+            said = f"no worker is left{needed and f' with{needed}'}; waiting for one: {start}"
+        elif all(one["status"] == "paused" for one in able):
+            said = (
+                "all workers are paused, since their memory is nearly full; waiting for one. Give them more: dask"
+                " worker --memory-limit"
+            )
+        if said and said != self._told:
+            log.say(self.stage, said)
+        self._told = said
 
     def everywhere(self, call: Callable[[], Any]) -> list[str]:
         """Which errors a call raises on the workers, a line each."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 
 from gangue.transforms import at_hand, log
 from gangue.transforms.datasets.manifest import Manifest
@@ -142,7 +142,7 @@ def run(
         raise ValueError(
             f"--data: must be where Dataflow's workers can reach it, got {data.root}. Name a bucket: --data gs://BUCKET/JOB"
         )
-    _check_endpoint(settings)
+    _check_endpoint(settings, flags)
     for dataset in in_place:
         data.check_ours(dataset)
     with data.staging(*writes):
@@ -193,21 +193,24 @@ def _execute(
     return shards.counts_of(result)
 
 
-def _check_endpoint(settings: sections.Beam) -> None:
+def _check_endpoint(settings: sections.Beam, flags: Sequence[str]) -> None:
     """Check that something listens where ``--job_endpoint`` says: Beam would wait for it without an end.
 
     Raises:
       ConnectionError: nothing does.
     """
-    found = [option.partition("=")[2] for option in settings.options if option.startswith("--job_endpoint=")]
-    if not settings.elsewhere or not found or ":" not in found[-1]:
+    if not settings.elsewhere:
         return
-    host, _, port = found[-1].rpartition(":")
+    endpoint = options(settings, flags).view_as(PortableOptions).job_endpoint
+    if not endpoint or endpoint == "embed":
+        return
+    host, _, port = endpoint.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_SECONDS).close()
     except (OSError, ValueError) as error:
+        said = error if host else "HOST:PORT is wanted"
         raise ConnectionError(
-            f"beam.options: a job server must listen at --job_endpoint={found[-1]}, none does ({error}). Start it, or"
+            f"beam.options: a job server must listen at --job_endpoint={endpoint}, none does ({said}). Start it, or"
             " correct the address"
         ) from None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -118,10 +119,18 @@ def _explained(run: str, work: Callable[[Any], Counts], element: Any) -> Counts:
             progress.advance(max(0, counts["in"] - (progress.advanced() - before)))
         return counts
     except (ValueError, OSError) as error:
-        said = interruption.in_words(error) if isinstance(error, OSError) else error
+        said = f"{interruption.in_words(error)}{_on_worker()}" if isinstance(error, OSError) else error
         raise ValueError(f"{said} (in {element})") from error
     except Exception as error:
         raise RuntimeError(f"{type(error).__name__}: {error} (in {element})") from error
+
+
+def _on_worker() -> str:
+    """Which worker of a cluster this is, for what is wrong with its machine; nothing in a process of this one."""
+    if "distributed.worker" in sys.modules:
+        with contextlib.suppress(ValueError):  # a process that is none
+            return f" on worker {sys.modules['distributed.worker'].get_worker().address}"
+    return ""
 
 
 def _count(counts: Counts) -> None:

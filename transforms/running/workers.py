@@ -14,6 +14,7 @@ import multiprocessing.connection
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -95,13 +96,23 @@ def _on_cluster(stage: str, address: str, data: Data, resources: Mapping[str, fl
 
 @contextlib.contextmanager
 def _processes(stage: str, count: int) -> Iterator[None]:
+    temporary = tempfile.TemporaryDirectory(prefix="gangue-", ignore_cleanup_errors=True)
+    with temporary as folder, _pool_of(stage, count, folder):
+        yield
+
+
+@contextlib.contextmanager
+def _pool_of(stage: str, count: int, folder: str) -> Iterator[None]:
+    """As ``_processes``; in the folder lie their temporary files, since they end without a chance to remove them."""
     global _pool
     others = set(multiprocessing.active_children())
     context = _context()
     ours: set[Any] = set()
     done = context.Value("q", 0)
     threads = None if _THREADS in os.environ else max(1, _cores() // count)
-    _pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin, (done, dict(os.environ), threads))
+    _pool = concurrent.futures.ProcessPoolExecutor(
+        count, context, _begin, (done, {**os.environ, "TMPDIR": folder}, threads)
+    )
     try:
         for started_up in [_pool.submit(os.getpid) for _ in range(count)]:  # all of them, here in the main thread
             started_up.result()
@@ -165,11 +176,13 @@ def _is_not_of_bigquery(record: logging.LogRecord) -> bool:
 def _begin(done: Any, environment: dict[str, str], threads: int | None) -> None:
     """What a worker does first: leave Ctrl-C to the main process, end when that does, and tell it of progress.
 
-    Its ``environment`` is that of the main process as it is now: it may be a fork of one that was started long ago.
+    Its ``environment`` is that of the main process as it is now, with a folder for temporary files: it may be a fork of
+    one that was started long ago.
     Its libraries use so many ``threads``, its share of the cores; None: as the environment says.
     """
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # TMPDIR may be another now
     if threads is not None:
         _limit_threads(threads)
     progress.advance_parent(done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,10 +14,13 @@ from pydantic import AfterValidator, Field, model_validator
 def place(path: str) -> str:
     """A path as all of Gangue reads it: ``file://`` is a path of this machine, and a scheme is in small letters.
 
-    Raises:
-      ValueError: what follows a scheme is not ``://``, so that it would be taken for a folder's name.
+    Slashes at the end of a scheme's path do not count.
 
-    >>> place("file:///data/job"), place("S3://bucket/job"), place("notes:/job"), place("dir::s3://bucket/job")
+    Raises:
+      ValueError: what follows a scheme is not ``://``, so that it would be taken for a folder's name; or slashes follow
+        each other, which some of its clients write and do not find again.
+
+    >>> place("file:///data/job"), place("S3://bucket/job//"), place("notes:/job"), place("dir::s3://bucket/job")
     ('/data/job', 's3://bucket/job', 'notes:/job', 'dir::s3://bucket/job')
     """
     scheme, _, rest = path.partition(":")
@@ -30,7 +34,10 @@ def place(path: str) -> str:
             f"{path}: must have :// after its scheme {scheme}, it is a local folder's name without. Write"
             f" {scheme}://{rest.lstrip('/')}, or ./{path} for such a folder"
         )
-    return f"{scheme}:{rest}"
+    inside = rest.removeprefix("//").rstrip("/")
+    if "//" in inside and scheme not in ("http", "https") and "::" not in inside:
+        raise ValueError(f"{path}: must have one slash between its parts. Write {scheme}://{re.sub('/+', '/', inside)}")
+    return f"{scheme}://{inside}"
 
 
 Place = Annotated[str, AfterValidator(place)]

@@ -5,10 +5,13 @@ What the rows call negatives are judged pairs, and documents too.
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
 
 from gangue.transforms.sources import files, notes, references
 from gangue.transforms.sources.blocks import Record, content_ids, rejected
@@ -39,6 +42,19 @@ class Pairs(SourceSection):
     text: str = "text"  # column of the corpus file
     document_id: str | None = None  # column of the corpus file
 
+    @model_validator(mode="after")
+    def _each_column_once(self) -> Pairs:
+        of_pairs = [self.anchor, self.positive, self.anchor_id, self.answers]
+        if self.positive_id != self.positive:  # which may be ids of the corpus
+            of_pairs.append(self.positive_id)
+        if "negatives" in self.model_fields_set:
+            of_pairs += self.negatives
+        for named in (of_pairs, [self.text, self.document_id]):
+            for column, times in collections.Counter(named).items():
+                if column is not None and times > 1:
+                    raise ValueError(f"must name each column of a file once, but {column} comes twice")
+        return self
+
     def readings(self) -> list[Reading]:
         """A query for each anchor, a document for each positive, and the documents of the corpus file.
 
@@ -52,7 +68,12 @@ class Pairs(SourceSection):
         pairs = files.find(root, self.pairs, "pairs")
         corpus = files.find(root, self.corpus, "corpus") if self.corpus is not None else []
         key = references.id_column(pairs, corpus, self, notes.note) if corpus else None
-        references.check_negatives(pairs, self, by_id=key is not None)
+        if key is None and self.positive_id == self.positive:
+            raise ValueError(
+                f"source.positive_id: {self.positive} must hold ids of the corpus, and holds texts. Name the column of"
+                " ids, or none"
+            )
+        references.check_negatives(pairs, self, notes.note, by_id=key is not None)
         return [
             *(_documents(file, self, key or self.document_id) for file in corpus),
             *(_pairs(file, self, by_id=key is not None) for file in pairs),

@@ -73,20 +73,24 @@ def id_column(pairs: Sequence[File], corpus: Sequence[File], source: Pairs, note
     return name
 
 
-def check_negatives(pairs: Sequence[File], source: Pairs, *, by_id: bool) -> None:
+def check_negatives(pairs: Sequence[File], source: Pairs, note: Callable[[str], None], *, by_id: bool) -> None:
     """Check that columns of negatives hold documents, as the column of positives does: not scores, flags or ids.
 
     Where the positives are ids, so are the negatives, and only flags are told from them: 0 and 1 again and again.
 
     Raises:
-      ValueError: nearly all of the first values of a column are none, and few of the positives are like them.
+      ValueError: nearly all of the first values of a column are none, and few of the positives are like them; or the
+        positives are lists written as strings.
     """
     bare = _is_flag if by_id else _is_bare
     names = [name for name in source.negatives if name not in (source.anchor, source.positive)]
-    first = _first_of(pairs, (source.anchor, source.positive, *names), names) if names else []
+    first = _first_of(pairs, (source.anchor, source.positive, *names), names)
+    _check_no_lists(pairs[0], source.positive, [one for row in first for one in items(row[1])])
     positives = [bare(one) for row in first for one in items(row[1])]
     for place, name in enumerate(names, start=2):
         values = [one for row in first for one in items(row[place])]
+        if not values and "negatives" in source.model_fields_set:
+            note(f"{pairs[0].path}: of the first {len(first)} pairs none has a negative in column {name}")
         found = [one for one in values if bare(one)]
         if by_id and len(found) == len(set(map(_key, found))):
             continue
@@ -97,6 +101,21 @@ def check_negatives(pairs: Sequence[File], source: Pairs, *, by_id: bool) -> Non
                 f" flags, ids or the like, such as {repr(found[0])[:_LONG]}. Name the columns that hold negatives, or"
                 " none: source.negatives: []"
             )
+
+
+def _check_no_lists(file: File, column: str, values: Sequence[Any]) -> None:
+    """Check that a file that knows no lists does not hold what some program wrote of them."""
+    lists = [value for value in values if file.format in (".csv", ".tsv") and _is_written_list(str(value).strip())]
+    if lists and len(lists) >= _NEARLY_ALL * len(values):
+        raise ValueError(
+            f"{file.path}: column {column} must hold texts, but of its first {len(values)} values {len(lists)} are"
+            f" lists written as strings, such as {lists[0][:_LONG]}. Write JSON Lines or Parquet, where a list is"
+            " several positives"
+        )
+
+
+def _is_written_list(word: str) -> bool:
+    return bool(_WRITTEN_LIST.match(word)) and word.endswith("]")
 
 
 def items(value: Any) -> list[Any]:
@@ -116,8 +135,7 @@ def _is_bare(value: object) -> bool:
         return True
     word = said.strip()
     coded = _like_an_id(word) and any(map(str.isdigit, word))
-    listed = bool(_WRITTEN_LIST.match(word)) and word.endswith("]")
-    return coded or listed or _is_flag(word) or not any(map(str.isalpha, word))
+    return coded or _is_written_list(word) or _is_flag(word) or not any(map(str.isalpha, word))
 
 
 def _first(pairs: Sequence[File], source: Pairs) -> tuple[list[Any], list[Any]]:

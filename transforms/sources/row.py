@@ -39,7 +39,7 @@ def lacks(file: File, what: str, absent: set[str], found: Sequence[str]) -> Valu
     header = ", or put a header there if that is a row" if where else ""
     return ValueError(
         f"{file.path}: {what} {', '.join(sorted(absent))} must be there, found {shown or 'nothing'}{where}.{meant}"
-        f" Name the {what}s in source, or rename them in the file{header}"
+        f" Name the {what}s in source, if it names them, or rename them in the file{header}"
     )
 
 
