@@ -88,6 +88,12 @@ def test_a_path_with_two_slashes_in_a_row_is_refused(root):
         Data(root)
 
 
+@pytest.mark.parametrize("root", ["s3://", "s3:///job", "gs:///job/x", "az://"])
+def test_a_path_without_a_bucket_is_refused(root):
+    with pytest.raises(ValueError, match=rf"^{root}: must name a bucket\. Write \w+://BUCKET(/job(/x)?)?$"):
+        Data(root)
+
+
 def test_a_slash_at_the_end_of_a_path_does_not_count(s3):
     one, other = Data("s3://gangue/slashes"), Data("s3://gangue/slashes//")
     assert one == other

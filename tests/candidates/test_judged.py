@@ -232,8 +232,12 @@ def test_a_judged_pair_is_a_negative_whatever_rules_say_and_a_positive_by_label_
     assert [(r["origin"], r["line"], r["reason"]) for r in rejected] == [("a.jsonl", 5, rejection.UNKNOWN_QUERY)]
 
 
-@pytest.mark.parametrize("also", [[], [{"kind": "abs", "score": "bm25", "abs": 0.1}]])
-def test_a_judged_pair_is_a_negative_though_it_is_almost_a_positive_or_almost_another(tmp_path, also):
+@pytest.mark.parametrize(
+    "stack",
+    [{"kind": "naive"}, {"kind": "abs", "score": "bm25", "abs": 0.1}, {"kind": "learned", "p_false": 0.9}],
+    ids=lambda stack: stack["kind"],
+)
+def test_a_judged_pair_is_a_negative_though_it_is_almost_a_positive_or_almost_another(tmp_path, stack):
     mill = "the steam mill at the upper end of the river that belonged to the county opened its doors to the public"
     told = [f"{mill} after the long winter of the year {1800 + n}" for n in range(60)]
     asked = [f"is it told anywhere that {mill} in the year {1800 + n}" for n in (17, 29, 43)]
@@ -246,16 +250,17 @@ def test_a_judged_pair_is_a_negative_though_it_is_almost_a_positive_or_almost_an
     (tmp_path / "c.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in [*told, *told[:9]]))
     source = {"kind": "pairs", "path": str(tmp_path), "pairs": "x.jsonl", "corpus": "c.jsonl"}
     values = {**REST, "source": source, "sample": {**REST["sample"], "negatives": 5}}
-    values["filter"] = {"kind": "naive", "also": also}
+    values["filter"] = stack
     (tmp_path / "params.yaml").write_text(json.dumps(values))
     mine.run(*(str(tmp_path / name) for name in ("params.yaml", "data", "reports")))
     data = Data(str(tmp_path / "data"))
     groups = data.read_all("documents", ["near_group"])["near_group"].to_pylist()
     assert len(set(groups)) == 1, "all are almost the same"
-    chosen = data.read_all("triplets", ["query", "negative"]).to_pylist()
+    chosen = data.read_all("triplets").to_pylist()
     for row in rows:
         assert {one["negative"] for one in chosen if one["query"] == row["anchor"]} == set(row["negative"])
     assert len(chosen) == 7
+    assert {one.get("p_false", 0.0) for one in chosen} == {0.0}
 
 
 def test_who_judges_a_positive_to_be_none_contradicts_and_is_rejected_by_name(tmp_path):

@@ -28,6 +28,7 @@ def worth_scoring(pairs: pa.Table, depth: int) -> np.ndarray:
     """(n,) bool: positives, what was drawn, judged or ranks within the depth of a retriever, but no known copies."""
     ranks = {n: arrays.floats(pairs, n) for n in pairs.column_names if n.startswith("rank_")}
     copies = np.any([pairs[relation].to_numpy() for relation in schema.RELATIONS if relation != "positive"], axis=0)
+    copies &= ~pairs["judged"].to_numpy()
     asked = np.any([pairs[name].to_numpy() for name in ("random", "next_cluster", "judged")], axis=0)
     near = (best_rank(ranks) <= depth) | asked
     return pairs["positive"].to_numpy() | (near & ~copies)

@@ -103,8 +103,7 @@ def annotate(
     Args:
       block: the queries.   found: the documents.   query: (n,) query number of each pair.
       order: (n,) of copies the lowest one stays, and of a positive's copies the positive.   tie: (n,) breaks ties.
-      judged: (n,) bool, somebody said that it is no positive, though it may be almost one: only what reads alike is
-        a copy then.
+      judged: (n,) bool, somebody said that it is no positive: of those only what reads alike is a copy.
 
     Returns:
       Relation -> (n,) bool, see ``schema.RELATIONS``.
@@ -129,8 +128,6 @@ def annotate(
     for relation in relations.keys() - {"positive"}:
         relations[relation] &= ~relations["positive"]
     told = np.flatnonzero(judged & ~relations["positive"])
-    for relation in ("near_duplicate", "sibling_positive"):
-        relations[relation][told] = False
     (reading,) = arrays.codes(documents["text_hash"].take(pa.array(pair[told])))
     relations["duplicate"][told] = duplicates(query[told], reading, order[told], tie[told])
     return relations

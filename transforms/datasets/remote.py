@@ -59,9 +59,6 @@ class Store:
                 return found(*given, **named)
             except Exception as error:
                 paths = given[1:] if name.startswith("put") else given
-                if type(error).__name__ in _SPOILT:
-                    shown = self.shown(*paths[:1])
-                    raise ValueError(f"{shown}: what is read must be whole: {error}. {_CURE}") from error
                 raise refused(self.shown(*paths[:1]), error) from error
 
         return call
@@ -77,8 +74,10 @@ def shown(filesystem: Any, path: str) -> str:
     return filesystem.shown(path) if isinstance(filesystem, Store) else path
 
 
-def refused(path: str, error: Exception) -> OSError:
+def refused(path: str, error: Exception) -> OSError | ValueError:
     """The error of a path that a store's client raised an error for."""
+    if type(error).__name__ in _SPOILT:
+        return ValueError(f"{path}: what is read must be whole: {error}. {_CURE}")
     said = getattr(error, "strerror", None) or str(error)
     said = (said.strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
     if _NO_BUCKET.search(said):

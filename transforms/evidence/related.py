@@ -57,7 +57,8 @@ def of_relation(data: Data, p: params.Params, shard: query_shard.Shard, relation
     a cross-encoder would have read of a candidate, and did not, is not tested.
     """
     asking = np.zeros(shard.queries, bool)
-    asking[shard.candidates.query[shard.candidates.relations[relation] & shard.candidates.retrieved]] = True
+    some = shard.candidates.relations[relation] & shard.candidates.retrieved & ~shard.candidates.judged
+    asking[shard.candidates.query[some]] = True
     if not asking.any():
         return 0, 0
     shard = query_shard.limited(data, p, shard, asking)
@@ -66,7 +67,7 @@ def of_relation(data: Data, p: params.Params, shard: query_shard.Shard, relation
     other = np.any([values for name, values in kinds.items() if name not in (relation, "duplicate")], axis=0)
     for name, scorer in p.scorers.items():
         other |= np.isnan(candidates.scores[name]) & (best <= scorer.depth)
-    tested = np.flatnonzero(kinds[relation] & candidates.retrieved & ~other)
+    tested = np.flatnonzero(kinds[relation] & candidates.retrieved & ~other & ~candidates.judged)
     documents = lookup.rows(data, "documents", ("near_group",)).take(shard.pairs["document_row"].to_numpy()[tested])
     (groups,) = arrays.codes(documents["near_group"])
     again = relations.duplicates(candidates.query[tested], groups, best[tested], candidates.tie[tested])

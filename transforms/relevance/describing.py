@@ -53,7 +53,8 @@ def probability(full: np.ndarray, taught: np.ndarray, told: np.ndarray, learned:
 
     The weighted mean of the filters, moved by what the labelled share asks for, and the ``evidence`` added.
     """
-    return scipy.special.expit(joined(full, taught, learned["weight"]) + learned["shift"] + told).astype(np.float32)
+    odds = joined(full, taught, learned["weight"]) + learned["shift"] + told
+    return scipy.special.expit(np.where(np.isneginf(told), -np.inf, odds)).astype(np.float32)
 
 
 def joined(full: np.ndarray, taught: np.ndarray, weight: float) -> np.ndarray:

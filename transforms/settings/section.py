@@ -10,6 +10,8 @@ import fsspec
 import pydantic
 from pydantic import AfterValidator, Field, model_validator
 
+_OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs")
+
 
 def place(path: str) -> str:
     """A path as all of Gangue reads it: ``file://`` is a path of this machine, and a scheme is in small letters.
@@ -17,8 +19,8 @@ def place(path: str) -> str:
     Slashes at the end of a scheme's path do not count.
 
     Raises:
-      ValueError: what follows a scheme is not ``://``, so that it would be taken for a folder's name; or slashes follow
-        each other, which some of its clients write and do not find again.
+      ValueError: what follows a scheme is not ``://``, so that it would be taken for a folder's name; it names no
+        bucket; or slashes follow each other, which some of its clients write and do not find again.
 
     >>> place("file:///data/job"), place("S3://bucket/job//"), place("notes:/job"), place("dir::s3://bucket/job")
     ('/data/job', 's3://bucket/job', 'notes:/job', 'dir::s3://bucket/job')
@@ -35,6 +37,8 @@ def place(path: str) -> str:
             f" {scheme}://{rest.lstrip('/')}, or ./{path} for such a folder"
         )
     inside = rest.removeprefix("//").rstrip("/")
+    if scheme in _OF_BUCKETS and (not inside or inside.startswith("/")):
+        raise ValueError(f"{path}: must name a bucket. Write {scheme}://BUCKET{inside}")
     if "//" in inside and scheme not in ("http", "https") and "::" not in inside:
         raise ValueError(f"{path}: must have one slash between its parts. Write {scheme}://{re.sub('/+', '/', inside)}")
     return f"{scheme}://{inside}"

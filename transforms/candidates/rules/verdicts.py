@@ -87,8 +87,9 @@ def judge(candidates: Candidates, rules: Sequence[RuleSection], queries: int) ->
         fires, unscored = rule.fires(rows)
         fired |= fires * np.int64(bits[name])
         fired[np.flatnonzero(unscored & rows.left)] |= bits[UNSCORED]
+    # Who judged a pair knew that its document is almost a positive.
     told = np.flatnonzero(candidates.judged[pairs])
-    fired[told] = identity[pairs[told]]
+    fired[told] = identity[pairs[told]] & ~(bits["near_duplicate"] | bits["sibling_positive"])
     # A positive is a positive: what else a rule says of it is noise.
     fired[np.flatnonzero(candidates.relations["positive"][pairs])] = bits["positive"]
     return Verdicts(names, pairs, positive, first_bit(fired), fired)
