@@ -163,7 +163,7 @@ def _of_query(data: Data, query: str) -> pa.Table:
         if like is None and len(some):
             like = some.filter(pc.equal(some["query_id"], some["query_id"][0]))
     if like is None:
-        known = _rejected(data, query) or _short(data, query)
+        known = _rejected(data, query) or _without_negatives(data, query)
         why = known or f"no query has the id or the words {query}. gangue show{_options(data=data.root)} prints some"
         raise ValueError(f"{data.shown('triplets')}: {why}")
     return _suspicious_first(data, like)
@@ -184,7 +184,7 @@ def _rejected(data: Data, query: str) -> str | None:
     return None
 
 
-def _short(data: Data, query: str) -> str | None:
+def _without_negatives(data: Data, query: str) -> str | None:
     """Why there are no triplets of the query of this id, or of the first with these words."""
     like: list[str] = []
     for shard in data.shards("queries"):
