@@ -16,6 +16,7 @@ from gangue.pipeline import params
 from gangue.pipeline.report import charts
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import intervals, leak, lineage, related
+from gangue.transforms.evidence.budget import percent
 from gangue.transforms.evidence.distribution import Distribution
 from gangue.transforms.evidence.tallies import SIDES, Evidence, suspected_by
 
@@ -246,10 +247,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _share(value: float | None, digits: int = 1) -> str:
-    if value is None:
-        return "–"
-    small = 0.0 < value < 10 ** (-2 - digits)
-    return f"{float(f'{100 * value:.2g}'):g} %" if small else f"{100 * value:.{digits}f} %"
+    return "–" if value is None else percent(value, digits).replace("%", " %")
 
 
 def _number(value: float | None) -> str:

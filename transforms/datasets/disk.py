@@ -21,6 +21,9 @@ from gangue.transforms import at_hand
 from gangue.transforms.datasets import checksums, remote
 from gangue.transforms.settings.section import place
 
+REBUILD = "Rebuild it: gangue mine, or dvc repro --force"
+"""The cure for a dataset that cannot be used."""
+
 _FULL = "Free some space there"
 _FORBIDDEN = "Allow writing there, or name another folder"
 _CURES = {
@@ -133,6 +136,17 @@ def _copies() -> _Folder:
     return _Folder()
 
 
+def _new_folder() -> str:
+    """One for a copy, among the others."""
+    try:
+        return tempfile.mkdtemp(dir=_copies().path)
+    except FileNotFoundError as error:  # somebody cleaned up
+        raise OSError(
+            f"{error.filename}: the folder of temporary files must stay, it is gone. Run it again, and see that nothing"
+            " removes what is in use there, or name another folder: TMPDIR"
+        ) from None
+
+
 def local_copy(path: str) -> str:
     """Path on this machine's disk of a file or folder: its own, or that of a copy that lasts as what is at hand.
 
@@ -146,15 +160,7 @@ def local_copy(path: str) -> str:
         return str(inside)
     try:
         with writing(tempfile.gettempdir()):
-            folder = tempfile.mkdtemp(dir=_copies().path)
-    except FileNotFoundError as error:  # somebody cleaned up
-        raise OSError(
-            f"{error.filename}: the folder of temporary files must stay, it is gone. Run it again, and see that nothing"
-            " removes what is in use there, or name another folder: TMPDIR"
-        ) from None
-    target = os.path.join(folder, posixpath.basename(inside))
-    try:
-        with writing(tempfile.gettempdir()):
+            target = os.path.join(_new_folder(), posixpath.basename(inside))
             remote.copy(filesystem, inside, target)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: must exist, found nothing") from None
@@ -244,9 +250,7 @@ def verify(path: str) -> None:
 
 def damaged(path: str, why: object) -> ValueError:
     """The error of a file that cannot be used, with the cure."""
-    return ValueError(
-        f"{path}: a shard must be readable and whole: {why}. Rebuild it: gangue mine, or dvc repro --force"
-    )
+    return ValueError(f"{path}: a shard must be readable and whole: {why}. {REBUILD}")
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -58,12 +58,13 @@ def _entries(filesystem: Any, folder: str) -> tuple[str, list[tuple[str, str]]]:
         found = filesystem.ls(folder, detail=True)
     except FileNotFoundError:
         return root, []
-    names = ((str(entry["name"]), entry) for entry in found)
-    # An empty object whose key ends in a slash is a folder to a bucket's console, and nobody's file.
-    files = (
-        (name, entry) for name, entry in names if not name.endswith("/") or entry["type"] != "file" or entry["size"]
-    )
-    return root, sorted((name.rstrip("/"), entry["type"]) for name, entry in files)
+    entries = [(str(entry["name"]), entry["type"]) for entry in found if not _is_folder_marker(entry)]
+    return root, sorted((name.rstrip("/"), kind) for name, kind in entries)
+
+
+def _is_folder_marker(entry: dict[str, Any]) -> bool:
+    """An empty object whose key ends in a slash: a folder to a bucket's console, and nobody's file."""
+    return str(entry["name"]).endswith("/") and entry["type"] == "file" and not entry["size"]
 
 
 def _foreign(filesystem: Any, root: str, entries: list[tuple[str, str]]) -> Iterator[str]:

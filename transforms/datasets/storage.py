@@ -35,8 +35,6 @@ _SMALL = 1 << 20  # bytes of a remote file of which all is read and checked wher
 _NAMES: dict[tuple[str, str], dict[str, str]] = {}  # root and dataset -> the names of its files, as last seen
 _LISTED: dict[tuple[str, str], Mapping[str, File]] = {}  # and what its manifest said of them
 
-_REBUILD = "Rebuild it: gangue mine, or dvc repro --force"
-
 Result = TypeVar("Result")
 
 
@@ -96,7 +94,7 @@ class Data:
             return None
         except ValueError as error:
             raise ValueError(
-                f"{self.shown(dataset, MANIFEST)}: must be whole and of this version: {error}. {_REBUILD}"
+                f"{self.shown(dataset, MANIFEST)}: must be whole and of this version: {error}. {disk.REBUILD}"
             ) from error
         _NAMES[self.root, dataset], _LISTED[self.root, dataset] = found.names, found.files
         return found
@@ -140,7 +138,7 @@ class Data:
         if self.unlisted(dataset):
             return FileNotFoundError(
                 f"{path}: must have a {MANIFEST}, found shards of an earlier version or of a run that did not end."
-                f" {_REBUILD}, or gangue mine"
+                " Rebuild it: dvc repro --force, or gangue mine"
             )
         return FileNotFoundError(f"{path}: a dataset must have shards, found none. Build it: gangue mine, or dvc repro")
 
@@ -466,7 +464,7 @@ class Data:
                 f"{self.shown(path)}: must exist, found none. Build it: gangue mine, or dvc repro"
             ) from None
         except ValueError as error:
-            raise ValueError(f"{self.shown(path)}: must be whole JSON: {error}. {_REBUILD}") from error
+            raise ValueError(f"{self.shown(path)}: must be whole JSON: {error}. {disk.REBUILD}") from error
 
     def begin(self, dataset: str) -> None:
         """Throw away what an interrupted run staged for this dataset."""
@@ -548,7 +546,7 @@ class Data:
             if not kind.equals(columns[0][1]):
                 raise ValueError(
                     f"{self.shown(dataset, name)}: must have the columns of {columns[0][0]},"
-                    f" {tables.fields(columns[0][1])}, got {tables.fields(kind)}. {_REBUILD}"
+                    f" {tables.fields(columns[0][1])}, got {tables.fields(kind)}. {disk.REBUILD}"
                 )
         first = columns[0][1] if columns else None
         return Manifest(

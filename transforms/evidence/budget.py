@@ -148,13 +148,14 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
     )
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 1) -> str:
     """A share, also a small one, as it is printed.
 
-    >>> percent(0.0213), percent(0.00062), percent(0.0)
-    ('2.1%', '0.062%', '0.0%')
+    >>> percent(0.0213), percent(0.00062), percent(0.0), percent(0.0213, 2)
+    ('2.1%', '0.062%', '0.0%', '2.13%')
     """
-    return f"{share:.1%}" if share >= 0.001 or not share else f"{float(f'{100 * share:.2g}'):g}%"
+    small = 0.0 < share < 10 ** (-2 - digits)
+    return f"{float(f'{100 * share:.2g}'):g}%" if small else f"{share:.{digits}%}"
 
 
 def _percent(share: float) -> str:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from gangue.transforms import text, views
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup, schema
+from gangue.transforms.datasets.disk import REBUILD
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import checks
 from gangue.transforms.negatives import selection
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 KEY = ("query_id", "positive_id", "negative_id")
 READ = ("document_id", "title", "text", "text_hash", "near_group")  # of the documents
-REBUILD = "Rebuild it: gangue mine, or dvc repro --force"
 
 
 def check_triplets(

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from gangue.pipeline import params
 
 NAME, MEASURED = "to_label", "labels.json"
-_READ = ("query_id", "document_id", "label", "mined", *DRAW)
+_OPTIONAL = ("mined", *DRAW)
+_READ = ("query_id", "document_id", "label", *_OPTIONAL)
 _COLUMNS = ("query_id", "document_id", "query", "positives", "document", "p_false", "label", "mined")
 
 # (query id, document id) -> texts of both; query id -> texts of its labelled positives
@@ -303,7 +304,7 @@ def _read(path: str) -> Sequence[tuple[int, dict[str, Any]]]:
         raise ValueError(f"{path}: must be JSON Lines or CSV, and its name end in {files.NAMES}. Rename it")
     columns: dict[str, Kind] = dict.fromkeys(_READ, "any")
     found = []
-    for row in rows.rows(file, columns, optional=_READ[3:]):
+    for row in rows.rows(file, columns, optional=_OPTIONAL):
         if row.fault:
             raise ValueError(f"{path}:{row.line}: must be a labelled pair, but is {row.fault}. Correct the line")
         if all(map(is_missing, row.values)):  # a spreadsheet's empty rows

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from gangue.transforms.datasets import lookup
+from gangue.transforms.datasets import disk, lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.models import vector_store
 from gangue.transforms.views.recipe import COUNTED, RECIPE, of_params
@@ -31,8 +31,7 @@ def check_shards(data: Data, p: params.Params) -> dict[str, dict[str, int]]:
     for dataset in (*CO_SHARDED, *views):
         if (found := data.shards(dataset)) != expected:
             raise ValueError(
-                f"{dataset}: must have the {len(expected)} shards of queries, got {len(found)}."
-                " Rebuild it: gangue mine, or dvc repro --force"
+                f"{dataset}: must have the {len(expected)} shards of queries, got {len(found)}. {disk.REBUILD}"
             )
     return {view: dict(zip(expected, data.rows(f"views/{view}"), strict=True)) for view in p.export.views}
 
@@ -63,11 +62,8 @@ def check_mined(data: Data, p: params.Params, path: str) -> None:
         for section in ("retrievers", "scorers")
         for name in now.get(section, {}).keys() - made.get(section, {}).keys()
     ]
-    others += [
-        f"where {section} was {json.dumps(made.get(section, {}))}"
-        for section in _OF_PAIRS
-        if made.get(section, {}) != now.get(section, {})
-    ]
+    changed = _changed(made, now)
+    others += [f"where {section} was {json.dumps(made.get(section))}" for section in _OF_PAIRS if section in changed]
     if p.filter.asks_to_learn and not data.rows("relevance"):
         others.append("where nothing was learned (filter.kind: learned, or a budget)")
     if others:
@@ -83,6 +79,11 @@ def check_mined(data: Data, p: params.Params, path: str) -> None:
                     f"{data.shown(dataset)}: must be of the {origin} that are there, but these are of a run that did"
                     " not come to its end. Mine again: gangue mine, or dvc repro"
                 )
+
+
+def _changed(made: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The sections of the params in which two recipes differ, by name."""
+    return [section for section in sorted({*made, *now}) if made.get(section) != now.get(section)]
 
 
 def audited(data: Data, reports: Data) -> tuple[dict[str, Any], str | None]:
@@ -167,10 +168,9 @@ def check_recipe(found: bytes | None, first: bytes | None, p: params.Params, row
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where} must be JSON with params and rows: {error!r}. {cure}") from error
     wanted = of_params(p)
-    for section in sorted({*wanted, *made}):
-        if wanted.get(section) != made.get(section):
-            now, before = json.dumps(wanted.get(section)), json.dumps(made.get(section))
-            raise ValueError(f"{where} must hold the current params, but {section} is {now} and was {before}. {cure}")
+    for section in _changed(made, wanted):
+        now, before = json.dumps(wanted.get(section)), json.dumps(made.get(section))
+        raise ValueError(f"{where} must hold the current params, but {section} is {now} and was {before}. {cure}")
     for dataset, count in noted.items():
         if dataset in rows and rows[dataset] != count:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from gangue.transforms.datasets import disk
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.relevance import classifier
 
@@ -30,5 +31,5 @@ def stale(data: Data) -> ValueError:
     """What is raised where ``model.json`` is another version's, or follows other params."""
     return ValueError(
         f"{data.shown('relevance')}/{MODEL}: must be of this version of learn and of these params, got another's."
-        " Rebuild it: gangue mine, or dvc repro --force"
+        f" {disk.REBUILD}"
     )

@@ -222,9 +222,9 @@ class Workers:
         able = [one for one in workers if all(one["resources"].get(kind, 0) >= n for kind, n in resources.items())]
         said = ""
         if not able:
-            needed = "".join(f" {kind}={count:g}" for kind, count in resources.items())
-            start = f"dask worker {self._client.scheduler.address}" + (needed and f" --resources '{needed[1:]}'")
-            said = f"no worker is left{needed and f' with{needed}'}; waiting for one: {start}"
+            needed = " ".join(f"{kind}={count:g}" for kind, count in resources.items())
+            which, option = (f" with {needed}", f" --resources '{needed}'") if needed else ("", "")
+            said = f"no worker is left{which}; waiting for one: dask worker {self._client.scheduler.address}{option}"
         elif all(one["status"] == "paused" for one in able):
             said = (
                 "all workers are paused, since their memory is nearly full; waiting for one. Give them more: dask"
