@@ -55,6 +55,7 @@ def measured(corpus: simulated.Corpus, regime: Regime, filters: pretrained.Pretr
         job.pairs.query[rows],
         job.pairs.queries,
         known,
+        job.judged[rows],
         filters.blind.logits(portable.blind(job.pairs)[rows]),
         full,
         {role: scores[rows] for role, scores in job.scores.items()},

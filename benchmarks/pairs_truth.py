@@ -1,13 +1,16 @@
 """Does the promise hold on a file of pairs, one known positive per query? Held against all labels of a BEIR folder.
 
 Usage: python -m benchmarks.pairs_truth --data FOLDER [--pairs 500 2000] [--corpus 0 1000 all]
-       [--labelled random bm25 dense worst] [--encoder MODEL] [--pretrained FILE] [--budget 0.02] [--seeds 1]
-       [--work DIR] [--output NAME]
+       [--labelled random bm25 dense worst] [--judged changed|hard|mined] [--each 1] [--encoder MODEL]
+       [--pretrained FILE] [--budget 0.02] [--seeds 1] [--work DIR] [--output NAME]
 
 For each number of pairs, corpus, labelling and seed: so many queries keep one of their positives, a document serving
 one query only. Their texts go into a CSV file and further documents into a JSON Lines file, without ids, and ``gangue
 mine`` makes triplets of them with a learned filter and a budget. A negative is false if it reads, case and white space
-aside, like any positive of any query that reads like its query. One JSON line per job on standard output:
+aside, like any positive of any query that reads like its query. With ``--judged`` the file has columns with so many
+negatives of each pair (``--each``), which are no part of any figure: the positive with a word ``changed``, or what BM25
+ranks best among the documents of the job: those that are no positives (``hard``), or all but the known one (``mined``).
+One JSON line per job on standard output:
 
   pairs, corpus     pairs, and further documents; ``all``: the whole corpus, the positives in it too
   labelled          which positive is known: ``random``, the one that ``bm25`` or the encoder (``dense``) ranks best
@@ -63,12 +66,13 @@ from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import frontier, intervals
-from gangue.transforms.models import encoder, folders
+from gangue.transforms.models import configured, encoder, folders
 from gangue.transforms.retrieval import lexical
 from gangue.transforms.text import stopwords
 
 ALL = "all"
 LABELLED = ("random", "bm25", "dense", "worst")
+JUDGED = ("changed", "hard", "mined")
 FALLBACK = {"kind": "perc", "score": "dense", "perc": 0.95}
 PERC = (1.2, 1.1, 1.05, 1.0, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4)
 SHIFTED = (2, 5, 10, 20, 40, 80)
@@ -166,6 +170,33 @@ def further(truth: Truth, known: Mapping[str, str], corpus: int | str, seed: int
     return [rest[place] for place in np.random.default_rng(seed).permutation(len(rest))[: int(corpus)]]
 
 
+def told(
+    truth: Truth, known: Mapping[str, str], there: Sequence[str], how: str, each: int, score: Score, seed: int
+) -> dict[str, list[str]]:
+    """Query -> the texts of so many judged negatives, made of its positive or ``there`` in the job (``JUDGED``)."""
+    generator = np.random.default_rng(seed)
+    if how == "changed":
+        words = sorted({word for key in there for word in truth.documents[key].split()})
+        return {
+            query: [_changed(truth.documents[key], words, generator) for _ in range(each)]
+            for query, key in known.items()
+        }
+    result = {}
+    for query, key in known.items():
+        left_out = {key, *(truth.answers[query] if how == "hard" else [])}
+        able = [document for document in there if document not in left_out]
+        best = np.argsort(-score(query, able), kind="stable")[:each]
+        result[query] = [truth.documents[able[place]] for place in best]
+    return result
+
+
+def _changed(body: str, words: Sequence[str], generator: np.random.Generator) -> str:
+    """A text with one of its words exchanged for another."""
+    held = body.split()
+    held[generator.integers(len(held))] = words[int(generator.integers(len(words)))]
+    return " ".join(held)
+
+
 def by_bm25(truth: Truth) -> Score:
     """BM25 over the whole corpus, as the product tokenises and weighs."""
     place = {key: number for number, key in enumerate(truth.documents)}
@@ -189,7 +220,7 @@ def by_vectors(truth: Truth, bank: Data, settings: params.Encoder) -> Score:
     place = {key: number for number, key in enumerate(_documents(bank))}
     vectors = lookup.vectors(bank, "vectors/minilm/documents")
     folder = folders.locate(settings.model)
-    model, prompt = encoder.load(folder, settings.max_length), embed.prompt(settings, folder, "queries")
+    model, prompt = encoder.load(folder, settings.max_length), configured.prompt(settings, folder, "queries")
 
     def score(query: str, documents: Sequence[str]) -> np.ndarray:
         asked = model.encode([truth.queries[query]], prompt=prompt, normalise=True, task="query")[0]
@@ -205,14 +236,20 @@ def _documents(data: Data) -> list[str]:
 
 
 def write_job(
-    job: pathlib.Path, truth: Truth, known: Mapping[str, str], corpus: Sequence[str], settings: dict[str, Any]
+    job: pathlib.Path,
+    truth: Truth,
+    known: Mapping[str, str],
+    corpus: Sequence[str],
+    settings: dict[str, Any],
+    judged: Mapping[str, Sequence[str]] = {},
 ) -> params.Params:
     """Source and params of a job in an empty folder; returns the params as the product reads them."""
     shutil.rmtree(job, ignore_errors=True)
     (job / "source").mkdir(parents=True)
     with (job / "source/pairs.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = ((truth.queries[query], truth.documents[document]) for query, document in known.items())
-        csv.writer(file).writerows([("anchor", "positive"), *rows])
+        rows = [(truth.queries[q], truth.documents[document], *judged.get(q, [])) for q, document in known.items()]
+        numbers = range(1, max(map(len, rows)) - 1)
+        csv.writer(file).writerows([("anchor", "positive", *(f"negative_{number}" for number in numbers)), *rows])
     source = {"kind": "pairs", "path": str(job / "source"), "pairs": "pairs.csv"}
     if corpus:
         with (job / "source/corpus.jsonl").open("w", encoding="utf-8") as file:
@@ -252,16 +289,18 @@ def mine(job: pathlib.Path, bank: Data | None) -> str | None:
     return None if done.returncode == 0 else (done.stderr.strip() or str(done.returncode)).splitlines()[-1]
 
 
-def mined(data: Data) -> tuple[Chosen, np.ndarray]:
-    """The negatives of the triplets, and (n,) bool which are hard."""
+def mined(data: Data, judged: set[tuple[str, str]]) -> tuple[Chosen, np.ndarray]:
+    """The negatives of the triplets that nobody judged, and (n,) bool which are hard."""
     table = data.read_all("triplets", ["query", "negative", "negative_kind", "score_dense"])
+    pairs = zip(*(text.normalise(table[name]).to_pylist() for name in ("query", "negative")), strict=True)
+    table = table.filter(pa.array([pair not in judged for pair in pairs], pa.bool_()))
     queries, documents = (text.normalise(table[name]).to_pylist() for name in ("query", "negative"))
     scores = np.asarray(table["score_dense"].to_numpy(), np.float64)
     return Chosen(queries, documents, scores), np.array(table["negative_kind"].to_pylist(), object) == "hard"
 
 
 def ruled(data: Data, p: params.Params) -> dict[str, Chosen]:
-    """What fixed rules choose among the candidates of a mined job."""
+    """What fixed rules choose among the candidates of a mined job that nobody judged."""
     stacks: dict[str, rules.Rule] = {"naive": rules.Naive()}
     stacks |= {f"perc {cut}": rules.Perc(score="dense", perc=cut) for cut in PERC}
     stacks |= {f"shifted {cut}": rules.Shifted(score="dense", shift=cut) for cut in SHIFTED}
@@ -274,6 +313,7 @@ def ruled(data: Data, p: params.Params) -> dict[str, Chosen]:
         rows = shard.pairs["document_row"].to_numpy()
         for rule, settings in stacks.items():
             pair = frontier.chosen_by(data, p, shard, p.filter.with_rule(settings))
+            pair = pair[~shard.candidates.judged[pair]]
             found[rule] = Chosen(
                 [*found[rule].queries, *queries[shard.candidates.query[pair]]],
                 [*found[rule].documents, *documents[rows[pair]]],
@@ -318,7 +358,13 @@ def verdict(budget: float, refused: str | None, share: float, low: float) -> str
 
 
 def measure(
-    job: pathlib.Path, truth: Truth, pairs: int, p: params.Params, budget: float, stopped: str | None
+    job: pathlib.Path,
+    truth: Truth,
+    pairs: int,
+    p: params.Params,
+    budget: float,
+    stopped: str | None,
+    judged: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """The figures of a job that ran."""
     data = Data(str(job / "data"))
@@ -328,7 +374,7 @@ def measure(
     if stopped is None:
         said = json.loads((job / "reports/audit.json").read_text()).get("budget") or {}
         line |= {"shown": said.get("bound"), "refused": said.get("refused"), "judged_by": said.get("kind")}
-        chosen, hard = mined(data)
+        chosen, hard = mined(data, {(query, key) for query, texts in judged.items() for key in keys(texts)})
         line |= figures(truth, chosen, pairs)
         line["low"], line["high"] = interval(truth, chosen)
         line["hard_share"] = float(truth.false(chosen)[hard].sum() / max(hard.sum(), 1))
@@ -355,7 +401,7 @@ def jobs(asked: argparse.Namespace, truth: Truth, work: pathlib.Path) -> Iterato
         embed.run(bank, p, "minilm")
         at_hand.forget()
     scores: dict[str, Score | None] = {"random": None}
-    if {"bm25", "worst"}.intersection(asked.labelled):
+    if asked.judged or {"bm25", "worst"}.intersection(asked.labelled):
         scores["bm25"] = best = by_bm25(truth)
         scores["worst"] = lambda query, documents: -best(query, documents)
     if bank is not None and "dense" in asked.labelled:
@@ -367,13 +413,16 @@ def jobs(asked: argparse.Namespace, truth: Truth, work: pathlib.Path) -> Iterato
             known, job = dict(drawn[:pairs]), work / f"{pairs}_{corpus}_{labelled}_{seed}"
             documents = further(truth, known, corpus, seed)
             there = {*documents, *known.values()}
-            p = write_job(job, truth, known, documents, settings)
+            judged = {}
+            if asked.judged:
+                judged = told(truth, known, sorted(there), asked.judged, asked.each, best, seed)
+            p = write_job(job, truth, known, documents, settings, judged)
             started = time.monotonic()
             stopped = mine(job, bank)
             seconds = time.monotonic() - started
             line = {"data": asked.data.name, "pairs": pairs, "corpus": corpus, "labelled": labelled, "seed": seed}
             line["known"] = pairs / sum(len(there.intersection(truth.answers[query])) for query in known)
-            yield rounded({**line, **measure(job, truth, pairs, p, asked.budget, stopped), "seconds": seconds})
+            yield rounded({**line, **measure(job, truth, pairs, p, asked.budget, stopped, judged), "seconds": seconds})
 
 
 def size(value: str) -> int | str:
@@ -397,6 +446,8 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, nargs="+", default=[500, 2000], help="queries with one known positive")
     parser.add_argument("--corpus", type=size, nargs="+", default=[0, 1000, ALL], help="further documents")
     parser.add_argument("--labelled", nargs="+", choices=LABELLED, default=["random"], help="which positive is known")
+    parser.add_argument("--judged", choices=JUDGED, help="also judged negatives of each pair")
+    parser.add_argument("--each", type=int, default=1, help="how many")
     parser.add_argument("--encoder", default=lines.ENCODER, help="another model")
     parser.add_argument("--pretrained", type=pathlib.Path, help="learn.pretrained of the jobs")
     parser.add_argument("--budget", type=float, default=0.02, help="filter.max_false_negatives of the jobs")
@@ -412,7 +463,9 @@ def main() -> int:
     if asked.output:
         lines.RESULTS.mkdir(exist_ok=True)
         model = asked.encoder if ":" in asked.encoder else pathlib.Path(asked.encoder).name
-        report = {"data": asked.data.name, "encoder": model, "budget": asked.budget, "lines": found}
+        report = {"data": asked.data.name, "encoder": model, "budget": asked.budget}
+        report |= {"judged": asked.judged, "each": asked.each} if asked.judged else {}
+        report |= {"lines": found}
         (lines.RESULTS / f"pairs_truth_{asked.output}.json").write_text(json.dumps(report, indent=1) + "\n")
     return 0
 

@@ -57,6 +57,7 @@ class Regime:
         other encoder), ``fused`` (reciprocal ranks of both retrievers); ``worst``: those that BM25 ranks last.
       documents: ``all``; ``pairs``: only the labelled ones, each of one query; a number: so many others besides.
       positives: of each query are in the corpus at most; None: all.
+      negatives: of each query are judged, the best by BM25 that are no positives; with ``mistaken`` whatever they are.
     """
 
     encoder: str = "minilm"
@@ -66,6 +67,8 @@ class Regime:
     chosen_by: str = "random"
     documents: str | int = "all"
     positives: int | None = None
+    negatives: int = 0
+    mistaken: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +77,13 @@ class Job:
 
     Attributes:
       pairs: as they are described.   false: (n,) bool, a positive that nobody labelled.
+      judged: (n,) bool, somebody said that it is none.
       found: (n,) bool, some retriever returned it.   scores: role -> (n,).   document: (n,) number in the job.
     """
 
     pairs: portable.Pairs
     false: np.ndarray
+    judged: np.ndarray
     found: np.ndarray
     scores: dict[str, np.ndarray]
     document: np.ndarray
@@ -336,4 +341,6 @@ def _described(
     pairs = portable.Pairs(
         query, queries, label, ~label, {r: rank[at].astype(np.float64) for r, rank in ranks.items()}, columns
     )
-    return Job(pairs, answers[at] & ~label, found, values, document)
+    able = found & ~label & (regime.mistaken | ~answers[at])
+    judged = able & (arrays.rank_within(query, [np.where(able, -values["lexical"], np.inf)]) < regime.negatives)
+    return Job(pairs, answers[at] & ~label & ~judged, judged, found, values, document)

@@ -15,7 +15,7 @@ from gangue.transforms import arrays, at_hand, log, text
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import shard_names, staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import encoder, folders, prompts, trust, vector_store
+from gangue.transforms.models import configured, encoder, prompts, trust, vector_store
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
@@ -28,8 +28,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     at_hand.forget()
     data = data.deriving_from(*TEXTS)
     settings = p.encoders[name]
-    folder = folders.locate(settings.model, settings.revision)  # a wrong name fails here, before a worker starts
-    used = {dataset: prompt(settings, folder, dataset) for dataset in ("queries", "documents")}
+    folder = configured.find(settings)  # a wrong name fails here, before a worker starts
+    used = {dataset: configured.prompt(settings, folder, dataset) for dataset in ("queries", "documents")}
     log.say(f"embed@{name}", prompts.described(used, folder))
     if settings.trust_remote_code:
         trust.announce(f"embed@{name}", settings.model)
@@ -95,11 +95,11 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
     """Embed one shard of documents or of queries, as far as no earlier run has."""
     dataset, shard = place
     texts = _texts(data.read(dataset, shard, TEXTS[dataset]), dataset)
-    folder = folders.locate(settings.model, settings.revision)  # where this worker has it
-    before = prompt(settings, folder, dataset)
+    folder = configured.find(settings)  # where this worker has it
+    before = configured.prompt(settings, folder, dataset)
 
     def model() -> encoder.Encoder:  # loading takes seconds: only where a text is new
-        return load(folder, settings)
+        return configured.load_encoder(folder, settings)
 
     def encode(missing: Sequence[str]) -> Iterator[np.ndarray]:
         return model().blocks(
@@ -118,7 +118,7 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
         output,
         shard,
         texts.to_pylist(),
-        fingerprint(folder, settings, before),
+        configured.of_vectors(folder, settings, before),
         lambda: model().dimensions,
         encode,
         {schema.PROMPT: before},
@@ -128,37 +128,3 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
 def _texts(block: pa.Table, dataset: str) -> pa.ChunkedArray:
     """What is embedded of these documents or queries."""
     return text.full_text(block["title"], block["text"]) if dataset == "documents" else block["text"]
-
-
-def prompt(settings: params.Encoder, folder: str, dataset: str) -> str:
-    """What goes before each text of ``queries`` or ``documents``."""
-    return prompts.chosen(
-        settings.document_prompt if dataset == "documents" else settings.query_prompt, folder, dataset
-    )
-
-
-def load(folder: str, settings: params.Encoder) -> encoder.Encoder:
-    """The model of an encoder."""
-    with folders.named(folder, settings.model):
-        return encoder.load(
-            folder,
-            settings.max_length,
-            settings.dtype,
-            settings.trust_remote_code,
-            settings.backend,
-            settings.model_file,
-        )
-
-
-@at_hand.keep
-def fingerprint(folder: str, settings: params.Encoder, prompt: str) -> str:
-    """What the vectors of this encoder under this prompt depend on."""
-    return folders.fingerprint(
-        folder,
-        prompt=prompt,
-        max_length=settings.max_length,
-        dtype=settings.dtype,
-        normalise=settings.normalise,
-        **({} if settings.backend == "torch" else {"backend": settings.backend, "model_file": settings.model_file}),
-        **trust.settings(settings.trust_remote_code),
-    )

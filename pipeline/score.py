@@ -15,7 +15,7 @@ from gangue.transforms import arrays, at_hand, log, randomness, text
 from gangue.transforms.candidates import pooling
 from gangue.transforms.datasets import lookup, schema, unfinished
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import cross_encoder, folders, trust, vector_store
+from gangue.transforms.models import configured, cross_encoder, trust, vector_store
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
 
@@ -84,7 +84,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
     for number, folder in enumerate(folders):
         todo = np.flatnonzero(missing & (fold == number))
         if todo.size:
-            model = load(folder, settings)
+            model = configured.load_scorer(folder, settings)
             asked, given = [query_texts[i] for i in query[todo]], [texts[i] for i in document[todo]]
             for part in model.slices(asked, given, tokens=settings.tokens_per_batch):
                 scores[todo[part]] = model.score(asked[part], given[part], tokens=settings.tokens_per_batch)
@@ -109,26 +109,11 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
 def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[str, ...]]:
     """What the scores depend on, and the folder of the model of each fold."""
     if settings.model is not None:
-        found = [folders.locate(settings.model, settings.revision)]
+        found = [configured.find(settings)]
     else:
         found = [_taught(data, f"models/{name}", f"fold-{fold}") for fold in range(cross_encoder.FOLDS)]
-    prints = [fingerprint(folder, settings) for folder in found]
+    prints = [configured.of_scores(folder, settings) for folder in found]
     return "+".join(prints), tuple(found)
-
-
-def fingerprint(folder: str, settings: params.Scorer) -> str:
-    """What the scores of a model depend on."""
-    dtype = {} if settings.dtype == "float32" else {"dtype": settings.dtype}
-    label = {} if settings.label is None else {"label": settings.label}
-    shaping = {"max_length": settings.max_length, **dtype, **label, **trust.settings(settings.trust_remote_code)}
-    return folders.fingerprint(folder, **shaping)
-
-
-def load(folder: str, settings: params.Scorer) -> cross_encoder.CrossEncoder:
-    """The model of a scorer."""
-    with folders.named(folder, settings.model or folder):
-        given = (settings.max_length, settings.dtype, settings.trust_remote_code, settings.label)
-        return cross_encoder.load(folder, *given)
 
 
 def _taught(data: Data, dataset: str, name: str) -> str:

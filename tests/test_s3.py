@@ -13,12 +13,11 @@ import pytest
 from elsewhere import assert_same, mined
 from typer.testing import CliRunner
 
-from gangue.pipeline import embed
 from gangue.pipeline import params as settings
 from gangue.pipeline.command import cli
 from gangue.transforms import at_hand
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import folders
+from gangue.transforms.models import configured
 
 
 def test_a_job_on_s3_has_the_bytes_of_a_local_one(whole_job, s3):
@@ -117,4 +116,4 @@ def test_a_model_in_a_bucket_that_is_none_is_named_as_the_params_do(s3):
     fsspec.filesystem("s3").pipe_file("gangue/models/none/notes.txt", b"no model")
     encoder = settings.Encoder(model="s3://gangue/models/none")
     with pytest.raises(ValueError, match=r"model s3://gangue/models/none: must be"):
-        embed.load(folders.locate(encoder.model), encoder)
+        configured.load_encoder(configured.find(encoder), encoder)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 from collections.abc import Mapping, Sequence
 
-from gangue.pipeline import embed, params, score
+from gangue.pipeline import params
 from gangue.transforms import at_hand
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import folders, libraries, vector_store
+from gangue.transforms.models import configured, folders, libraries, vector_store
 from gangue.transforms.relevance import pretrained
 from gangue.transforms.running import workers
 
@@ -54,11 +52,7 @@ def _find(every: Sequence[params.Encoder | params.Scorer], filter_file: str | No
     """Model -> its folder here."""
     if filter_file is not None:
         pretrained.load(filter_file)
-    return {
-        settings.model: folders.locate(settings.model, settings.revision)
-        for settings in every
-        if settings.model is not None
-    }
+    return {settings.model: configured.find(settings) for settings in every if settings.model is not None}
 
 
 def _find_same(
@@ -73,51 +67,16 @@ def _find_same(
             )
 
 
-def changed(p: params.Params, made: Mapping[str, str]) -> str | None:
-    """Which models are not those that something was made with; None: all are.
-
-    DVC sees their names, and not that one was trained further in its folder. Folders and packages of this machine are
-    looked at, since any other may take a connection.
-
-    Args:
-      p: params.   made: name of an encoder or scorer -> fingerprint, as in the recipe.
-    """
-    others = []
-    for section in ("encoders", "scorers"):
-        for name, settings in getattr(p, section).items():
-            model = settings.model or ""
-            if name in made and (os.path.isdir(model) or model.startswith("package:")):
-                with contextlib.suppress(FileNotFoundError):  # one that is not here has not changed here
-                    if made[name] != _fingerprint(settings):
-                        others.append(f"{section}.{name}.model ({model})")
-    if not others:
-        return None
-    return (
-        f"the triplets are of an earlier content of {' and '.join(others)}, which changed since. Mine again:"
-        " gangue mine, or dvc repro --force"
-    )
-
-
-def _fingerprint(settings: params.Encoder | params.Scorer) -> str:
-    """What the vectors of documents, or scores, of the model that is there now depend on."""
-    assert settings.model is not None
-    folder = folders.locate(settings.model, settings.revision)
-    if isinstance(settings, params.Encoder):
-        return embed.fingerprint(folder, settings, embed.prompt(settings, folder, "documents"))
-    return score.fingerprint(folder, settings)
-
-
 def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) -> bool:
     """Whether what is at hand was made with this model."""
-    fingerprint = _fingerprint(settings)
+    fingerprint = configured.fingerprint(settings)
     some = vector_store.left(data, dataset)[:1]
     return any(vector_store.of_model(data, dataset, file, fingerprint) is not None for file in some)
 
 
 def _load(settings: params.Encoder | params.Scorer, _: str) -> None:
-    assert settings.model is not None
-    folder = folders.locate(settings.model, settings.revision)
+    folder = configured.find(settings)
     if isinstance(settings, params.Encoder):
-        embed.load(folder, settings)
+        configured.load_encoder(folder, settings)
     else:
-        score.load(folder, settings)
+        configured.load_scorer(folder, settings)

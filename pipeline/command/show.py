@@ -39,7 +39,6 @@ def summary(params_path: str, root: str, reports: str) -> None:
     Raises:
       FileNotFoundError: nothing was mined there.
     """
-    from gangue.pipeline.command import models
     from gangue.transforms.evidence import labelling, lineage
     from gangue.transforms.evidence.budget import percent
 
@@ -54,7 +53,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
         )
     metrics, unaudited = lineage.audited(data, Data(reports))
     recipe, stale = lineage.recipe(data), lineage.stale(data, p)
-    other_models = None if stale else models.changed(p, recipe.get("fingerprints", {}))
+    other_models = None if stale else lineage.other_models(recipe, p)
     for line in (failed and f"the last run did not end well: {failed}", stale, other_models, unaudited):
         if line:
             console.print(escape(f"Note: {line}."))

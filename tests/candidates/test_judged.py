@@ -80,6 +80,29 @@ def test_columns_of_negatives_are_judged_pairs_and_documents(tmp_path, column, f
     assert "rejected" not in found
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv", ".tsv"])
+@pytest.mark.parametrize("named", ["negative_{}", "neg{}", "negatives-{}"])
+def test_a_column_for_each_negative_is_read_and_columns_that_are_not_are_named(tmp_path, capsys, named, suffix):
+    rows = [{"anchor": f"why {i}", "positive": f"so {i}"} for i in range(3)]
+    for row, count in zip(rows, (2, 0, 12), strict=True):
+        row |= {named.format(n): f"no {n} {row['anchor']}" if n <= count else None for n in range(1, 13)}
+        row |= {"negative_score_1": "0.5", "language": "en"}
+    if suffix == ".jsonl":
+        (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    else:
+        written = [[*rows[0]], *([value or "" for value in row.values()] for row in rows)]
+        separator = "," if suffix == ".csv" else "\t"
+        (tmp_path / f"x{suffix}").write_text("".join(separator.join(row) + "\n" for row in written))
+    source = {"kind": "pairs", "path": str(tmp_path), "pairs": f"x{suffix}"}
+    found = read(source)
+    assert (len(found["judged"]), len(found["documents"])) == (14, 17)
+    assert capsys.readouterr().err.endswith(f"x{suffix}: columns that are not read: negative_score_1, language\n")
+    assert len(read({**source, "negatives": [named.format(2)]})["judged"]) == 2
+    assert f"not read: {named.format(1)}, {named.format(3)}, " in capsys.readouterr().err
+
+
 def test_negatives_that_nobody_judged_can_be_left_out(tmp_path):
     (tmp_path / "x.jsonl").write_text(json.dumps({"anchor": "why", "positive": "because", "neg": ["no"]}) + "\n")
     found = read({"kind": "pairs", "path": str(tmp_path), "pairs": "x.jsonl", "negatives": []})

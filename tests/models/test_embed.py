@@ -14,7 +14,7 @@ from gangue.transforms import arrays, text
 from gangue.transforms.datasets import lookup, schema, sharding
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import encoder, folders
+from gangue.transforms.models import configured, encoder, folders
 
 
 def settings(**changes):
@@ -153,7 +153,8 @@ def test_what_a_backend_does_not_read_is_an_error(change, message):
 def test_a_changed_setting_is_another_fingerprint(model, change):
     one = settings(model=model).encoders["tiny"]
     other = settings(model=model, **change).encoders["tiny"]
-    assert embed.fingerprint(model, one, one.document_prompt) != embed.fingerprint(model, other, other.document_prompt)
+    prints = [configured.of_vectors(model, each, each.document_prompt or "") for each in (one, other)]
+    assert prints[0] != prints[1]
 
 
 def test_prose_is_not_part_of_the_fingerprint(model):

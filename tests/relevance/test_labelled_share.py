@@ -36,7 +36,8 @@ def sample(share, chosen_by="random", *, seed=0, queries=200, positives=10, nega
     query = np.repeat(np.arange(queries), size)
     full = likely + generator.normal(size=(queries, size))
     flat = {name: values.ravel() for name, values in scores.items()}
-    return labelled_share.Sample(query, queries, (labelled & true).ravel(), likely.ravel(), full.ravel(), flat)
+    nobody = np.zeros(len(query), bool)
+    return labelled_share.Sample(query, queries, (labelled & true).ravel(), nobody, likely.ravel(), full.ravel(), flat)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -140,22 +141,24 @@ def test_a_positive_that_is_alone_stands_out_and_its_labels_pass_for_complete():
     assert alone.high == 1.0
 
 
-def test_the_gap_below_the_best_of_many_alike_is_that_of_exponential_spacings():
+@pytest.mark.parametrize("judged", [(), (2,), (2, 3, 4), (1, 3, 6), (1, 2, 4), tuple(range(2, 31))])
+def test_the_gap_below_the_best_of_many_alike_is_that_of_exponential_spacings_whichever_are_judged(judged):
     generator = np.random.default_rng(1)
-    scores = generator.exponential(size=(400, 50))
-    known = scores == scores.max(axis=1, keepdims=True)
-    query = np.repeat(np.arange(400), 50)
-    flat = scores.ravel()
-    many = labelled_share.Sample(query, 400, known.ravel(), flat, flat, {"dense": flat})
+    scores = generator.exponential(size=(2000, 60))
+    rank = 1 + np.argsort(np.argsort(-scores, axis=1), axis=1)
+    first = min({1, 2, 3} - set(judged))
+    flat, query = scores.ravel(), np.repeat(np.arange(2000), 60)
+    known = (rank == first).ravel()
+    many = labelled_share.Sample(query, 2000, known, np.isin(rank, judged).ravel(), flat, flat, {"dense": flat})
     gap = labelled_share.gap_below(many)
     assert gap is not None
-    assert abs(gap) < 0.25
+    assert abs(gap) < 0.2
 
 
 def test_without_a_labelled_positive_found_almost_none_may_be_labelled():
     some = sample(0.3)
     nothing = labelled_share.Sample(
-        some.query, some.queries, np.zeros(len(some.query), bool), some.blind, some.full, some.scores
+        some.query, some.queries, some.judged, some.judged, some.blind, some.full, some.scores
     )
     found = labelled_share.estimate(nothing)
     assert (found.known, found.low) == (0, 1e-3)
@@ -163,7 +166,7 @@ def test_without_a_labelled_positive_found_almost_none_may_be_labelled():
 
 def test_nothing_at_all_is_no_error():
     empty = np.empty(0)
-    nothing = labelled_share.Sample(empty.astype(int), 0, empty.astype(bool), empty, empty, {"dense": empty})
+    nothing = labelled_share.Sample(empty.astype(int), 0, *[empty.astype(bool)] * 2, empty, empty, {"dense": empty})
     assert labelled_share.estimate(nothing).known == 0
     assert labelled_share.with_mass(empty, 3.0) == 0.0
 

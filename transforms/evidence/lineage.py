@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gangue.transforms.datasets import disk, lookup
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import vector_store
+from gangue.transforms.models import configured, vector_store
 from gangue.transforms.views.recipe import COUNTED, RECIPE, of_params
 
 if TYPE_CHECKING:
@@ -48,6 +48,22 @@ def stale(data: Data, p: params.Params) -> str | None:
     except ValueError as error:
         return f"the triplets are an earlier run's: {error}"
     return None
+
+
+def other_models(recipe: Mapping[str, Any], p: params.Params) -> str | None:
+    """Which models of these params are not those that triplets with this recipe were made with; None: all are."""
+    made = recipe.get("fingerprints", {})
+    others = [
+        f"{section}.{name}.model ({every[name].model})"
+        for section, every in (("encoders", p.encoders), ("scorers", p.scorers))
+        for name in configured.changed(every, made)
+    ]
+    if not others:
+        return None
+    return (
+        f"the triplets are of an earlier content of {' and '.join(others)}, which changed since. Mine again:"
+        " gangue mine, or dvc repro --force"
+    )
 
 
 def check_mined(data: Data, p: params.Params, path: str) -> None:

@@ -31,12 +31,13 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[s
     asked, table = table.filter(pc.greater_equal(table["told"], 0)), table.filter(table["counted"])
     hashes = table["query"].to_numpy()
     query = np.cumsum(np.r_[False, hashes[1:] != hashes[:-1]]) if len(hashes) else np.zeros(0, np.int64)
-    known = table["known"].to_numpy(zero_copy_only=False)
+    known, judged = (table[name].to_numpy(zero_copy_only=False) for name in ("known", "judged"))
     logits = {name: table[name].to_numpy() for name in ("blind", "full", "taught")}
     sample = labelled_share.Sample(
         query,
         int(query[-1]) + 1 if len(query) else 0,
         known,
+        judged,
         logits["blind"],
         logits["full"],
         {name: table[name].to_numpy() for name in p.retrievers},
@@ -62,7 +63,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[s
         )
         # With several a query the share is known well enough, but not where those lie that the system passed over.
         distrusted = distrusted or found.depends >= _DEPENDS
-    free = joined[~known & ~table["judged"].to_numpy(zero_copy_only=False)]
+    free = joined[~known & ~judged]
     labels = asked["told"].to_numpy()
     if len(labels) >= labelled_share.LEAST:
         of_asked = describing.joined(asked["full"].to_numpy(), asked["taught"].to_numpy(), weight)

@@ -58,6 +58,7 @@ class Sample:
     Attributes:
       query: (n,) query number, ascending.   queries: q.
       known: (n,) bool, labelled positives; all others are unlabelled.
+      judged: (n,) bool, of these the ones that somebody said are no positives.
       blind: (n,) log odds of being a positive by what does not know which are labelled.
       full: (n,) log odds by what knows the query's other labelled positives.
       scores: retriever -> (n,) its score.
@@ -66,6 +67,7 @@ class Sample:
     query: np.ndarray
     queries: int
     known: np.ndarray
+    judged: np.ndarray
     blind: np.ndarray
     full: np.ndarray
     scores: Mapping[str, np.ndarray]
@@ -126,7 +128,7 @@ def estimate(sample: Sample) -> Share:
     farther = _ALONE * max(0.0, _HIGHEST - place)
     few = _between(-np.inf if gap is None else gap - farther, *_GAP)
     chosen = _between(place, *_PLACE) * (1.0 - few)
-    mass = scipy.special.expit(sample.full[~sample.known]).sum() / count
+    mass = scipy.special.expit(sample.full[~sample.known & ~sample.judged]).sum() / count
     most = min(_MOST, np.log(max(mass, 1e-9)) + _BEYOND)
     low = odds - chosen * max(0.0, most + odds) - _FEWER * max(0.0, 1.0 - count / _FEW)
     several = sample.several
@@ -255,7 +257,7 @@ def placed(sample: Sample, positives: float) -> float:
       sample: the documents.   positives: how many there are for each labelled one, itself included.
     """
     shift = with_mass(sample.blind, float(sample.known.sum()) * positives)
-    probability = scipy.special.expit(sample.blind + shift)
+    probability = np.where(sample.judged, 0.0, scipy.special.expit(sample.blind + shift))
     total = np.bincount(sample.query, probability, minlength=sample.queries)
     labelled = np.bincount(sample.query, sample.known, minlength=sample.queries)
     some = labelled > 0
@@ -275,18 +277,26 @@ def placed(sample: Sample, positives: float) -> float:
 def gap_below(sample: Sample) -> float | None:
     """Log of the median gap below labelled positives that come first by the blind score, over ln 2.
 
-    The gap: the first normalised spacing over the mean of the next ten. None where fewer than five come first.
+    The gap: the first normalised spacing over the mean of the next ten. None where fewer than five come first. Judged
+    documents are passed over, but keep their ranks: the k-th and the l-th best of alike ones are as far apart as minus
+    the logarithm of a Beta(k, l - k) variable, in units of their mean spacing, whichever between them are left out.
     """
     order = np.lexsort((-sample.blind, sample.query))
+    rank = arrays.rank_within(sample.query[order], [np.arange(len(order))]) + 1.0
+    kept = ~sample.judged[order]
+    order, rank = order[kept], rank[kept]
     offsets = arrays.offsets_of(sample.query[order], sample.queries)
     starts = offsets[:-1][np.diff(offsets) > _NEXT + 2]
     first = starts[sample.known[order[starts]]]
     if len(first) < 5:
         return None
-    best = sample.blind[order[first[:, None] + np.arange(_NEXT + 2)]]
-    spacings = (best[:, :-1] - best[:, 1:]) * np.arange(1, _NEXT + 2)
-    ratio = spacings[:, 0] / np.maximum(spacings[:, 1:].mean(axis=1), 1e-9)
-    return float(np.log(np.clip(np.median(ratio), 0.1, 10.0) / np.log(2.0)))
+    at = first[:, None] + np.arange(_NEXT + 2)
+    best, rank = sample.blind[order[at]], rank[at]
+    upper, lower = rank[:, :-1], rank[:, 1:]
+    spacings = (best[:, :-1] - best[:, 1:]) / (scipy.special.digamma(lower) - scipy.special.digamma(upper))
+    typical = -np.log(scipy.special.betaincinv(upper[:, 0], lower[:, 0] - upper[:, 0], 0.5))
+    ratio = (best[:, 0] - best[:, 1]) / typical / np.maximum(spacings[:, 1:].mean(axis=1), 1e-9)
+    return float(np.log(np.clip(np.median(ratio), 0.1, 10.0)))
 
 
 def _between(value: float, nothing: float, whole: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from gangue.transforms.sources import lines
@@ -34,18 +34,14 @@ def delimited_rows(
     Raises:
       ValueError: the file is no text, lacks a column or has one twice.
     """
-    source = _Lines(lines.numbered(file))
-    own = "\t" if file.format == ".tsv" else ","
-    required = set(names) - set(optional)
+    source, required = _Lines(lines.numbered(file)), set(names) - set(optional)
     first = source.take()
     if first is None:
         raise lacks(file, "column", required, [])
-    headers = {delimiter: _header(first, source, delimiter) for delimiter in (own, *_DELIMITERS)}
-    delimiter = max(headers, key=lambda each: len(required.intersection(headers[each])))
-    header = headers[delimiter]
+    delimiter, header = _headed(file, first, source, required)
     if absent := required - set(header):
         raise lacks(file, "column", absent, header)
-    if delimiter != own:
+    if delimiter != _own(file):
         note(f"{file.path}: read as separated by {_DELIMITERS[delimiter]}, as its first line is")
     check_differ(file, names, header)
     _fields(first, source, delimiter)  # a name may run over lines
@@ -62,6 +58,13 @@ def delimited_rows(
                 yield Row(line.number, (), raw, fault)
             else:
                 yield Row(line.number, tuple([None if at is None else fields[at] for at in places]), raw)
+
+
+def delimited_names(file: File, required: Collection[str]) -> list[str]:
+    """The names of the columns of a CSV or TSV file, of which some are required."""
+    source = _Lines(lines.numbered(file))
+    first = source.take()
+    return [] if first is None else _headed(file, first, source, required)[1]
 
 
 def fields_of(line: str, delimiter: str, more: Callable[[], str | None] = lambda: None) -> list[str]:
@@ -171,6 +174,16 @@ def _swallows(inner: Sequence[_Line], delimiter: str, width: int | None) -> bool
     if delimiter == "\t":  # which no text has by chance
         return rows > len(filled) - rows
     return width > 1 and rows == len(filled) >= _ROWS
+
+
+def _own(file: File) -> str:
+    return "\t" if file.format == ".tsv" else ","
+
+
+def _headed(file: File, first: _Line, source: _Lines, required: Collection[str]) -> tuple[str, list[str]]:
+    """The delimiter that finds most of the required columns in the first line, and the names of all."""
+    headers = {delimiter: _header(first, source, delimiter) for delimiter in (_own(file), *_DELIMITERS)}
+    return max(headers.items(), key=lambda each: len(set(required).intersection(each[1])))
 
 
 def _header(first: _Line, source: _Lines, delimiter: str) -> list[str]:

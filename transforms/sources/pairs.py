@@ -37,7 +37,7 @@ class Pairs(SourceSection):
     anchor_id: str | None = None
     positive_id: str | None = None
     answers: str | None = None
-    negatives: tuple[str, ...] = ("neg", "negative", "negatives", "negative_passages")  # columns, where there are such
+    negatives: tuple[str, ...] = ("neg", "negative", "negatives", "negative_passages")  # numbered ones too
     corpus: str | None = None
     text: str = "text"  # column of the corpus file
     document_id: str | None = None  # column of the corpus file
@@ -73,10 +73,10 @@ class Pairs(SourceSection):
                 f"source.positive_id: {self.positive} must hold ids of the corpus, and holds texts. Name the column of"
                 " ids, or none"
             )
-        references.check_negatives(pairs, self, notes.note, by_id=key is not None)
+        negatives = references.negative_columns(pairs, self, notes.note, by_id=key is not None)
         return [
             *(_documents(file, self, key or self.document_id) for file in corpus),
-            *(_pairs(file, self, by_id=key is not None) for file in pairs),
+            *(_pairs(file, self, negatives, by_id=key is not None) for file in pairs),
         ]
 
 
@@ -93,7 +93,7 @@ def _document(origin: str, named: str, key: str | None, values: Sequence[Any], l
     return [Record("documents", (identifier, "", body, origin, line))]
 
 
-def _pairs(file: File, source: Pairs, *, by_id: bool) -> Reading:
+def _pairs(file: File, source: Pairs, negatives: tuple[str, ...], *, by_id: bool) -> Reading:
     columns: dict[str, Kind] = {source.anchor: "text", source.positive: "ids" if by_id else "texts"}
     if source.anchor_id is not None:
         columns[source.anchor_id] = "id"
@@ -101,7 +101,6 @@ def _pairs(file: File, source: Pairs, *, by_id: bool) -> Reading:
         columns[source.positive_id] = "ids"
     if source.answers is not None:
         columns[source.answers] = "texts"
-    negatives = tuple(name for name in source.negatives if name not in columns)
     columns |= dict.fromkeys(negatives, "any" if by_id else "passages")
     parse = functools.partial(_pair, file.origin, source, tuple(columns), negatives, by_id)
     return Reading(file, columns, parse, negatives, _with_ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,29 +31,41 @@ def parquet_rows(
     file: File, columns: Mapping[str, Kind], optional: Sequence[str], start: int = 0, stop: int | None = None
 ) -> Iterator[Row]:
     """Rows of a Parquet file, of row groups ``start`` up to ``stop``; memory is bounded by its largest row group."""
+    with _opened(file) as parquet:
+        fields = parquet.schema_arrow
+        absent = set(columns) - set(optional) - set(fields.names)
+        if absent:
+            raise lacks(file, "column", absent, fields.names)
+        check_differ(file, columns, fields.names)
+        present = [name for name in columns if name in fields.names]
+        for name in present:
+            if not _fits(fields.field(name).type, columns[name]):
+                raise ValueError(
+                    f"{file.path}: column {name} must hold {_WANTED[columns[name]]}, got"
+                    f" {fields.field(name).type}. Cast it, or name another column"
+                )
+        sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+        line, groups = sum(sizes[:start]), list(range(len(sizes)))[start:stop]
+        for batch in parquet.iter_batches(batch_size=ROWS, columns=present, row_groups=groups):
+            values = {name: _values(batch.column(name)) for name in present}
+            nothing = [None] * batch.num_rows
+            for row in zip(*(values.get(name, nothing) for name in columns), strict=True):
+                line += 1
+                yield Row(line, row, "")
+
+
+def parquet_names(file: File) -> list[str]:
+    """The names of the columns of a Parquet file."""
+    with _opened(file) as parquet:
+        return list(parquet.schema_arrow.names)
+
+
+@contextlib.contextmanager
+def _opened(file: File) -> Iterator[pq.ParquetFile]:
     try:
         # Not opened by Arrow, which knows no names that are not UTF-8 and says in its own words what is no file.
         with file.path.open("rb") as stream, pq.ParquetFile(stream) as parquet:
-            fields = parquet.schema_arrow
-            absent = set(columns) - set(optional) - set(fields.names)
-            if absent:
-                raise lacks(file, "column", absent, fields.names)
-            check_differ(file, columns, fields.names)
-            present = [name for name in columns if name in fields.names]
-            for name in present:
-                if not _fits(fields.field(name).type, columns[name]):
-                    raise ValueError(
-                        f"{file.path}: column {name} must hold {_WANTED[columns[name]]}, got"
-                        f" {fields.field(name).type}. Cast it, or name another column"
-                    )
-            sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
-            line, groups = sum(sizes[:start]), list(range(len(sizes)))[start:stop]
-            for batch in parquet.iter_batches(batch_size=ROWS, columns=present, row_groups=groups):
-                values = {name: _values(batch.column(name)) for name in present}
-                nothing = [None] * batch.num_rows
-                for row in zip(*(values.get(name, nothing) for name in columns), strict=True):
-                    line += 1
-                    yield Row(line, row, "")
+            yield parquet
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and (error.errno is not None or remote.by_client(error)):
             raise

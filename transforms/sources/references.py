@@ -20,6 +20,7 @@ _ROWS = 1000  # pairs that are looked at
 _NEARLY_ALL = 0.9
 _LONG = 100  # characters that no id has
 _WRITTEN_LIST = re.compile(r"""\[\s*['"{\[]""")
+_NUMBER = re.compile(r"[_-]?\d+$")  # at the end of a name
 _NAMES = ("_id", "id", "document_id", "doc_id", "docid", "pid", "passage_id", "corpus_id", "corpus-id")
 
 
@@ -73,7 +74,33 @@ def id_column(pairs: Sequence[File], corpus: Sequence[File], source: Pairs, note
     return name
 
 
-def check_negatives(pairs: Sequence[File], source: Pairs, note: Callable[[str], None], *, by_id: bool) -> None:
+def negative_columns(
+    pairs: Sequence[File], source: Pairs, note: Callable[[str], None], *, by_id: bool
+) -> tuple[str, ...]:
+    """The columns of judged negatives that there may be: those that are named, or those with a usual name.
+
+    A usual name may have a number, as where sentence-transformers writes a column for each negative: those of the first
+    file count.
+
+    Raises:
+      ValueError: as ``_check_negatives`` has it; or the file lacks a column that the params name.
+    """
+    read = [source.anchor, source.positive, source.anchor_id, source.positive_id, source.answers]
+    there = rows.names(pairs[0], {name for name in read if name is not None})
+    found: Sequence[str] = source.negatives
+    if "negatives" not in source.model_fields_set:
+        found = [*found, *(name for name in there if _NUMBER.sub("", name) in source.negatives)]
+    found = tuple(name for name in dict.fromkeys(found) if name not in read)
+    _check_negatives(pairs, found, source, note, by_id=by_id)
+    unread = [name for name in dict.fromkeys(there) if name not in (*read, *found)]
+    if unread:
+        note(f"{pairs[0].path}: columns that are not read: {', '.join(unread)[:_LONG]}")
+    return found
+
+
+def _check_negatives(
+    pairs: Sequence[File], names: Sequence[str], source: Pairs, note: Callable[[str], None], *, by_id: bool
+) -> None:
     """Check that columns of negatives hold documents, as the column of positives does: not scores, flags or ids.
 
     Where the positives are ids, so are the negatives, and only flags are told from them: 0 and 1 again and again.
@@ -83,7 +110,6 @@ def check_negatives(pairs: Sequence[File], source: Pairs, note: Callable[[str], 
         positives are lists written as strings.
     """
     bare = _is_flag if by_id else _is_bare
-    names = [name for name in source.negatives if name not in (source.anchor, source.positive)]
     first = _first_of(pairs, (source.anchor, source.positive, *names), names)
     _check_no_lists(pairs[0], source.positive, [one for row in first for one in items(row[1])])
     positives = [bare(one) for row in first for one in items(row[1])]

@@ -6,18 +6,21 @@ pyarrow's own CSV and JSON readers forget line numbers and fail a whole file on 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gangue.transforms.datasets import remote
 from gangue.transforms.sources import lines, notes
 from gangue.transforms.sources.blocks import EXCERPT, Record, rejected
-from gangue.transforms.sources.delimited import delimited_rows
+from gangue.transforms.sources.delimited import delimited_names, delimited_rows
 from gangue.transforms.sources.files import File
-from gangue.transforms.sources.parquet import parquet_rows
+from gangue.transforms.sources.parquet import parquet_names, parquet_rows
 from gangue.transforms.sources.row import Kind, Row, lacks
 from gangue.transforms.sources.values import Fault
+
+_FIRST = 1000  # lines of a file that show its fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +135,17 @@ def rows(
             yield from _json(file, tuple(columns), required, start, stop, found)
             if seen is None:
                 found.check(file, required)
+
+
+def names(file: File, required: Collection[str]) -> list[str]:
+    """The columns of a file, of which some are required; of JSON Lines the fields of its first objects."""
+    with remote.answering(str(file.path)):
+        if file.format == ".parquet":
+            return parquet_names(file)
+        if file.format in (".csv", ".tsv"):
+            return delimited_names(file, required)
+        first = itertools.islice(lines.numbered(file), _FIRST)
+        return list(dict.fromkeys(str(name) for _, line, whole in first for name in _object(line, whole)[0]))
 
 
 def _json(
