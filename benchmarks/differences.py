@@ -6,10 +6,11 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from gangue.transforms.candidates.rules import IDENTITY
+
 ROUNDING = 1e-5
 """Cosines of one pair differ by less from one batch of the encoder to another."""
 
-IDENTITY = ("positive", "own_text", "same_text", "near_duplicate", "sibling_positive", "duplicate")
 UNEXPLAINED = "unexplained"
 
 

@@ -51,7 +51,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import bm25s
@@ -289,7 +289,7 @@ def mine(job: pathlib.Path, bank: Data | None) -> str | None:
     return None if done.returncode == 0 else (done.stderr.strip() or str(done.returncode)).splitlines()[-1]
 
 
-def mined(data: Data, judged: set[tuple[str, str]]) -> tuple[Chosen, np.ndarray]:
+def mined(data: Data, judged: Set[tuple[str, str]] = frozenset()) -> tuple[Chosen, np.ndarray]:
     """The negatives of the triplets that nobody judged, and (n,) bool which are hard."""
     table = data.read_all("triplets", ["query", "negative", "negative_kind", "score_dense"])
     pairs = zip(*(text.normalise(table[name]).to_pylist() for name in ("query", "negative")), strict=True)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from gangue.pipeline import params
 from gangue.transforms import arrays, randomness
-from gangue.transforms.candidates import pooling, relations
+from gangue.transforms.candidates import otherwise, pooling, relations
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
@@ -85,6 +85,8 @@ def pool_shard(shard: str, data: Data, p: params.Params) -> Counts:
         score[missing] = retriever.score(query_rows[query[missing]], document[missing])
     judged = pooling.scatter(len(pairs), judged_at, judged_at >= 0, False)
     kinds = relations.annotate(block, involved, query, np.minimum.reduce(list(ranks.values())), tie, judged)
+    for relation, holds in otherwise.annotate(data, shard, block, involved, query).items():
+        kinds[relation] = holds & ~kinds["positive"]
     table = pa.table(
         [
             arrays.named(query, block.query_ids),
@@ -135,8 +137,10 @@ def _judged(
     """Queries and documents of the pairs that are judged for certain, and of those whose judge is wrong at times."""
     table = data.read("judged", shard)
     query, document = block.numbers(table["query_id"]), table["document_row"].to_numpy()
-    doubtful = pc.equal(table["source"], "label").to_numpy(zero_copy_only=False) & (p.labels.wrong > 0)
-    return (query[~doubtful], document[~doubtful]), (query[doubtful], document[doubtful])
+    by_label = pc.equal(table["source"], "label").to_numpy(zero_copy_only=False)
+    doubtful = by_label & (p.labels.wrong > 0)
+    certain = ~doubtful & (by_label | (table["grade"].to_numpy() <= 0.0))
+    return (query[certain], document[certain]), (query[doubtful], document[doubtful])
 
 
 def _next_cluster(

@@ -211,6 +211,12 @@ def _judge(world, rules, query, pool, ranks, drawn):
             "same_text": normal(world.documents[document]) in {normal(world.documents[d]) for d in positives},
             "near_duplicate": group in {world.near[d] for d in positives},
             "sibling_positive": group in {world.near[d] for d in siblings},
+            "reverse_positive": normal(world.documents[document])
+            in {
+                normal(world.queries[other])
+                for other, theirs in world.positives.items()
+                if normal(world.queries[query]) in {normal(world.documents[d]) for d in theirs}
+            },
             "duplicate": min(copies, key=place) != document,
         }
         identity[document] = next((name for name, holds in checks.items() if holds), None)

@@ -110,6 +110,22 @@ def test_triplets_are_read_by_their_texts(tmp_path, truth):
     chosen, hard = benchmark.mined(data)
     assert truth.false(chosen).tolist() == hard.tolist() == [True, False]
     assert chosen.scores.tolist() == [0.5, 0.1]
+    chosen, hard = benchmark.mined(data, {("plate", DRAG)})
+    assert truth.false(chosen).tolist() == hard.tolist() == [True]
+
+
+def test_judged_negatives_are_no_positives_unless_a_miner_made_them(truth):
+    known, there, best = {"lift wing": LIFT}, sorted(truth.documents), benchmark.by_bm25(truth)
+    hard = benchmark.told(truth, known, there, "hard", 2, best, 0)["lift wing"]
+    mined = benchmark.told(truth, known, there, "mined", 2, best, 0)["lift wing"]
+    answers = {truth.documents[key] for key in truth.answers["lift wing"]}
+    assert not answers & set(hard)
+    assert truth.documents[DRAG] in mined
+    assert truth.documents[LIFT] not in mined
+    changed = benchmark.told(truth, known, there, "changed", 3, best, 0)["lift wing"]
+    words = truth.documents[LIFT].split()
+    assert all(sum(a != b for a, b in zip(words, one.split(), strict=True)) <= 1 for one in changed)
+    assert len(changed) == 3
 
 
 # What is known.

@@ -487,6 +487,98 @@ def test_lists_numbers_and_floats_of_ids_are_joined(tmp_path):
         assert len(read(source)["documents"]) == 9
 
 
+@pytest.mark.parametrize("key", ["uid", "DocID", "docno", "passage_key"])
+def test_a_column_is_one_of_ids_by_its_name(tmp_path, key):
+    assert named(tmp_path, references(tmp_path, ["d1", "d7"], key=key)) == ["d1", "d7"]
+
+
+@pytest.mark.parametrize("lost", [1, 5, 20])
+def test_ids_of_which_the_corpus_lacks_some_are_refused_and_not_taken_for_texts(tmp_path, lost):
+    positives = [f"d{i}" for i in range(30 - lost)] + [f"d{i + 90}" for i in range(lost)]
+    if lost == 1:  # rejected one by one
+        assert len(read(references(tmp_path, positives))["positives"]) == 30
+    else:
+        with pytest.raises(
+            ValueError, match=rf"positive must hold texts, or .* {30 - lost} are in its column _id, and"
+        ):
+            read(references(tmp_path, positives))
+
+
+@pytest.mark.parametrize("key", ["name", "text2"])
+def test_what_looks_like_ids_and_is_nothing_of_the_corpus_is_refused(tmp_path, key):
+    with pytest.raises(ValueError, match=r"looks like ids, such as d0, but .*c.jsonl has them in no column of ids"):
+        read(references(tmp_path, [f"d{i}" for i in range(20)], key=key))
+    source = references(tmp_path, [f"d{i}" for i in range(20)], key=key, document_id=key)
+    assert len(read(source)["positives"]) == 20
+
+
+def test_what_looks_like_ids_is_said_to_be_read_as_texts_where_there_is_no_corpus(tmp_path, capsys):
+    source = references(tmp_path, [f"dog_NN_{i}" for i in range(20)]).model_copy(update={"corpus": None})
+    assert len(read(source)["documents"]) == 20
+    assert "positive looks like ids, such as dog_NN_0, and is read as texts" in capsys.readouterr().err
+    texts = references(tmp_path, [f"a stone of kind {i}" for i in range(20)])
+    assert len(read(texts)["documents"]) == 70, "as many records"
+
+
+def test_texts_that_look_like_ids_and_are_texts_of_the_corpus_stay_texts(tmp_path):
+    source = references(tmp_path, [f"dog.n.{i}" for i in range(20)])
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps({"_id": i, "text": f"dog.n.{i}"}) + "\n" for i in range(50)))
+    assert {row["text"] for row in read(source)["documents"]} == {f"dog.n.{i}" for i in range(50)}
+
+
+@pytest.mark.parametrize("named_by", ["title", "headline", None])
+def test_the_title_of_a_document_of_the_corpus_comes_first(tmp_path, named_by):
+    source = references(tmp_path, ["d1", "d7"], **({} if named_by in ("title", None) else {"title": named_by}))
+    rows = [{"_id": f"d{i}", "text": f"a stone of kind {i}", named_by or "other": f"Kind {i}"} for i in range(50)]
+    rows[3] |= {named_by or "other": None}
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    titles = [row["title"] for row in read(source)["documents"]]
+    assert titles == [f"Kind {i}" if named_by and i != 3 else "" for i in range(50)]
+
+
+@pytest.mark.parametrize("positive_id", [None, "pid"])
+def test_passages_are_positives_as_tevatron_writes_them(tmp_path, positive_id):
+    passages = [{"docid": "7", "title": "Lift", "text": "of a wing"}, {"docid": "8", "title": "", "text": "drag"}]
+    rows = [
+        {
+            "query": "what lifts",
+            "positive_passages": passages,
+            "negative_passages": [{"docid": "9", "text": "no answer"}],
+        }
+    ]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({**row, "pid": None}) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    for name in ("x.jsonl", "x.parquet") if positive_id is None else ("x.jsonl",):
+        keys = {"anchor": "query", "positive": "positive_passages", "positive_id": positive_id}
+        found = read(params.Pairs(kind="pairs", path=str(tmp_path), pairs=name, **keys))
+        assert [(row["title"], row["text"]) for row in found["documents"]] == [
+            ("Lift", "of a wing"),
+            ("", "drag"),
+            ("", "no answer"),
+        ]
+        if positive_id:
+            assert [row["document_id"] for row in found["positives"]] == ["7", "8"]
+        assert len(found["positives"]) == 2
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_answers_that_are_lists_written_as_strings_are_refused(tmp_path, suffix):
+    between = "," if suffix == ".csv" else "\t"
+    header = between.join(("query_id", "text", "said"))
+    rows = [between.join((f"q{i}", f"who was {i}", f"\"['gold {i}', 'old {i}']\"")) for i in range(9)]
+    (tmp_path / f"queries{suffix}").write_text("\n".join([header, *rows]) + "\n")
+    for name in ("documents", "positives"):
+        (tmp_path / f"{name}.csv").write_text("query_id,document_id,text\n")
+    files_of = {"documents": "documents.csv", "queries": f"queries{suffix}", "positives": "positives.csv"}
+    with pytest.raises(
+        ValueError, match=r"column said must hold texts, .* lists written as strings.*JSON Lines or Parq"
+    ):
+        params.Tables(kind="tables", path=str(tmp_path), answers="said", **files_of).readings()
+    (tmp_path / "p.csv").write_text("anchor,positive,said\n" + "".join(f"a {i},b {i},\"['{i}']\"\n" for i in range(9)))
+    with pytest.raises(ValueError, match=r"column said must hold texts"):
+        params.Pairs(kind="pairs", path=str(tmp_path), pairs="p.csv", answers="said").readings()
+
+
 def test_negatives_beside_ids_are_ids_too(tmp_path):
     source = references(tmp_path, ["d1", "d2"])
     rows = [{"anchor": "what is it", "positive": "d1", "negatives": ["d7", "d8"]}]

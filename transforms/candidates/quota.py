@@ -9,6 +9,7 @@ import pydantic
 from gangue.transforms import arrays
 from gangue.transforms.candidates import relations, rules
 from gangue.transforms.candidates.rules import Rule
+from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval.protocol import Opened
 from gangue.transforms.retrieval.searching import Hits
@@ -60,6 +61,7 @@ def short_queries(
     place, judged = np.arange(len(hits.query)), np.zeros(len(hits.query), bool)
     involved = relations.involved(data, block, hits.document)
     kinds = relations.annotate(block, involved, hits.query, place, place, judged)
+    kinds |= {relation: judged for relation in schema.RELATIONS if relation not in kinds}  # few: not looked up
     positive_score = retriever.score(rows[block.positive_query], block.positive_row)
     finite = np.isfinite(positive_score)
     if not finite.all():  # those without a vector take no part, so nothing is wanted for them

@@ -114,11 +114,11 @@ def annotate(
     answers, asked = documents["text_hash"].take(pa.array(positive)), block.queries["text_hash"]
     texts, own = arrays.places_among([documents["text_hash"], asked], [answers, asked])
     relations = {
-        "positive": _among(query, pair, np.arange(len(documents)), positive_query, positive),
-        "same_text": _among(query, pair, texts, positive_query, texts[positive]),
-        "near_duplicate": _among(query, pair, groups, positive_query, groups[positive]),
-        "own_text": _among(query, pair, texts, np.arange(len(own)), own),
-        "sibling_positive": _among(query, pair, groups, found.sibling_query, groups[found.sibling]),
+        "positive": among(query, pair, np.arange(len(documents)), positive_query, positive),
+        "same_text": among(query, pair, texts, positive_query, texts[positive]),
+        "near_duplicate": among(query, pair, groups, positive_query, groups[positive]),
+        "own_text": among(query, pair, texts, np.arange(len(own)), own),
+        "sibling_positive": among(query, pair, groups, found.sibling_query, groups[found.sibling]),
     }
     # A positive goes first, so that none is called a copy of a candidate, and then what was judged.
     order = np.where(relations["positive"], -2, np.where(judged, -1, order))
@@ -167,10 +167,10 @@ def duplicates(query: np.ndarray, group: np.ndarray, order: np.ndarray, tie: np.
     return arrays.rank_within(both, [order, tie]) > 0
 
 
-def _among(
+def among(
     query: np.ndarray, pair: np.ndarray, code: np.ndarray, of_query: np.ndarray, of_code: np.ndarray
 ) -> np.ndarray:
-    """(n,) whether (query, code of the document) is one of the pairs (of_query, of_code).
+    """(n,) bool: whether (query, code of the document) is one of the pairs (of_query, of_code).
 
     Args:
       query, pair: (n,) query number and document.   code: (u,) small code of each document, most are none of theirs.

@@ -107,11 +107,22 @@ CLUSTERS = pa.schema([("document_id", pa.string()), ("cluster", pa.int32()), ("s
 JUDGES = ("label", "grade", "column")
 """Who judged a pair: somebody asked about this job (``labels``), the source's judgements, its column of negatives."""
 
-RELATIONS = ("positive", "same_text", "near_duplicate", "own_text", "sibling_positive", "duplicate")
+RELATIONS = (
+    "positive",
+    "same_text",
+    "near_duplicate",
+    "own_text",
+    "sibling_positive",
+    "partly_relevant",
+    "reverse_positive",
+    "duplicate",
+)
 """What a document can be to a query besides a candidate; a boolean column of ``pairs`` each.
 
 positive: labelled. same_text: reads like a positive. near_duplicate: of a positive. own_text: the query itself.
-sibling_positive: a positive of another query that asks the same. duplicate: of a better candidate of the query.
+sibling_positive: a positive of another query that asks the same. partly_relevant: of a lower grade than positives, or a
+near-duplicate of one. reverse_positive: reads like a query of which a positive reads like this one. duplicate: of a
+better candidate of the query.
 """
 
 

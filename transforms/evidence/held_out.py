@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.transforms import arrays, randomness
-from gangue.transforms.candidates import pooling, query_shard, relations, rules
+from gangue.transforms.candidates import otherwise, pooling, query_shard, relations, rules
 from gangue.transforms.candidates.relations import QueryBlock
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.storage import Data
@@ -101,6 +101,8 @@ def hide(data: Data, p: params.Params, shard: query_shard.Shard, hidden: np.ndar
     involved = relations.involved(data, block, pairs["document_row"].to_numpy())
     tie, judged = shard.candidates.tie[keep], shard.candidates.judged[keep]
     kinds = relations.annotate(block, involved, query, order, tie, judged)
+    for relation in (otherwise.PARTLY, otherwise.REVERSE):  # as labels say; of what is hidden they say nothing
+        kinds[relation] = shard.candidates.relations[relation][keep]
     scores = {name: score[keep].copy() for name, score in shard.candidates.scores.items()}
     named = {relation: pa.array(kinds[relation]) for relation in schema.RELATIONS}
     for relation, column in named.items():

@@ -101,6 +101,8 @@ def check_relations(
     judged = data.read("judged", shard)
     if p.labels.wrong:
         judged = judged.filter(pc.not_equal(judged["source"], "label"))
+    lower = pc.and_(pc.greater(judged["grade"], 0.0), pc.equal(judged["source"], "grade"))
+    partly, judged = judged.filter(lower), judged.filter(pc.invert(lower))
     free = ~checks.among(chosen, [judged["query_id"], judged["document_id"]])
     broken = {
         "a known positive": checks.among(chosen, [labelled, positives["document_id"]]),
@@ -109,6 +111,7 @@ def check_relations(
         "the query's own text": ~checks.differing(text_of, asking["text_hash"]),
         "a positive of a query that asks the same": free
         & checks.among([group, group_of], [labelled_group, positive["near_group"]]),
+        "a document of a lower grade than positives": checks.among(chosen, [partly["query_id"], partly["document_id"]]),
         "a copy of another negative of its positive": checks.repeated(*pair, text_of),
         "a near-duplicate of another negative of its positive": free & checks.repeated(*pair, group_of),
     }

@@ -106,7 +106,7 @@ def _split(root: Path | UPath, split: str, judged: dict[str, File]) -> File:
 
 
 def _judgements(file: File, min_grade: float) -> Iterator[Record]:
-    """Positives of one split, and what was judged to be none; grades between count as neither.
+    """Positives of one split, and what was judged to be none; grades between are neither (``candidates.otherwise``).
 
     The header is optional: the third field of a judgement is a number.
     """
@@ -130,10 +130,8 @@ def _judgements(file: File, min_grade: float) -> Iterator[Record]:
             yield rejected(file.origin, number, str(fault), raw)
             continue
         good += 1
-        if grade < min_grade and grade <= 0:
+        if grade < min_grade:
             yield Record("judged", (query_id, document_id, grade, "grade", file.origin, number))
-        elif grade < min_grade:
-            yield rejected(file.origin, number, "grade below min_grade", raw)
         else:
             yield Record("positives", (query_id, document_id, grade, file.origin, number))
     if bad and not good:

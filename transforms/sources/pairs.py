@@ -40,6 +40,7 @@ class Pairs(SourceSection):
     negatives: tuple[str, ...] = ("neg", "negative", "negatives", "negative_passages")  # numbered ones too
     corpus: str | None = None
     text: str = "text"  # column of the corpus file
+    title: str = "title"  # column of the corpus file, where there is such
     document_id: str | None = None  # column of the corpus file
 
     @model_validator(mode="after")
@@ -49,7 +50,8 @@ class Pairs(SourceSection):
             of_pairs.append(self.positive_id)
         if "negatives" in self.model_fields_set:
             of_pairs += self.negatives
-        for named in (of_pairs, [self.text, self.document_id]):
+        of_corpus = [self.text, self.document_id, *([self.title] if "title" in self.model_fields_set else [])]
+        for named in (of_pairs, of_corpus):
             for column, times in collections.Counter(named).items():
                 if column is not None and times > 1:
                     raise ValueError(f"must name each column of a file once, but {column} comes twice")
@@ -67,7 +69,7 @@ class Pairs(SourceSection):
         root = files.folder(self.path)
         pairs = files.find(root, self.pairs, "pairs")
         corpus = files.find(root, self.corpus, "corpus") if self.corpus is not None else []
-        key = references.id_column(pairs, corpus, self, notes.note) if corpus else None
+        key = references.id_column(pairs, corpus, self, notes.note)
         if key is None and self.positive_id == self.positive:
             raise ValueError(
                 f"source.positive_id: {self.positive} must hold ids of the corpus, and holds texts. Name the column of"
@@ -84,17 +86,24 @@ def _documents(file: File, source: Pairs, key: str | None) -> Reading:
     columns: dict[str, Kind] = {source.text: "text"}
     if key is not None:
         columns[key] = "id"
-    return Reading(file, columns, functools.partial(_document, file.origin, source.text, key), finish=_with_ids)
+    titled = () if source.title in columns else (source.title,)
+    columns |= dict.fromkeys(titled, "text")
+    parse = functools.partial(_document, file.origin, source, key, tuple(columns))
+    return Reading(file, columns, parse, titled, _with_ids)
 
 
-def _document(origin: str, named: str, key: str | None, values: Sequence[Any], line: int) -> Iterable[Record]:
-    body = as_text(values[0], named)
-    identifier = None if key is None else as_id(values[1], key)
-    return [Record("documents", (identifier, "", body, origin, line))]
+def _document(
+    origin: str, source: Pairs, key: str | None, names: tuple[str, ...], values: Sequence[Any], line: int
+) -> Iterable[Record]:
+    row = dict(zip(names, values, strict=True))
+    told = row.get(source.title) if source.title not in (source.text, key) else None
+    title = "" if told is None else as_string(told, source.title)
+    body = (as_string if title.strip() else as_text)(row[source.text], source.text)
+    return [Record("documents", (None if key is None else as_id(row[key], key), title, body, origin, line))]
 
 
 def _pairs(file: File, source: Pairs, negatives: tuple[str, ...], *, by_id: bool) -> Reading:
-    columns: dict[str, Kind] = {source.anchor: "text", source.positive: "ids" if by_id else "texts"}
+    columns: dict[str, Kind] = {source.anchor: "text", source.positive: "ids" if by_id else "passages"}
     if source.anchor_id is not None:
         columns[source.anchor_id] = "id"
     if source.positive_id is not None and not by_id:
@@ -127,20 +136,21 @@ def _pair(
                 pair = (query_id, anchor), (as_id(identifier, source.positive), "")
                 found.append(Record("positives", (*pair, 1.0, origin, line)))
                 continue
-            document_id = None if source.positive_id is None else as_id(identifier, source.positive_id)
-            document = (document_id, "", as_text(body, source.positive), origin, line)
+            title, words, named = _passage(body, source.positive, source)
+            document_id = named if source.positive_id is None else as_id(identifier or named, source.positive_id)
+            document = (document_id, title, words, origin, line)
         except Fault as fault:
             faults.append(rejected(origin, line, str(fault), f"{anchor}\t{identifier if by_id else body}"))
             continue
         found.append(Record("documents", document))
         # The texts stand in for ids that are still to be made.
-        found.append(Record("positives", ((query_id, anchor), (document_id, body), 1.0, origin, line)))
+        found.append(Record("positives", ((query_id, anchor), (document_id, words), 1.0, origin, line)))
     if found:
         found.append(Record("queries", (query_id, anchor, answers, origin, line)))
     for name in negatives if found else ():
         for one in references.items(row[name]):
             try:
-                title, body, identifier = ("", "", as_id(one, name)) if by_id else _negative(one, name, source)
+                title, body, identifier = ("", "", as_id(one, name)) if by_id else _passage(one, name, source)
             except Fault as fault:
                 faults.append(rejected(origin, line, str(fault), f"{anchor}\t{one}"))
                 continue
@@ -159,8 +169,8 @@ def _references(row: dict[str, Any], source: Pairs) -> list[tuple[None, Any]]:
     return [(None, one) for one in (identifiers if isinstance(identifiers, list) else [identifiers])]
 
 
-def _negative(one: Any, name: str, source: Pairs) -> tuple[str, str, str | None]:
-    """(title, text, id) of one negative of a row: a string, or a passage as Tevatron writes them.
+def _passage(one: Any, name: str, source: Pairs) -> tuple[str, str, str | None]:
+    """(title, text, id) of one positive or negative of a row: a string, or a passage as Tevatron writes them.
 
     Raises:
       Fault: it is neither, or has no text.
@@ -178,12 +188,14 @@ def _positives(row: dict[str, Any], source: Pairs) -> list[tuple[Any, Any]]:
     bodies = row[source.positive]
     identifiers = None if source.positive_id is None else row[source.positive_id]
     if not isinstance(bodies, list):
-        if bodies is not None and not isinstance(bodies, str | bytes):
+        if bodies is not None and not isinstance(bodies, str | bytes | dict):
             raise Fault(f"{source.positive} is neither a string nor a list of strings")
         return [(bodies, identifiers)]
     if not bodies:
         raise Fault(f"{source.positive} is an empty list")
     if source.positive_id is None:
+        return [(body, None) for body in bodies]
+    if all(isinstance(body, dict) and body.get("docid") is not None for body in bodies):
         return [(body, None) for body in bodies]
     if not isinstance(identifiers, list) or len(identifiers) != len(bodies):
         raise Fault(f"{source.positive_id} is not a list as long as {source.positive}")

@@ -21,48 +21,60 @@ _NEARLY_ALL = 0.9
 _LONG = 100  # characters that no id has
 _WRITTEN_LIST = re.compile(r"""\[\s*['"{\[]""")
 _NUMBER = re.compile(r"[_-]?\d+$")  # at the end of a name
-_NAMES = ("_id", "id", "document_id", "doc_id", "docid", "pid", "passage_id", "corpus_id", "corpus-id")
+_ID = re.compile(r"(id|key|docno)$", re.IGNORECASE)  # at the end of a column's name
 
 
 def id_column(pairs: Sequence[File], corpus: Sequence[File], source: Pairs, note: Callable[[str], None]) -> str | None:
     """The column of the corpus that holds what the positives are: its ids. None if they are texts.
 
-    It is ``source.document_id``, or where that is not given a column with a usual name of ids, if nearly all of the
+    It is ``source.document_id``, or where that is not given a column with a name as ids have it, if nearly all of the
     first positives are among its values. The corpus is read for this only if the positives look like ids, or the
-    column is given.
+    column is given. ``note`` is also told where they look like ids that nothing knows.
 
     Raises:
       ValueError: the anchors are ids too: then their texts are in no file that the params name. Or some positives are
-        in the column that is given, and others are not.
+        in a column of ids, and others are not. Or they look like ids, and are neither ids nor texts of the corpus.
     """
     anchors, positives = _first(pairs, source)
     given = source.document_id is not None
     able = _may_be_an_id if given else _like_an_id
     wanted = {_key(value) for value in positives if able(value)}
-    if not corpus or not wanted or sum(map(able, positives)) < _NEARLY_ALL * len(positives):
+    if not wanted or sum(map(able, positives)) < _NEARLY_ALL * len(positives):
         return None
-    names = [source.document_id] if source.document_id is not None else [*_NAMES, source.positive]
-    names = [name for name in dict.fromkeys(names) if name != source.text]
-    seen: dict[str, set[str]] = {name: set() for name in names}
+    coded = _coded(positives) and not _coded(anchors)
+    if not corpus:
+        if coded:
+            note(
+                f"{pairs[0].path}: {source.positive} looks like ids, such as {positives[0]}, and is read as texts. If"
+                " they are ids, name the file that has their texts: source.corpus"
+            )
+        return None
+    names = [source.document_id] if source.document_id is not None else _names_of_ids(corpus[0], source)
+    seen: dict[str, set[str]] = {name: set() for name in (*names, source.text)}
     columns: dict[str, Kind] = {source.text: "any", **dict.fromkeys(names, "any")}
     optional = [] if given else names
     for row in itertools.chain.from_iterable(rows.rows(file, columns, optional, _quiet) for file in corpus):
-        for name, value in zip(names, row.values[1:], strict=False):
+        for name, value in zip(columns, row.values, strict=False):
             if value is not None and (key := _key(value)) in wanted:
                 seen[name].add(key)
     name = max(names, key=lambda each: len(seen[each]), default="")
-    if given and 1 - _NEARLY_ALL < len(seen[name]) / len(wanted) < _NEARLY_ALL:
+    found, texts = len(seen.get(name, ())) / len(wanted), len(seen[source.text]) / len(wanted)
+    if (given or coded) and 1 - _NEARLY_ALL < found < _NEARLY_ALL and texts <= 1 - _NEARLY_ALL:
         lost = min(wanted - seen[name])
         raise ValueError(
             f"{pairs[0].path}: {source.positive} must hold texts, or ids of the corpus: of the first {len(wanted)}"
             f" {len(seen[name])} are in its column {name}, and others, such as {lost}, are not. Give the corpus whole,"
             " leave those pairs out, or use source.kind: tables, which rejects them one by one"
         )
-    if not name or len(seen[name]) < _NEARLY_ALL * len(wanted):
+    if not name or found < _NEARLY_ALL:
+        if coded and not texts:
+            raise ValueError(
+                f"{pairs[0].path}: {source.positive} must hold texts, or ids of the corpus, and looks like ids, such as"
+                f" {positives[0]}, but {corpus[0].path} has them in no column of ids ({', '.join(names) or 'none'})."
+                " Name its column of ids: source.document_id"
+            )
         return None
-    if anchors and sum(_like_an_id(value) and any(map(str.isdigit, str(value))) for value in anchors) >= (
-        _NEARLY_ALL * len(anchors)
-    ):
+    if _coded(anchors):
         raise ValueError(
             f"{pairs[0].path}: column {source.anchor} must hold texts, found ids such as {anchors[0]}, and in"
             f" {source.positive} ids of the corpus. Use source.kind: tables, with a file of the queries' ids and texts"
@@ -72,6 +84,20 @@ def id_column(pairs: Sequence[File], corpus: Sequence[File], source: Pairs, note
         f" {len(wanted)} are in its column {name}, so pairs are joined with it by {name}"
     )
     return name
+
+
+def _names_of_ids(corpus: File, source: Pairs) -> list[str]:
+    """The columns of a corpus whose names say that they hold ids."""
+    there = rows.names(corpus, {source.text})
+    return [
+        name for name in dict.fromkeys(there) if (_ID.search(name) or name == source.positive) and name != source.text
+    ]
+
+
+def _coded(values: Sequence[Any]) -> bool:
+    """Whether nearly all values are one word with a digit, as ids are and few texts."""
+    coded = sum(_like_an_id(value) and any(map(str.isdigit, str(value))) for value in values)
+    return bool(values) and coded >= _NEARLY_ALL * len(values)
 
 
 def negative_columns(
@@ -92,6 +118,9 @@ def negative_columns(
         found = [*found, *(name for name in there if _NUMBER.sub("", name) in source.negatives)]
     found = tuple(name for name in dict.fromkeys(found) if name not in read)
     _check_negatives(pairs, found, source, note, by_id=by_id)
+    if source.answers is not None:
+        written = [one for (value,) in first_of(pairs, (source.answers,)) for one in items(value)]
+        check_no_lists(pairs[0], source.answers, written)
     unread = [name for name in dict.fromkeys(there) if name not in (*read, *found)]
     if unread:
         note(f"{pairs[0].path}: columns that are not read: {', '.join(unread)[:_LONG]}")
@@ -110,8 +139,8 @@ def _check_negatives(
         positives are lists written as strings.
     """
     bare = _is_flag if by_id else _is_bare
-    first = _first_of(pairs, (source.anchor, source.positive, *names), names)
-    _check_no_lists(pairs[0], source.positive, [one for row in first for one in items(row[1])])
+    first = first_of(pairs, (source.anchor, source.positive, *names), names)
+    check_no_lists(pairs[0], source.positive, [one for row in first for one in items(row[1])])
     positives = [bare(one) for row in first for one in items(row[1])]
     for place, name in enumerate(names, start=2):
         values = [one for row in first for one in items(row[place])]
@@ -129,14 +158,18 @@ def _check_negatives(
             )
 
 
-def _check_no_lists(file: File, column: str, values: Sequence[Any]) -> None:
-    """Check that a file that knows no lists does not hold what some program wrote of them."""
+def check_no_lists(file: File, column: str, values: Sequence[Any]) -> None:
+    """Check that a file that knows no lists does not hold what some program wrote of them.
+
+    Raises:
+      ValueError: nearly all values are such.
+    """
     lists = [value for value in values if file.format in (".csv", ".tsv") and _is_written_list(str(value).strip())]
     if lists and len(lists) >= _NEARLY_ALL * len(values):
         raise ValueError(
             f"{file.path}: column {column} must hold texts, but of its first {len(values)} values {len(lists)} are"
             f" lists written as strings, such as {lists[0][:_LONG]}. Write JSON Lines or Parquet, where a list is"
-            " several positives"
+            " several texts"
         )
 
 
@@ -166,15 +199,15 @@ def _is_bare(value: object) -> bool:
 
 def _first(pairs: Sequence[File], source: Pairs) -> tuple[list[Any], list[Any]]:
     """The anchors and the positives of the first pairs."""
-    values = _first_of(pairs, (source.anchor, source.positive))
+    values = first_of(pairs, (source.anchor, source.positive))
     positives = [one for _, many in values for one in items(many)]
     return [anchor for anchor, _ in values if anchor is not None], positives
 
 
-def _first_of(pairs: Sequence[File], names: Sequence[str], optional: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-    """What the first pairs have in these columns."""
+def first_of(files: Sequence[File], names: Sequence[str], optional: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    """What the first rows have in these columns."""
     columns: dict[str, Kind] = dict.fromkeys(names, "any")
-    every = itertools.chain.from_iterable(rows.rows(file, columns, optional, _quiet) for file in pairs)
+    every = itertools.chain.from_iterable(rows.rows(file, columns, optional, _quiet) for file in files)
     return [row.values for row in itertools.islice((row for row in every if not row.fault), _ROWS)]
 
 

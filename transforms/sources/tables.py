@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from gangue.transforms.sources import files
+from gangue.transforms.sources import files, references
 from gangue.transforms.sources.blocks import Record
 from gangue.transforms.sources.files import File
 from gangue.transforms.sources.row import Kind
@@ -48,6 +48,11 @@ class Tables(SourceSection):
         document = _columns(self, "document_id", "document_text", "document_title")
         query = _columns(self, "query_id", "query_text", "answers")
         positive = _columns(self, "positive_query_id", "positive_document_id", "grade")
+        if self.answers is not None:
+            written = references.first_of(queries, (self.answers,))
+            references.check_no_lists(
+                queries[0], self.answers, [one for (value,) in written for one in references.items(value)]
+            )
         return [
             *(Reading(file, document, functools.partial(_document, file, self)) for file in documents),
             *(Reading(file, query, functools.partial(_query, file, self)) for file in queries),

@@ -40,17 +40,17 @@ def as_text(value: object, name: str) -> str:
 
 
 def as_answers(value: object, name: str) -> list[str]:
-    """The value as a list of answers; a string is one, and a missing value none.
+    """The value as a list of answers; a string or a whole number is one, and a missing value none.
 
     Raises:
       Fault: it is neither string nor list, or an answer is no string or not Unicode.
 
-    >>> as_answers("1968", "answers"), as_answers(None, "answers"), as_answers(["a", ""], "answers")
+    >>> as_answers(1968, "answers"), as_answers(None, "answers"), as_answers(["a", ""], "answers")
     (['1968'], [], ['a'])
     """
     if value is None:
         return []
-    values = value if isinstance(value, list) else [value]
+    values = (str(one) if type(one) is int else one for one in (value if isinstance(value, list) else [value]))
     return [answer for item in values if (answer := as_string(item, name)).strip()]
 
 

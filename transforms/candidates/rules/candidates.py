@@ -7,7 +7,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-IDENTITY = ("positive", "own_text", "same_text", "near_duplicate", "sibling_positive", "duplicate")
+IDENTITY = (
+    "positive",
+    "own_text",
+    "same_text",
+    "near_duplicate",
+    "sibling_positive",
+    "partly_relevant",
+    "reverse_positive",
+    "duplicate",
+)
 """Relations in the order in which they fire, before any rule on a score."""
 
 P_FALSE = "p_false"
