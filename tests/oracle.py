@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import re
 import unicodedata
 from collections.abc import Callable
 
@@ -55,7 +56,8 @@ def invisible(letter: str) -> bool:
 def normal(text: str) -> str:
     """Texts that are equal in this form are the same text."""
     visible = "".join(letter for letter in text.replace("\u2800", " ") if not invisible(letter))  # Braille's blank
-    return " ".join(unicodedata.normalize("NFKC", visible).lower().split())
+    apart = re.sub("([⁰¹²³⁴-⁹]+|[¼-¾⅐-⅟↉])", r"^\1", visible)  # 10² is not 102
+    return " ".join(unicodedata.normalize("NFKC", apart).lower().split())
 
 
 def _without_blanks(letter: str) -> bool:

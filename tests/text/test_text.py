@@ -50,6 +50,7 @@ def test_all_white_space_is_one_blank(blank):
 
 def test_what_can_be_seen_makes_another_text():
     different = ["a b", "ab", "a-b", "a b.", "a\u0301 b", "ａ ｃ", "か", "が", "中文", "中 文", "a ❤ b"]
+    different += ["10² m", "102 m", "2³", "23", "x¹²", "x12", "1½ cups", "11/2 cups", "5⁴", "54", "11⁄2 cups"]
     assert len(set(normal(*different))) == len(different)
 
 

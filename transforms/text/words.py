@@ -26,8 +26,16 @@ _SYLLABLE = r"[\x{1100}-\x{115f}\x{a960}-\x{a97f}]?[\x{1160}-\x{11ff}\x{d7b0}-\x
 _CHARACTER = rf"((?:{_SYLLABLE}|[{_SCRIPTS}])\p{{M}}*)"
 _STRAY = r"\p{M}*| \p{M}+|^\p{M}+"  # marks that follow no letter, such as an acute accent for an apostrophe
 _NO_WORD = rf"[^\p{{L}}\p{{M}}\p{{N}} ]+{_STRAY}"
-_NO_WORD_OR_SYMBOL = rf"[^\p{{L}}\p{{M}}\p{{N}}\p{{Sm}}\p{{Sc}}\p{{So}} ]+{_STRAY}"
-_SYMBOL = r"([\p{Sm}\p{Sc}\p{So}]\p{M}*)"
+_SYMBOLS = r"\p{Sm}\p{Sc}\p{So}%&@/*^"  # Unicode takes the last six, and # and -, for punctuation or an accent
+_NO_WORD_OR_SYMBOL = rf"[^\p{{L}}\p{{M}}\p{{N}}{_SYMBOLS} ]+{_STRAY}"
+_SYMBOL = rf"([{_SYMBOLS}]\p{{M}}*)"
+_AMBIGUOUS = r"[*#]|(?:^|[ (\[=,:<>+*/^])-\p{N}"
+_MEANT = (  # what these are where they are symbols; no symbol is left where they are not
+    (r"(^| )\*+([^ *])", r"\1\2"),  # emphasis begins
+    (r"([^ *])\*+([ .,;:!?)]|$)", r"\1\2"),  # and ends
+    (r"([\p{L}\p{M}])#", "\\1\u266f"),  # as in C#
+    (r"(^|[ (\[=,:<>+*/^])-(\p{N})", "\\1\u2212\\2"),  # a minus
+)
 _NO_TERM = rf"[^\p{{L}}\p{{M}}\p{{N}}_ ]+{_STRAY}"  # what is not Python's \w, but marks belong to their letters
 _MARK = "\x00"  # stands on both sides of a character that is a word; no normalised text holds it
 
@@ -37,17 +45,29 @@ def separated(texts: pa.ChunkedArray[Any], *, symbols: bool = False) -> pa.Chunk
 
     Args:
       texts: (n,) strings, as ``text.normalise`` gives them.
-      symbols: whether each symbol, of mathematics, money and the like, is a word too.
+      symbols: whether each symbol, of mathematics, money and the like, is a word too: operators, a minus, the # of C#.
 
     >>> separated(pa.chunked_array([["rock'n'roll, 1968!", "iphone 15是手机。", "?!"]])).to_pylist()
     ['rock n roll 1968', 'iphone 15 是 手 机', '']
-    >>> separated(pa.chunked_array([["c++, not c."]]), symbols=True).to_pylist()
-    ['c + + not c']
+    >>> separated(pa.chunked_array([["c++, not c.", "a*b is **not** -5% of c# - or x"]]), symbols=True).to_pylist()
+    ['c + + not c', 'a * b is not \u2212 5 % of c \u266f or x']
     """
+    if symbols:
+        texts = pa.chunked_array([_as_meant(chunk) for chunk in texts.chunks], texts.type)
     words = pc.replace_substring_regex(texts, _NO_WORD_OR_SYMBOL if symbols else _NO_WORD, " ")
     for alone in (_CHARACTER, _SYMBOL) if symbols else (_CHARACTER,):
         words = pc.replace_substring_regex(words, alone, r" \1 ")
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(words, "  +", " "))
+
+
+def _as_meant(texts: pa.Array[Any]) -> pa.Array[Any]:
+    unclear = pc.match_substring_regex(texts, _AMBIGUOUS)
+    some = texts.filter(unclear)
+    if not len(some):
+        return texts
+    for written, meant in _MEANT:
+        some = pc.replace_substring_regex(some, written, meant)
+    return pc.replace_with_mask(texts, unclear, some)
 
 
 @dataclasses.dataclass(frozen=True)
