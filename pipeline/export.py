@@ -22,6 +22,7 @@ from gangue.transforms.models import vector_store
 from gangue.transforms.retrieval import protocol
 from gangue.transforms.running import progress, runner
 from gangue.transforms.running.shards import Counts, ForEachShard
+from gangue.transforms.views import rows as view_rows
 from gangue.transforms.views.recipe import COUNTED, RECIPE, of_params
 
 _LIBRARIES = ("apache-beam", "bm25s", "faiss-cpu", "gangue", "numpy", "pyarrow", "sentence-transformers", "torch")
@@ -103,9 +104,9 @@ def export_shard(
         pa.table(columns), schema.triplets(p.retrievers, p.scorers, learned=p.filter.asks_to_learn), "triplets"
     )
     counts = Counts({"in": len(negatives), "out:triplets": len(triplets), "triplets": len(triplets)})
+    shown = view_rows.for_trainers(triplets, p.sample.score)
     outputs = {"triplets": triplets} | {
-        f"views/{view}": views.VIEWS[view].table(triplets, p.sample.negatives, p.sample.score)
-        for view in p.export.views
+        f"views/{view}": views.VIEWS[view].table(shown, p.sample.negatives, p.sample.score) for view in p.export.views
     }
     for dataset, table in outputs.items():
         data.write(staged(dataset), shard, table.replace_schema_metadata({RECIPE: recipe}))

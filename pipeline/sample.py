@@ -52,6 +52,12 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
             f"{p.sample.kind} weighs the candidates of {counts['nearly_uniform']} positives almost alike"
             f" (largest over smallest weight below 2), so it draws at random there. {p.sample.sampler.sharper}",
         )
+    if counts["judged_left"]:
+        log.say(
+            "sample",
+            f"{counts['judged_left']} of the {counts['judged']} judged negatives are chosen for no positive: no rule"
+            " drops them, and sample chooses among them as among the others",
+        )
     return counts
 
 
@@ -114,6 +120,10 @@ def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
             "out:left_to_others": int(chosen.denied.sum()),
             "chosen": len(negatives),
             "short": len(shortfalls),
+            "judged": int(loaded.candidates.judged.sum()),
+            "judged_left": int(
+                loaded.candidates.judged.sum() - loaded.candidates.judged[arrays.distinct(chosen.pair)].sum()
+            ),
             "nearly_uniform": chosen.flat,
             "band_widened": chosen.widened,
         }
@@ -174,6 +184,7 @@ def _shortfalls(
         "nothing_found",
         np.where(fallen.sum(axis=1) == 0, "too_few_found", names[fallen.argmax(axis=1)]),
     )
+    reason = np.where(chosen.kept[short] >= p.sample.negatives, "passed_over", reason)  # kept, and not chosen
     reason = np.where(times[short] >= p.sample.negatives, "repeated", reason)  # full, some of them several times
     reason = np.where(found[short] + chosen.denied[short] >= p.sample.negatives, "left_to_others", reason)
     table = pa.table(

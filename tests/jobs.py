@@ -29,7 +29,7 @@ def write(folder, *, queries=24, documents=80, seed=3, model=None):
             "positives": "positives.jsonl",
         },
         "ingest": {"documents_per_shard": 32, "queries_per_shard": 8},
-        "encoders": {"tiny": {"model": encoder}, "start": {"model": start, "max_length": 32}},
+        "encoders": {"tiny": {"model": encoder}, **({} if model else {"start": {"model": start, "max_length": 32}})},
         "cluster": {"clusters": 4},
         "retrievers": {
             "dense": {"kind": "dense", "encoder": "tiny", "depth": 12, "max_depth": 60},
@@ -47,7 +47,17 @@ def write(folder, *, queries=24, documents=80, seed=3, model=None):
         },
         "calibrate": {"rounds": 2},
         "sample": {"kind": "top", "score": "dense", "negatives": 3, "random": 1},
-        "export": {"views": ["triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"]},
+        "export": {
+            "views": [
+                "triplet",
+                "ntuple",
+                "labeled_pair",
+                "labeled_list",
+                "scored_pair",
+                "scored_ntuple",
+                "scored_list",
+            ]
+        },
         "audit": {"rounds": 2},
     }
     (folder / "params.yaml").write_text(json.dumps(values))  # JSON is YAML

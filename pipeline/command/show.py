@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import json
 import shlex
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -74,9 +76,10 @@ def summary(params_path: str, root: str, reports: str) -> None:
             )
     if metrics:
         short = sum(metrics["shortfalls"].values())
+        why = f" What the others lack them for: {_counted(metrics['shortfalls'])}." if short else ""
         console.print(
             f"{metrics['positives'] - short} of {metrics['positives']} positives have all"
-            f" {recipe['params']['sample']['negatives']} negatives."
+            f" {recipe['params']['sample']['negatives']} negatives.{why}"
         )
     leak, budget = metrics.get("leak") or {}, metrics.get("budget")
     if leak.get("rules") and None not in (leak["rules"]["share"], leak["naive"]["share"]):
@@ -126,6 +129,17 @@ def summary(params_path: str, root: str, reports: str) -> None:
     )
 
 
+def _counted(reasons: Mapping[str, int]) -> str:
+    """Reasons, the most frequent first.
+
+    >>> _counted({"perc": 2, "passed_over": 7})
+    'passed_over 7, perc 2'
+    """
+    return ", ".join(
+        f"{reason} {count}" for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
+    )
+
+
 def _options(**given: str) -> str:
     """The options that a next command needs to find what this one was given."""
     usual = {"params": "params.yaml", "data": "data", "reports": "reports"}
@@ -144,7 +158,8 @@ def triplets(root: str, count: int | None, query: str | None = None) -> None:
     data, console = Data(root), Console(highlight=False, soft_wrap=True)
     tables = [_of_query(data, query)] if query else (data.read("triplets", shard) for shard in data.shards("triplets"))
     if not sum(data.rows("triplets")) and not query:
-        console.print(f"{data.shown('triplets')}: no rows. gangue summary{_options(data=root)} says why")
+        reasons = collections.Counter(data.read_all("shortfalls", ["reason"])["reason"].to_pylist())
+        console.print(f"{data.shown('triplets')}: no rows. What positives lack negatives for: {_counted(reasons)}")
     blocks = (batch.to_pylist() for table in tables for batch in table.to_batches(_AT_ONCE))
     for row in itertools.islice(itertools.chain.from_iterable(blocks), count):
         _print_triplet(console, row)
@@ -162,7 +177,7 @@ def _of_query(data: Data, query: str) -> pa.Table:
         if like is None and len(some):
             like = some.filter(pc.equal(some["query_id"], some["query_id"][0]))
     if like is None:
-        known = _rejected(data, query) or _without_negatives(data, query)
+        known = _rejected(data, query) or _without_negatives(data, query) or _unread(data, query)
         why = known or f"no query has the id or the words {query}. gangue show{_options(data=data.root)} prints some"
         raise ValueError(f"{data.shown('triplets')}: {why}")
     return _suspicious_first(data, like)
@@ -181,6 +196,18 @@ def _rejected(data: Data, query: str) -> str | None:
                 f" {row['encoder']}: {row['reason']}. {_sentence(row['cure'])}"
             )
     return None
+
+
+def _unread(data: Data, query: str) -> str | None:
+    """Why a record with this id or these words was rejected when the source was read."""
+    rejected = data.read_all("rejected")
+    some = rejected.filter(pc.match_substring(rejected["record"], query, ignore_case=True)).slice(0, 1).to_pylist()
+    return (
+        f"none of {query}, for a record with it was rejected, {some[0]['origin']} line {some[0]['line']}:"
+        f" {some[0]['reason']}. {data.shown('rejected')} has all"
+        if some
+        else None
+    )
 
 
 def _without_negatives(data: Data, query: str) -> str | None:

@@ -286,6 +286,29 @@ def test_a_judged_pair_is_a_negative_though_it_is_almost_a_positive_or_almost_an
     assert {one.get("p_false", 0.0) for one in chosen} == {0.0}
 
 
+def test_how_many_judged_negatives_are_not_chosen_is_said(tmp_path, capsys):
+    rows = [
+        {
+            "anchor": f"mend part {i} of the mill",
+            "positive": f"part {i} of the mill is mended",
+            "neg": ["a far cry", f"{i}"],
+        }
+        for i in range(20)
+    ]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = {**REST, "source": {"kind": "pairs", "path": str(tmp_path), "pairs": "x.jsonl"}}
+    (tmp_path / "params.yaml").write_text(json.dumps({**values, "sample": {**REST["sample"], "negatives": 4}}))
+    mine.run(*(str(tmp_path / name) for name in ("params.yaml", "data", "reports")))
+    data = Data(str(tmp_path / "data"))
+    told = {(row["query_id"], row["document_id"]) for row in data.read_all("judged").to_pylist()}
+    chosen = {(row["query_id"], row["negative_id"]) for row in data.read_all("triplets").to_pylist()}
+    assert 0 < len(told - chosen) < len(told)
+    said = (
+        f"{len(told - chosen)} of the {len(told)} judged negatives are chosen for no positive: no rule drops them, and"
+    )
+    assert said in capsys.readouterr().err
+
+
 def test_who_judges_a_positive_to_be_none_contradicts_and_is_rejected_by_name(tmp_path):
     false = sorted(planted.write(tmp_path, topics=8))
     known = [json.loads(line) for line in (tmp_path / "source" / "positives.jsonl").read_text().splitlines()]

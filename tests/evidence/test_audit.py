@@ -34,7 +34,9 @@ PARAMS = {
         "also": [{"kind": "denoise", "score": "judge", "max": 0.9}],
     },
     "sample": {"kind": "top", "score": "one", "negatives": 3},
-    "export": {"views": ["triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"]},
+    "export": {
+        "views": ["triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_ntuple", "scored_list"]
+    },
     "audit": {"rounds": 2, "examples": 4},
 }
 

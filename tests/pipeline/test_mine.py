@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def content(folder):
 
 def test_a_job_leaves_triplets_views_and_a_report_and_nothing_temporary(job):
     assert set(os.listdir(job / "data" / "views")) == {
-        "triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list"
+        "triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_ntuple", "scored_list"
     }  # fmt: skip
     assert "<html" in (job / "reports" / "report.html").read_text()
     assert json.loads((job / "reports" / "audit.json").read_text())
@@ -299,6 +300,34 @@ def test_show_prints_triplets_and_summary_says_where_to_look(job):
     assert summary.exit_code == 0
     assert "triplets from 24 queries" in summary.output
     assert "report.html" in summary.output
+
+
+def test_where_nothing_is_chosen_show_and_summary_count_the_reasons_and_a_rejected_record_is_found(tmp_path):
+    values = jobs.write(tmp_path, model=str(tmp_path / "cross_encoder"))
+    values["sample"] = {
+        "kind": "band",
+        "score": "dense",
+        "negatives": 2,
+        "band": {"low": 90.0, "high": 91.0, "least": 0},
+    }
+    values |= {"scorers": {}, "pool": {}, "filter": {"kind": "naive"}}
+    (tmp_path / "params.yaml").write_text(json.dumps(values))
+    with (tmp_path / "source" / "queries.jsonl").open("a") as file:
+        file.write('{"query_id": "twice", "text": "one lone text"}\n{"query_id": "twice", "text": "and another"}\n')
+    assert mine(tmp_path).exit_code == 0
+    places = ["--data", str(tmp_path / "data")]
+    short = sum(Data(str(tmp_path / "data")).rows("shortfalls"))
+    shown = CliRunner().invoke(cli.app, ["show", *places])
+    assert f"no rows. What positives lack negatives for: passed_over {short}" in shown.output
+    more = ["--params", str(tmp_path / "params.yaml"), "--reports", str(tmp_path / "reports")]
+    summary = CliRunner().invoke(cli.app, ["summary", *places, *more])
+    assert f"0 of {short} positives have all 2 negatives. What the others lack them for: passed_over {short}." in (
+        summary.output
+    )
+    for asked in ("twice", "lone text"):
+        found = CliRunner().invoke(cli.app, ["show", asked, *places])
+        assert found.exit_code == 1
+        assert re.search(r"a record with it was rejected, queries.jsonl line \d+: ", found.output)
 
 
 @pytest.mark.parametrize("command", ["", "mine", "summary", "frontier", "show", "pool"])

@@ -79,7 +79,7 @@ HOSTILE = (
 )
 UNUSABLE = ("nul\0", "line\nline", "\x1b]0;title\x07", "tab\tx", "next\x85line")  # as ids
 STEERING = "\0\x1b[2J\x1b]0;title\x07\r\n\x9b31m"  # in texts
-VIEWS = ("triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_list")
+VIEWS = ("triplet", "ntuple", "labeled_pair", "labeled_list", "scored_pair", "scored_ntuple", "scored_list")
 SHARD = re.compile(r"part-\d{5}-of-\d{5}(?=\.)")
 TAG = re.compile(r"-[0-9a-f]{16}(?=[./])")
 

@@ -216,7 +216,8 @@ def test_ranges_of_documents_change_no_byte(tmp_path, monkeypatch, index, dense)
     rule = {"kind": "margin", "score": "dense", "margin": 0.0}  # deepens the search for some
     found, counts = [], []
     for most in (None, 150, 40, 1):
-        p = settings(index=index, nprobe=4, depth=5, max_depth=100, rule=rule)
+        probed = {} if index == "Flat" else {"nprobe": 4}
+        p = settings(index=index, **probed, depth=5, max_depth=100, rule=rule)
         p = p.model_copy(update={"beam": p.beam.model_copy(update={"documents_per_range": most})})
         counts.append(tuple(len(passes(data, p, name).ranges) for name in ("dense", "bm25")))
         for name in ("dense", "bm25"):
@@ -320,6 +321,7 @@ def test_what_codes_find_does_not_depend_on_the_company_or_the_threads(tmp_path,
     [
         ({"index": "IVF8,Flat", "refine": 2}, r"refine belongs to an index of codes \(PQ, SQ\), got IVF8,Flat\. Rem"),
         ({"refine": 2}, r"refine belongs to an index of codes \(PQ, SQ\), got Flat\. Remove it"),
+        ({"nprobe": 2}, r"nprobe belongs to an index with lists \(IVF\), got Flat\. Remove it"),
         ({"index": "HNSW8", "nprobe": 2}, r"nprobe belongs to an index with lists \(IVF\), got HNSW8\. Remove it"),
     ],
 )

@@ -84,8 +84,20 @@ def test_datasets_loads_every_view(view, load):
     assert loaded.to_dict() == expected.to_pydict()
 
 
-@pytest.mark.parametrize("view", ["triplet", "ntuple"])
-def test_an_embedding_model_trains_on(view, load, tmp_path):
+@pytest.mark.parametrize(
+    ("view", "name"),
+    [
+        ("triplet", "MultipleNegativesRankingLoss"),
+        ("triplet", "TripletLoss"),
+        ("ntuple", "MultipleNegativesRankingLoss"),
+        ("labeled_pair", "ContrastiveLoss"),
+        ("scored_pair", "CosineSimilarityLoss"),
+        ("scored_pair", "CoSENTLoss"),
+        ("scored_ntuple", "MarginMSELoss"),
+        ("scored_ntuple", "DistillKLDivLoss"),
+    ],
+)
+def test_an_embedding_model_trains_on(view, name, load, tmp_path):
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
     from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
     from sentence_transformers import losses as of_embeddings
@@ -95,7 +107,7 @@ def test_an_embedding_model_trains_on(view, load, tmp_path):
         model=model,
         args=arguments(Arguments, tmp_path),
         train_dataset=load(view),
-        loss=of_embeddings.MultipleNegativesRankingLoss(model),
+        loss=getattr(of_embeddings, name)(model),
     )
     assert all(math.isfinite(loss) and loss > 0 for loss in losses(trainer))
 

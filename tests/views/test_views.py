@@ -1,9 +1,10 @@
-"""The six views of one small table, written out."""
+"""The views of one small table, written out."""
 
 import pyarrow as pa
 import pytest
 
 from gangue.transforms import views
+from gangue.transforms.views import rows
 
 ROWS = [
     ("q1", "p1", "a", "what", "yes", "no", 0.5, 0.9),
@@ -42,6 +43,13 @@ GOLDEN = {
         "passage": ["yes", "no", "nay", "aye", "no", "aye", "nope", "never"],
         "score": [0.9, 0.5, 0.25, 0.75, 0.5, None, 0.125, 0.0],
     },
+    "scored_ntuple": {
+        "anchor": ["what", "why"],
+        "positive": ["yes", "aye"],
+        "negative_1": ["no", "nope"],
+        "negative_2": ["nay", "never"],
+        "label": [[0.9, 0.5, 0.25], [None, 0.125, 0.0]],
+    },
     "scored_list": {
         "query": ["what", "what", "why"],
         "documents": [["yes", "no", "nay"], ["aye", "no"], ["aye", "nope", "never"]],
@@ -72,6 +80,21 @@ def test_no_triplets_give_an_empty_view_of_the_same_columns_and_types(view):
     empty, full = (views.VIEWS[view].table(table, 2, "r") for table in (TRIPLETS.slice(0, 0), TRIPLETS))
     assert len(empty) == 0
     assert empty.schema == full.schema
+
+
+def test_trainers_see_the_hardest_first_random_ones_last_and_none_of_weight_0():
+    more = {
+        "negative_kind": ["hard", "hard", "hard", "random", "hard"],
+        "weight": [1.0, 0.5, 0.0, 1.0, 1.0],
+        "score_r": [0.25, 0.5, 0.5, 0.75, None],
+    }
+    table = TRIPLETS.drop_columns("score_r")
+    for name, values in more.items():
+        table = table.append_column(name, pa.array(values))
+    seen = rows.for_trainers(table, "r")
+    assert seen["negative_id"].to_pylist() == ["b", "a", "d", "c"]
+    assert seen.schema == table.schema
+    assert len(rows.for_trainers(table.slice(0, 0), "r")) == 0
 
 
 def test_an_n_tuple_needs_all_its_negatives():

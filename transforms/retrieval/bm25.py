@@ -47,7 +47,7 @@ class Bm25(Section):
     kind: Literal["bm25"]
     depth: Positive = 100
     max_depth: Positive | None = None
-    k1: float = 1.5
+    k1: Annotated[float, Field(ge=0)] = 1.5
     b: Annotated[float, Field(ge=0, le=1)] = 0.75
     stopwords: StopWords | None = "auto"  # of the language that the corpus is written in; null: none
     stem: Stem | None = None  # words by Snowball's stemmer of a language; auto: of the corpus's; null: not

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from gangue.transforms.views import sizes
 from gangue.transforms.views.labeled import labeled_list, labeled_pair
 from gangue.transforms.views.ntuple import ntuple
-from gangue.transforms.views.scored import scored_list, scored_pair
+from gangue.transforms.views.scored import scored_list, scored_ntuple, scored_pair
 from gangue.transforms.views.sizes import Shape
 from gangue.transforms.views.triplet import triplet
 
@@ -22,6 +22,7 @@ VIEWS = {
     "labeled_pair": Shape(labeled_pair, sizes.each_passage),
     "labeled_list": Shape(labeled_list, sizes.each_positive),
     "scored_pair": Shape(scored_pair, sizes.each_passage),
+    "scored_ntuple": Shape(scored_ntuple, sizes.each_full),
     "scored_list": Shape(scored_list, sizes.each_positive),
 }
 

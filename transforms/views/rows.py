@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gangue.transforms import arrays
+
 
 def groups(triplets: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Runs of rows of one (query, positive): (g,) first row and (g,) length."""
@@ -15,6 +17,19 @@ def groups(triplets: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     positive = pc.rank(triplets["positive_id"], tiebreaker="dense").to_numpy()
     first = np.flatnonzero(np.r_[True, (np.diff(query) != 0) | (np.diff(positive) != 0)])
     return first, np.diff(np.r_[first, len(triplets)])
+
+
+def for_trainers(triplets: pa.Table, score: str) -> pa.Table:
+    """The triplets as the views show them: hard negatives first, by descending score, and none whose weight is 0.
+
+    A trainer that takes the first of a list gets the hardest. No view has a column of weights.
+    """
+    weighed = triplets.filter(pc.greater(triplets["weight"], 0.0))
+    first, length = groups(weighed)
+    group = np.repeat(np.arange(len(first)), length)
+    drawn = pc.not_equal(weighed["negative_kind"], "hard").to_numpy()
+    hardness = np.nan_to_num(arrays.floats(weighed, f"score_{score}"), nan=-np.inf)
+    return weighed.take(pa.array(np.lexsort((-hardness, drawn, group))))
 
 
 def listed(triplets: pa.Table) -> tuple[pa.Array, np.ndarray]:
