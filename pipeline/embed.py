@@ -31,6 +31,8 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     folder = configured.find(settings)  # a wrong name fails here, before a worker starts
     used = {dataset: configured.prompt(settings, folder, dataset) for dataset in ("queries", "documents")}
     log.say(f"embed@{name}", prompts.described(used, folder))
+    if name not in p.read_encoders:
+        log.say(f"embed@{name}", f"no retriever, rule or sampler reads encoders.{name}. Remove it to save the time")
     if settings.trust_remote_code:
         trust.announce(f"embed@{name}", settings.model)
     shards = [(dataset, shard) for dataset in TEXTS for shard in data.shards(dataset)]

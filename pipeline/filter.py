@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays
+from gangue.transforms import arrays, log
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.names import staged
@@ -27,6 +27,12 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     """Give every candidate its verdict."""
     data = data.deriving_from("calibration")
     p = query_shard.in_force(data, p)
+    for rule in p.filter.rules:
+        if isinstance(rule, rules.Perc) and rule.cut is not None and rule.cut > 1.0:
+            log.say(
+                "filter",
+                f"perc {rule.cut:g}, a share of the positive's score, lets through what scores higher than it",
+            )
 
     def build(root: beam.Pipeline) -> Any:
         work = functools.partial(filter_shard, data=data, p=p)

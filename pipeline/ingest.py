@@ -88,7 +88,7 @@ def foreseen(p: params.Params, counts: Counts, labels: int = 0, judged: Mapping[
         )
     if by_column := judged.get("column"):
         lines.append(
-            f"{by_column} pairs are negatives by a column of the source: no rule drops them. If a miner made"
+            f"{by_column} pairs are negatives by a column of the source, whatever rules say of them. If a miner made"
             " the column and nobody judged it, set source.negatives: []"
         )
     if labels and not judged.get("label"):

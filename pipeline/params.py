@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 import pydantic
@@ -62,11 +61,6 @@ class Params(Section):
             if both := sorted(set(others) & set(self.scorers)):
                 raise ValueError(f"{what} and a scorer must not share a name, got {', '.join(both)}")
         for name, retriever in self.retrievers.items():
-            if retriever.max_depth is not None and retriever.max_depth < retriever.depth:
-                raise ValueError(
-                    f"retrievers.{name}.max_depth must be >= depth, where every search begins, got"
-                    f" {retriever.max_depth} < {retriever.depth}"
-                )
             if (encoder := protocol.encoder(retriever)) is not None:
                 mistakes.known(f"retrievers.{name}.encoder", encoder, self.encoders)
         for name, scorer in self.scorers.items():
@@ -88,7 +82,6 @@ class Params(Section):
             self._reads(f"sample.{where}" if where else "sample", part)
         read = set().union(*(part.named("scores", "scorers") for part in (*stack.values(), *self.sample.read.values())))
         idle = [] if self.filter.rule.learns else sorted(set(self.scorers) - read)
-        self._encodes([*stack.values(), *self.sample.read.values()])
         if idle:
             raise ValueError(
                 f"scorers.{idle[0]} must be read by filter or sample, and is by neither: scoring costs time."
@@ -96,17 +89,15 @@ class Params(Section):
             )
         return self
 
-    def _encodes(self, parts: Iterable[Section]) -> None:
-        """Check that something reads each encoder: of rules and samplers these parts."""
+    @property
+    def read_encoders(self) -> set[str]:
+        """The encoders whose vectors or weights something reads."""
+        parts: list[Section] = [*self.filter.rules, *self.sample.read.values()]
+        parts += [self.filter.fallback] if self.filter.fallback else []
         read = set[str]().union(*(part.named("encoders", "clusters") for part in parts))
         read |= set(protocol.encoders(self.retrievers))
         read |= {scorer.teach.encoder for scorer in self.scorers.values() if scorer.teach}
-        read |= {self.pool.next_cluster.encoder} if self.pool.next_cluster else set()
-        if idle := sorted(set(self.encoders) - read):
-            raise ValueError(
-                f"encoders.{idle[0]} must be read by a retriever, a rule or a sampler, and is by none: embedding costs"
-                " time. Name it there or remove it"
-            )
+        return read | ({self.pool.next_cluster.encoder} if self.pool.next_cluster else set())
 
     @model_validator(mode="after")
     def _sample(self) -> Params:

@@ -29,7 +29,7 @@ def write(folder, *, queries=24, documents=80, seed=3, model=None):
             "positives": "positives.jsonl",
         },
         "ingest": {"documents_per_shard": 32, "queries_per_shard": 8},
-        "encoders": {"tiny": {"model": encoder}, **({} if model else {"start": {"model": start, "max_length": 32}})},
+        "encoders": {"tiny": {"model": encoder}, "start": {"model": start, "max_length": 32}},
         "cluster": {"clusters": 4},
         "retrievers": {
             "dense": {"kind": "dense", "encoder": "tiny", "depth": 12, "max_depth": 60},

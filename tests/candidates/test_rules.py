@@ -1,12 +1,14 @@
 """The false-negative rules: golden numbers, and what must hold on any data."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gangue.pipeline import mine
 from gangue.transforms.candidates import rules
 
 finite = st.floats(-2, 2, allow_nan=False, width=32)
@@ -199,6 +201,21 @@ def test_every_candidate_has_one_verdict_or_one_per_positive(scores, positive):
 def test_a_very_high_percentage_is_naive():
     given_candidates = candidates([0.9, 1.5, -2.0], positives=[0.8])
     assert kept(given_candidates, rules.Perc(score="s", perc=1e300)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("perc", [0.95, 1.0, 95])
+def test_a_percentage_where_a_share_is_meant_is_said(tmp_path, capsys, perc):
+    rows = [{"anchor": f"mend part {i} of the mill", "positive": f"part {i} of the mill is mended"} for i in range(9)]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = {
+        "source": {"kind": "pairs", "path": str(tmp_path), "pairs": "x.jsonl"},
+        "retrievers": {"bm25": {"kind": "bm25"}},
+        "filter": {"kind": "perc", "score": "bm25", "perc": perc},
+        "sample": {"kind": "top", "score": "bm25", "negatives": 2},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(values))
+    mine.run(*(str(tmp_path / name) for name in ("params.yaml", "data", "reports")))
+    assert ("perc 95, a share of the positive's score, lets through" in capsys.readouterr().err) == (perc > 1)
 
 
 LOOSER = {

@@ -13,7 +13,7 @@ import pytest
 from gangue.pipeline import audit, export, params, sample
 from gangue.pipeline import filter as filtering
 from gangue.transforms import arrays, at_hand, randomness, text
-from gangue.transforms.candidates import pooling, query_shard, relations
+from gangue.transforms.candidates import otherwise, pooling, query_shard, relations
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import shard_names
 from gangue.transforms.datasets.storage import Data
@@ -88,6 +88,7 @@ def make_pairs(data, p, rng, shard):
     involved = relations.involved(data, block, document)
     judged = np.zeros(len(query), bool)
     kinds = relations.annotate(block, involved, query, np.nan_to_num(ranks["one"], nan=99), document, judged)
+    kinds |= otherwise.annotate(data, shard, block, involved, query)
     table = pa.table(
         [
             block.query_ids.take(pa.array(query)),
@@ -445,7 +446,7 @@ def test_a_verdict_that_is_there_twice_is_named(data):
 
 
 def test_a_verdict_that_is_not_the_first_is_named(data):
-    alter(data, "verdicts", put(0, fired=1 << 7, verdict="duplicate"))
+    alter(data, "verdicts", put(0, fired=1 << 9, verdict="duplicate"))
     with pytest.raises(ValueError, match=r"verdicts: each must be the first rule that fired, .* row 0"):
         check(data)
 

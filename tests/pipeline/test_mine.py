@@ -244,6 +244,7 @@ def test_a_given_cross_encoder_is_used_without_teaching_and_no_model_stays_in_me
     jobs.write(tmp_path, model=str(tmp_path / "cross_encoder"))
     done = mine(tmp_path)
     assert done.exit_code == 0, done.output
+    assert "embed@start: no retriever, rule or sampler reads encoders.start" in done.stderr
     left = [name.split("-")[0] for name in sorted(os.listdir(tmp_path / "data" / "models" / "taught"))]
     assert left == [".manifest.json", "origin"]
     assert loaded

@@ -321,7 +321,6 @@ def test_what_codes_find_does_not_depend_on_the_company_or_the_threads(tmp_path,
     [
         ({"index": "IVF8,Flat", "refine": 2}, r"refine belongs to an index of codes \(PQ, SQ\), got IVF8,Flat\. Rem"),
         ({"refine": 2}, r"refine belongs to an index of codes \(PQ, SQ\), got Flat\. Remove it"),
-        ({"nprobe": 2}, r"nprobe belongs to an index with lists \(IVF\), got Flat\. Remove it"),
         ({"index": "HNSW8", "nprobe": 2}, r"nprobe belongs to an index with lists \(IVF\), got HNSW8\. Remove it"),
     ],
 )

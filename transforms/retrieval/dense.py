@@ -39,7 +39,7 @@ class Dense(Section):
 
     @model_validator(mode="after")
     def _of_index(self) -> Self:
-        if self.nprobe is not None and (self.index == "Flat" or not index_parts.has_lists(self.index)):
+        if self.nprobe is not None and self.index != "Flat" and not index_parts.has_lists(self.index):
             raise ValueError(f"nprobe belongs to an index with lists (IVF), got {self.index}. Remove it")
         if self.refine is not None and (self.index == "Flat" or index_parts.whole_vectors(self.index)):
             raise ValueError(f"refine belongs to an index of codes (PQ, SQ), got {self.index}. Remove it")

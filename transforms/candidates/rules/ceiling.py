@@ -57,7 +57,7 @@ class Perc(_BelowPositive):
     cut_key: ClassVar[str] = "perc"
 
     kind: Literal["perc"] = "perc"
-    perc: Annotated[float, Field(gt=0, le=2)] | None = None  # share of the positive's score
+    perc: Annotated[float, Field(gt=0)] | None = None  # share of the positive's score
 
     def cuts(self, deepest: int, quantiles: Quantiles) -> list[float]:
         """From strict to loose."""
