@@ -46,8 +46,10 @@ def _partly(
 
 
 def _reverse(data: Data, block: relations.QueryBlock, found: relations.Involved, query: np.ndarray) -> np.ndarray:
-    result, labelled = np.zeros(len(query), bool), _readable_both_ways(data)
-    asked = block.queries["text_hash"]
+    result = np.zeros(len(query), bool)
+    if not pc.any(pc.is_in(found.documents["text_hash"], value_set=_asked(data))).as_py():
+        return result  # as nearly everywhere: no document here reads like a query
+    asked, labelled = block.queries["text_hash"], _readable_both_ways(data)
     able = pc.is_in(asked, value_set=arrays.one_array(labelled["positive"])).to_numpy(zero_copy_only=False)
     some = np.flatnonzero(able[query])
     if some.size:
@@ -59,9 +61,15 @@ def _reverse(data: Data, block: relations.QueryBlock, found: relations.Involved,
 
 
 @at_hand.keep
+def _asked(data: Data) -> pa.Array:
+    """Hashes of the texts of all queries, each once."""
+    return arrays.one_array(data.read_all("queries", ["text_hash"])["text_hash"]).unique()
+
+
+@at_hand.keep
 def _readable_both_ways(data: Data) -> pa.Table:
     """``query``, ``positive``: hashes of the texts of every positive that reads like some query."""
-    every = arrays.one_array(data.read_all("queries", ["text_hash"])["text_hash"]).unique()
+    every = _asked(data)
     rows, hashes, start = [np.empty(0, np.int64)], [every.slice(0, 0)], 0
     for shard in data.shards("documents"):
         column = arrays.one_array(data.read("documents", shard, ["text_hash"])["text_hash"])
