@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from gangue.pipeline import cluster, params, plan, pool, retrieve
+from gangue.pipeline.command import preflight
 from gangue.transforms import at_hand, randomness, text
 from gangue.transforms.candidates import query_shard, quota
 from gangue.transforms.datasets import lookup, schema, sharding
@@ -442,6 +443,18 @@ def test_a_factory_string_that_faiss_does_not_know_is_refused(tmp_path):
     write_clusters(data, 1)
     with pytest.raises(ValueError, match="must be a FAISS factory string, got Quantum9"):
         searched(data, settings(index="Quantum9"), "dense")
+    with pytest.raises(
+        ValueError, match=r"got PQ7: The dimension of the vector \(d\) should be a multiple of .*\. Corr"
+    ):
+        searched(data, settings(index="PQ7"), "dense")
+
+
+@pytest.mark.parametrize("factory", ["Quantum9", "IVFx,Flat", "Flat,Flat"])
+def test_an_unreadable_factory_string_is_named_before_anything_runs(factory):
+    said = rf"^retrievers\.dense\.index: must be a FAISS .* got {factory}: could not parse .*string {factory}\. Corr"
+    with pytest.raises(ValueError, match=said):
+        preflight.check_retrievers(settings(index=factory))
+    preflight.check_retrievers(settings(index="IVF9,PQ7"))  # may fit the model's dimensions
 
 
 @pytest.mark.parametrize("factory", ["IVF32,Flat", "PQ4x8", "OPQ4_16,PQ4x8", "IVF2,PQ4x8,RFlat"])

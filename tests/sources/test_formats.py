@@ -579,6 +579,14 @@ def test_answers_that_are_lists_written_as_strings_are_refused(tmp_path, suffix)
         params.Pairs(kind="pairs", path=str(tmp_path), pairs="p.csv", answers="said").readings()
 
 
+def test_a_dataset_that_was_saved_to_disk_is_told_for_what_it_is(tmp_path):
+    from datasets import Dataset
+
+    Dataset.from_dict({"anchor": ["a b"], "positive": ["c d"]}).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(ValueError, match=r"is what save_to_disk of datasets wrote\. Write Parquet: load_from_disk"):
+        params.Pairs(kind="pairs", path=str(tmp_path), pairs="saved").readings()
+
+
 def test_negatives_beside_ids_are_ids_too(tmp_path):
     source = references(tmp_path, ["d1", "d2"])
     rows = [{"anchor": "what is it", "positive": "d1", "negatives": ["d7", "d8"]}]

@@ -45,6 +45,20 @@ class Dense(Section):
             raise ValueError(f"refine belongs to an index of codes (PQ, SQ), got {self.index}. Remove it")
         return self
 
+    def check(self, name: str) -> None:
+        """Check that FAISS knows the index, hours before it is built.
+
+        Raises:
+          ValueError: it does not.
+        """
+        if self.index != "Flat":
+            from gangue.transforms.retrieval import faiss_index
+
+            try:
+                faiss_index.check(self.index)
+            except ValueError as error:
+                raise ValueError(str(error).replace("*", name, 1)) from None
+
     def open(self, data: Data, name: str, *, unpublished: bool = False) -> DenseRetriever:
         """The retriever over the vectors, or over its index of them."""
         path = None if self.index == "Flat" else (staged if unpublished else str)(_folder(name))

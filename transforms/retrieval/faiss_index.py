@@ -6,6 +6,7 @@ kinds of index cannot be joined again, so they are a single part, held in memory
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,8 +16,37 @@ from gangue.transforms.datasets import disk, lookup
 from gangue.transforms.retrieval.faiss_setup import faiss
 
 _ADDED_AT_ONCE = 4096
+_ANY, _UNREADABLE = 64, "could not parse"  # dimensions to try; FAISS's word for what fits none
 _SAMPLE, _SAMPLE_OF_CODES = 1 << 18, 1 << 16  # vectors to train on; to train a code alone takes fewer
 _CUT = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)  # all they hold is in their lists
+
+
+def made(factory: str, dimensions: int) -> faiss.Index:
+    """An index as a factory string describes it.
+
+    Raises:
+      ValueError: FAISS does not know the factory string, or not for so many dimensions.
+    """
+    try:
+        return faiss.index_factory(dimensions, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        said = re.split(r"failed: |\.\w+:\d+: ", str(error))[-1].strip().rstrip(".")  # without FAISS's own functions
+        raise ValueError(
+            f"retrievers.*.index: must be a FAISS factory string, got {factory}: {said}. Correct it: IVF256,Flat is one"
+        ) from error
+
+
+def check(factory: str) -> None:
+    """Check that FAISS can read a factory string, whatever the dimensions.
+
+    Raises:
+      ValueError: it cannot.
+    """
+    try:
+        made(factory, _ANY)
+    except ValueError as error:
+        if _UNREADABLE in str(error):
+            raise
 
 
 def trained(factory: str, vectors: lookup.Vectors, centroids: np.ndarray) -> faiss.Index:
@@ -32,10 +62,7 @@ def trained(factory: str, vectors: lookup.Vectors, centroids: np.ndarray) -> fai
     Raises:
       ValueError: FAISS does not know the factory string, or wants more documents for it.
     """
-    try:
-        index = faiss.index_factory(vectors.dimensions, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise ValueError(f"retrievers.*.index: must be a FAISS factory string, got {factory}: {error}") from error
+    index = made(factory, vectors.dimensions)
     ivf, sample = faiss.try_extract_index_ivf(index), _SAMPLE
     if ivf is not None and ivf.nlist == len(centroids):
         ivf.quantizer.add(np.ascontiguousarray(centroids))

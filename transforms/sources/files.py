@@ -111,6 +111,11 @@ def find(root: Path | UPath, name: str, key: str) -> list[File]:
         found = [path]
     elif path.is_dir():
         found = readable(path)
+        if (path / "dataset_info.json").is_file() and any(path.glob("*.arrow")):
+            raise ValueError(
+                f"source.{key}: {path} must hold files that end in {NAMES}, and is what save_to_disk of datasets wrote."
+                " Write Parquet: load_from_disk(FOLDER).to_parquet(FILE)"
+            )
     elif isinstance(root, UPath):
         found = sorted(root.glob(name), key=str)
     else:
