@@ -331,6 +331,19 @@ def test_where_nothing_is_chosen_show_and_summary_count_the_reasons_and_a_reject
         assert re.search(r"a record with it was rejected, queries.jsonl line \d+: ", found.output)
 
 
+def test_summary_loads_neither_beam_nor_torch(job):
+    places = ["--params", str(job / "params.yaml"), "--data", str(job / "data"), "--reports", str(job / "reports")]
+    code = (
+        f"import sys; sys.argv[1:] = {['summary', *places]}\n"
+        "from gangue.pipeline.command import cli\n"
+        "try: cli.main()\n"
+        "finally: print([name for name in ('apache_beam', 'torch') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "triplets from 24 queries" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
 @pytest.mark.parametrize("command", ["", "mine", "summary", "frontier", "show", "pool"])
 def test_help_comes_without_importing_what_takes_long(command):
     heavy = ("apache_beam", "torch", "transformers", "pyarrow", "pandas", "numpy", "faiss", "matplotlib", "scipy")
