@@ -49,7 +49,8 @@ def _reverse(data: Data, block: relations.QueryBlock, found: relations.Involved,
     result = np.zeros(len(query), bool)
     if not pc.any(pc.is_in(found.documents["text_hash"], value_set=_asked(data))).as_py():
         return result  # as nearly everywhere: no document here reads like a query
-    asked, labelled = block.queries["text_hash"], _readable_both_ways(data)
+    asked, every = block.queries["text_hash"], _readable_both_ways(data)
+    labelled = every.filter(pc.is_in(every["positive"], value_set=arrays.one_array(asked)))  # of all shards, a few
     able = pc.is_in(asked, value_set=arrays.one_array(labelled["positive"])).to_numpy(zero_copy_only=False)
     some = np.flatnonzero(able[query])
     if some.size:
