@@ -20,6 +20,7 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 PICTURE = pathlib.Path(__file__).parents[1] / "docs" / "frontier.svg"
 RULES = ("shifted", "abs", "margin", "perc")
 FULL = 4.95  # negatives per query, of five
+BUDGET = 0.02  # of the pairs, where nothing else is said
 COLOURS = {"shifted": "#8a8f98", "abs": "#c9a227", "margin": "#7a9e7e", "perc": "#5b8db8", "learned": "#b4541a"}
 
 
@@ -201,11 +202,14 @@ def promises(reports: list[dict[str, Any]]) -> list[str]:
 def pairs(report: dict[str, Any]) -> list[str]:
     """Rows of a table: what the product promised of CSV pairs and what was true."""
     rows, model = [], "" if report["encoder"].startswith("package:") else f", {report['encoder']}"
+    more = f", {report['each']} {report['judged']} each" if report.get("judged") else ""
+    more += f", {report['budget']:.0%} asked" if report["budget"] != BUDGET else ""
     for one in report["lines"]:
         said = "refused" if one["refused"] else f"{one['shown']:.1%}"
         rules = " | ".join(f"{one[name]['share']:.1%}" for name in ("naive", "perc 0.95", "shifted 10"))
         rows.append(
-            f"| {report['data']}{model}, {one['pairs']} pairs, corpus {one['corpus']}, {one['labelled']} | {said} |"
+            f"| {report['data']}{model}, {one['pairs']} pairs, corpus {one['corpus']}, {one['labelled']}{more} |"
+            f" {said} |"
             f" {one['share']:.1%} ({one['low']:.1%}–{one['high']:.1%}) |"
             f" {one['hardness']:.2f}, {one['per_query']:.1f} | {rules} | {one['verdict']} |"
         )
