@@ -12,7 +12,8 @@ positives nobody labelled, and people who mine cannot know that. Four things sho
   one retriever or all, a search system chose them, or there are few positives and retrieval finds them.
 * **The gap below the labelled.** Of many positives alike the best is hardly better than the next: normalised spacings
   of the best scores are independent exponentials of one mean (Renyi 1953), so the first one's median is ln 2 of the
-  mean of the others. A positive that is alone stands out. That tells the two apart.
+  mean of the others. A positive that is alone stands out. That tells the two apart. Judged negatives, which often
+  stand right below a positive, are passed over.
   Then there may be as many as the pretrained filter makes out, and several times more.
 * **The halves of the top**, where queries have several labelled positives: among the documents that are most alike to
   the other labelled ones, those that a retriever ranks first and last. A system that chose the labels left out the
