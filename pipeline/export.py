@@ -13,7 +13,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from gangue.pipeline import params
-from gangue.transforms import arrays, text, views
+from gangue.transforms import arrays, log, text, views
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import lookup, schema
 from gangue.transforms.datasets.names import staged
@@ -44,6 +44,8 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     counts = runner.run("export", build, data, p.beam, writes=writes, rows=rows, flags=flags)
     data.prune("views", p.export.views)  # of an earlier run: they are not these triplets
     data.write_text("README.md", card(p, recipe))
+    if p.export.views and counts["without_weight"]:
+        log.say("export", f"{counts['without_weight']} negatives have the weight 0 and are in no view")
     return counts
 
 
@@ -105,6 +107,7 @@ def export_shard(
     )
     counts = Counts({"in": len(negatives), "out:triplets": len(triplets), "triplets": len(triplets)})
     shown = view_rows.for_trainers(triplets, p.sample.score)
+    counts["without_weight"] = len(triplets) - len(shown)
     outputs = {"triplets": triplets} | {
         f"views/{view}": views.VIEWS[view].table(shown, p.sample.negatives, p.sample.score) for view in p.export.views
     }

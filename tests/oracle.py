@@ -56,7 +56,7 @@ def invisible(letter: str) -> bool:
 def normal(text: str) -> str:
     """Texts that are equal in this form are the same text."""
     visible = "".join(letter for letter in text.replace("\u2800", " ") if not invisible(letter))  # Braille's blank
-    apart = re.sub("([⁰¹²³⁴-⁹]+|[¼-¾⅐-⅟↉])", r"^\1", visible)  # 10² is not 102
+    apart = re.sub(r"(\d)([⁰¹²³⁴-⁹¼-¾⅐-⅟↉])", r"\1^\2", visible)  # 10² is not 102
     return " ".join(unicodedata.normalize("NFKC", apart).lower().split())
 
 

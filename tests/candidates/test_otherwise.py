@@ -77,3 +77,48 @@ def test_where_no_document_reads_like_a_query_nothing_is_reversed(tmp_path):
     data = mined(tmp_path, {"kind": "pairs", "pairs": "pairs.jsonl"})
     assert not verdicts(data, "reverse_positive")
     assert sum(data.rows("triplets")) == 60
+
+
+def graded(folder, *, wrong=0.0, labels=(), zeros=False):
+    """Each query has a positive of grade 2 and one of grade 1; with ``zeros`` what is almost the latter has 0."""
+    topics = ["mill", "weir", "kiln", "forge", "dairy", "quay", "loom", "barn", "well", "oven", "press", "vat"]
+    asked = {f"q{i}": f"how is part {i} of the {topic} mended" for i, topic in enumerate(topics)}
+    held = {f"d{i}": f"part {i} of the {topic} is mended with lime" for i, topic in enumerate(topics)}
+    held |= {f"r{i}": f"{asked[f'q{i}']}, a page that says a little of it all, and more" for i in range(len(topics))}
+    held |= {f"z{i}": held[f"r{i}"] + "." for i in range(len(topics))} if zeros else {}
+    lines(folder / "corpus.jsonl", [{"_id": name, "text": body} for name, body in held.items()])
+    lines(folder / "queries.jsonl", [{"_id": name, "text": body} for name, body in asked.items()])
+    rows = [f"q{i}\td{i}\t2\nq{i}\tr{i}\t1\n" + f"q{i}\tz{i}\t0\n" * zeros for i in range(len(topics))]
+    (folder / "qrels").mkdir()
+    (folder / "qrels" / "train.tsv").write_text("".join(rows))
+    told = [{"query_id": f"q{i}", "document_id": f"r{i}", "label": label} for i, label in labels]
+    lines(folder / "labels" / "a.jsonl", told)
+    given = {"labels": {"path": str(folder / "labels"), "wrong": wrong}} if told else {}
+    return mined(folder, {"kind": "beir", "min_grade": 2}, **given)
+
+
+def test_a_label_that_says_none_makes_a_negative_of_a_lower_grade_and_one_that_says_yes_does_not(tmp_path):
+    data = graded(tmp_path, wrong=0.2, labels=[*((i, 0) for i in range(4)), *((i, 1) for i in range(4, 8))])
+    assert not sum(data.rows("rejected"))
+    partly = {(f"q{i}", f"r{i}") for i in range(4, 12)}
+    assert verdicts(data, "partly_relevant") == partly
+    chosen = {(row["query_id"], row["negative_id"]) for row in data.read_all("triplets").to_pylist()}
+    assert not chosen & partly
+    assert chosen >= {(f"q{i}", f"r{i}") for i in range(4)}
+
+
+def test_what_was_judged_none_is_a_negative_though_almost_one_of_a_lower_grade_or_a_pair_reversed(tmp_path):
+    data = graded(tmp_path / "graded", zeros=True)
+    chosen = {(row["query_id"], row["negative_id"]) for row in data.read_all("triplets").to_pylist()}
+    assert {(f"q{i}", f"z{i}") for i in range(12)} <= chosen
+    assert not chosen & {(f"q{i}", f"r{i}") for i in range(12)}
+    said = [
+        (f"may the stone {i} be mended", f"could stone {i} get mended", f"no stone {i} is mended") for i in range(9)
+    ]
+    rows = [{"anchor": a, "positive": b} for a, b, _ in said]
+    rows += [{"anchor": b, "positive": c, "negative": a} for a, b, c in said]
+    lines(tmp_path / "pairs" / "pairs.jsonl", rows)
+    data = mined(tmp_path / "pairs", {"kind": "pairs", "pairs": "pairs.jsonl"}, negatives=30)
+    chosen = {(row["query"], row["negative"]) for row in data.read_all("triplets").to_pylist()}
+    assert len(verdicts(data, "reverse_positive")) == 9
+    assert {(b, a) for a, b, _ in said} <= chosen

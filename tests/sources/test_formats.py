@@ -510,6 +510,8 @@ def test_what_looks_like_ids_and_is_nothing_of_the_corpus_is_refused(tmp_path, k
         read(references(tmp_path, [f"d{i}" for i in range(20)], key=key))
     source = references(tmp_path, [f"d{i}" for i in range(20)], key=key, document_id=key)
     assert len(read(source)["positives"]) == 20
+    texts = references(tmp_path, [str(17 * i) for i in range(20)], document_id="_id")
+    assert len(read(texts)["documents"]) == 70, "who names the column says that they are none of it"
 
 
 def test_what_looks_like_ids_is_said_to_be_read_as_texts_where_there_is_no_corpus(tmp_path, capsys):
@@ -527,13 +529,42 @@ def test_texts_that_look_like_ids_and_are_texts_of_the_corpus_stay_texts(tmp_pat
 
 
 @pytest.mark.parametrize("named_by", ["title", "headline", None])
-def test_the_title_of_a_document_of_the_corpus_comes_first(tmp_path, named_by):
-    source = references(tmp_path, ["d1", "d7"], **({} if named_by in ("title", None) else {"title": named_by}))
-    rows = [{"_id": f"d{i}", "text": f"a stone of kind {i}", named_by or "other": f"Kind {i}"} for i in range(50)]
-    rows[3] |= {named_by or "other": None}
+def test_a_title_is_read_where_it_is_named_and_else_said_to_be_left(tmp_path, capsys, named_by):
+    source = references(tmp_path, ["d1", "d7"], **({} if named_by is None else {"title": named_by}))
+    rows = [{"_id": f"d{i}", "text": f"a stone of kind {i}", named_by or "title": f"Kind {i}"} for i in range(50)]
+    rows[3] |= {named_by or "title": None}
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     titles = [row["title"] for row in read(source)["documents"]]
     assert titles == [f"Kind {i}" if named_by and i != 3 else "" for i in range(50)]
+    assert ("c.jsonl: columns that are not read: title\n" in capsys.readouterr().err) == (named_by is None)
+
+
+def test_ids_that_are_made_cover_the_title(tmp_path):
+    passages = [{"title": title, "text": body} for title in ("Lift", "Drag", "") for body in ("of a wing", "")][:-1]
+    (tmp_path / "p.jsonl").write_text(
+        "".join(json.dumps({"anchor": f"what {i}", "positive": one}) + "\n" for i, one in enumerate(passages))
+    )
+    found = read(params.Pairs(kind="pairs", path=str(tmp_path), pairs="p.jsonl"))
+    assert len({row["document_id"] for row in found["documents"]}) == 5
+    assert [row["document_id"] for row in found["positives"]] == [row["document_id"] for row in found["documents"]]
+
+
+def test_an_id_of_0_is_one(tmp_path):
+    rows = [{"anchor": f"what {i}", "positive": f"it is {i}", "pid": i} for i in range(3)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read(params.Pairs(kind="pairs", path=str(tmp_path), pairs="p.jsonl", positive_id="pid"))
+    assert [row["document_id"] for row in found["positives"]] == ["0", "1", "2"]
+
+
+def test_numbered_columns_are_those_of_all_files_that_hold_documents(tmp_path, capsys):
+    (tmp_path / "p").mkdir()
+    one = {"anchor": "what", "positive": "it is", "negative": "not so", "negative_9": 0.5}
+    (tmp_path / "p" / "a.jsonl").write_text(json.dumps(one) + "\n")
+    more = {"anchor": "who", "positive": "she is", "negative_1": "not him", "negative_2": "nor her"}
+    (tmp_path / "p" / "b.jsonl").write_text(json.dumps(more) + "\n")
+    found = read(params.Pairs(kind="pairs", path=str(tmp_path), pairs="p"))
+    assert len(found["judged"]) == 3
+    assert "columns that are not read: negative_9\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("positive_id", [None, "pid"])

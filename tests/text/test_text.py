@@ -50,13 +50,14 @@ def test_all_white_space_is_one_blank(blank):
 
 def test_what_can_be_seen_makes_another_text():
     different = ["a b", "ab", "a-b", "a b.", "a\u0301 b", "ａ ｃ", "か", "が", "中文", "中 文", "a ❤ b"]
-    different += ["10² m", "102 m", "2³", "23", "x¹²", "x12", "1½ cups", "11/2 cups", "5⁴", "54", "11⁄2 cups"]
+    different += ["10² m", "102 m", "2³", "23", "x¹²", "1½ cups", "11/2 cups", "5⁴", "54", "11⁄2 cups"]
     assert len(set(normal(*different))) == len(different)
 
 
 def test_forms_of_one_letter_are_the_same():
     assert len(set(normal("Straße für café", "STRAßE FÜR CAFÉ", "straße fu\u0308r cafe\u0301"))) == 1
     assert len(set(normal("カタカナ ガ", "ｶﾀｶﾅ ｶﾞ"))) == 1
+    assert len(set(normal("100 km² ½", "100 km2 1⁄2"))) == 1
 
 
 @given(st.lists(st.text(max_size=8), min_size=2, max_size=6))

@@ -76,7 +76,7 @@ def test_words_and_terms_are_those_of_the_oracle(string):
 @settings(max_examples=300, deadline=None)
 def test_terms_of_latin_text_are_those_of_bm25s(string):
     # bm25s does not fold compatibility characters, such as ² and ª: they are folded for it, 10² not to 102
-    apart = re.sub("([²³¹]+|[¼½¾])", r"^\1", string)
+    apart = re.sub("([0-9])([²³¹¼½¾])", r"\1^\2", string)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", apart).lower())
     assert words.terms(normal(string)).lists() == [re.findall(r"(?u)\b\w\w+\b", folded)]
 
@@ -84,10 +84,8 @@ def test_terms_of_latin_text_are_those_of_bm25s(string):
 @pytest.mark.parametrize(
     "different",
     [
-        [
-            f"def op(a, b): return a {sign} b"
-            for sign in ("/", "-", "**", "%", "*", "&", "^", "@", "//", "+", "<<", "|")
-        ],
+        [f"def op(a, b): return a {sign} b" for sign in ("/", "-", "%", "&", "^", "@", "//", "+", "<<", "|")],
+        [f"return a{sign}b" for sign in ("/", "-", "%", "*", "&", "^", "+")],
         ["how to sort a list in C", "how to sort a list in C#", "how to sort a list in C++"],
         ["is 5 less than 3", "is -5 less than 3", "is 5 less than -3"],
         ["what is 5% of 20", "what is 5 of 20", "what is $5 of 20"],
@@ -108,6 +106,7 @@ def test_operators_and_a_minus_are_words_of_a_near_duplicate(different):
     [
         ["the *lift* of a **wing**, and *drag*.", "the lift of a wing, and drag"],
         ["# the law of motion", "the law of motion"],
+        ["* lift\n* drag\n* 5 wings", "- lift\n- drag\n- 5 wings", "lift drag 5 wings"],
         ["well-known, state-of-the-art", "well known state of the art"],
         ["the years 1914-1918 - a war", "the years 1914 1918, a war"],
         ["see #lift!", "see lift"],

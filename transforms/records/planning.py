@@ -135,8 +135,13 @@ def _judged(
     homeless = ~unasked & ~unpaired & (document_rows[document] < 0)
     usable = ~unasked & ~unpaired & ~homeless
     keys, labelled = arrays.pair_numbers((query, document), (positives[0], positives[1]))
-    contradicts = usable & (grade <= 0) & np.isin(keys, np.concatenate([labelled, keys[usable & (grade > 0)]]))
     judge = pc.index_in(source, pa.array(schema.JUDGES)).to_numpy()
+    by_grade = judge == schema.JUDGES.index("grade")
+    partly, none = usable & by_grade & (grade > 0), usable & (grade <= 0)
+    others = np.concatenate([labelled, keys[usable & ~partly & (grade > 0)]])
+    contradicts = none & (np.isin(keys, others) | (by_grade & np.isin(keys, keys[partly])))
+    # A lower grade stands unless somebody else says that the document is none at all.
+    judge = np.where(partly, np.where(np.isin(keys, keys[none & ~by_grade]), len(schema.JUDGES), -1), judge)
     rows = np.flatnonzero(usable & ~contradicts)
     rows = rows[np.lexsort((judge[rows], keys[rows]))]
     first = np.ones(len(rows), bool)

@@ -40,7 +40,7 @@ class Pairs(SourceSection):
     negatives: tuple[str, ...] = ("neg", "negative", "negatives", "negative_passages")  # numbered ones too
     corpus: str | None = None
     text: str = "text"  # column of the corpus file
-    title: str = "title"  # column of the corpus file, where there is such
+    title: str | None = None  # column of the corpus file
     document_id: str | None = None  # column of the corpus file
 
     @model_validator(mode="after")
@@ -50,8 +50,7 @@ class Pairs(SourceSection):
             of_pairs.append(self.positive_id)
         if "negatives" in self.model_fields_set:
             of_pairs += self.negatives
-        of_corpus = [self.text, self.document_id, *([self.title] if "title" in self.model_fields_set else [])]
-        for named in (of_pairs, of_corpus):
+        for named in (of_pairs, [self.text, self.document_id, self.title]):
             for column, times in collections.Counter(named).items():
                 if column is not None and times > 1:
                     raise ValueError(f"must name each column of a file once, but {column} comes twice")
@@ -75,6 +74,8 @@ class Pairs(SourceSection):
                 f"source.positive_id: {self.positive} must hold ids of the corpus, and holds texts. Name the column of"
                 " ids, or none"
             )
+        read = [name for name in (self.text, self.title, key or self.document_id) if name is not None]
+        references.note_unread(corpus, read, notes.note)
         negatives = references.negative_columns(pairs, self, notes.note, by_id=key is not None)
         return [
             *(_documents(file, self, key or self.document_id) for file in corpus),
@@ -86,18 +87,18 @@ def _documents(file: File, source: Pairs, key: str | None) -> Reading:
     columns: dict[str, Kind] = {source.text: "text"}
     if key is not None:
         columns[key] = "id"
-    titled = () if source.title in columns else (source.title,)
-    columns |= dict.fromkeys(titled, "text")
+    if source.title is not None:
+        columns[source.title] = "text"
     parse = functools.partial(_document, file.origin, source, key, tuple(columns))
-    return Reading(file, columns, parse, titled, _with_ids)
+    return Reading(file, columns, parse, finish=_with_ids)
 
 
 def _document(
     origin: str, source: Pairs, key: str | None, names: tuple[str, ...], values: Sequence[Any], line: int
 ) -> Iterable[Record]:
     row = dict(zip(names, values, strict=True))
-    told = row.get(source.title) if source.title not in (source.text, key) else None
-    title = "" if told is None else as_string(told, source.title)
+    told = None if source.title is None else row[source.title]
+    title = "" if told is None else as_string(told, str(source.title))
     body = (as_string if title.strip() else as_text)(row[source.text], source.text)
     return [Record("documents", (None if key is None else as_id(row[key], key), title, body, origin, line))]
 
@@ -137,14 +138,15 @@ def _pair(
                 found.append(Record("positives", (*pair, 1.0, origin, line)))
                 continue
             title, words, named = _passage(body, source.positive, source)
-            document_id = named if source.positive_id is None else as_id(identifier or named, source.positive_id)
-            document = (document_id, title, words, origin, line)
+            if source.positive_id is not None:
+                named = as_id(named if identifier is None else identifier, source.positive_id)
+            document = (named, title, words, origin, line)
         except Fault as fault:
             faults.append(rejected(origin, line, str(fault), f"{anchor}\t{identifier if by_id else body}"))
             continue
         found.append(Record("documents", document))
         # The texts stand in for ids that are still to be made.
-        found.append(Record("positives", ((query_id, anchor), (document_id, words), 1.0, origin, line)))
+        found.append(Record("positives", ((query_id, anchor), (named, _whole(title, words)), 1.0, origin, line)))
     if found:
         found.append(Record("queries", (query_id, anchor, answers, origin, line)))
     for name in negatives if found else ():
@@ -156,7 +158,7 @@ def _pair(
                 continue
             if not by_id:
                 found.append(Record("documents", (identifier, title, body, origin, line)))
-            judged = ((query_id, anchor), (identifier, body))
+            judged = ((query_id, anchor), (identifier, _whole(title, body)))
             found.append(Record("judged", (*judged, 0.0, "column", origin, line)))
     return [*faults, *found]
 
@@ -209,7 +211,7 @@ def _with_ids(parsed: Iterator[Record]) -> Iterator[Record]:
         for dataset, values in part:
             if dataset == "documents":
                 identifier, title, body, *place = values
-                yield Record(dataset, (identifier or documents[body], title, body, *place))
+                yield Record(dataset, (identifier or documents[_whole(title, body)], title, body, *place))
             elif dataset == "queries":
                 identifier, words, *place = values
                 yield Record(dataset, (identifier or queries[words], words, *place))
@@ -220,9 +222,14 @@ def _with_ids(parsed: Iterator[Record]) -> Iterator[Record]:
                 yield Record(dataset, values)
 
 
+def _whole(title: str, body: str) -> str:
+    """What an id is made of."""
+    return f"{title}\n{body}" if title else body
+
+
 def _made(prefix: str, dataset: str, place: int, part: Sequence[Record]) -> dict[str, str]:
     """Id of each text among the records that have none."""
-    texts = {v[place + 1] for d, v in part if d == dataset and v[0] is None}
+    texts = {_whole(v[1], v[2]) if place else v[1] for d, v in part if d == dataset and v[0] is None}
     texts |= {v[place][1] for d, v in part if d in ("positives", "judged") and v[place][0] is None}
     ordered = sorted(texts)
     return dict(zip(ordered, content_ids(prefix, ordered), strict=True))

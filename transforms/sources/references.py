@@ -67,11 +67,11 @@ def id_column(pairs: Sequence[File], corpus: Sequence[File], source: Pairs, note
             " leave those pairs out, or use source.kind: tables, which rejects them one by one"
         )
     if not name or found < _NEARLY_ALL:
-        if coded and not texts:
+        if coded and not texts and not given:
             raise ValueError(
                 f"{pairs[0].path}: {source.positive} must hold texts, or ids of the corpus, and looks like ids, such as"
                 f" {positives[0]}, but {corpus[0].path} has them in no column of ids ({', '.join(names) or 'none'})."
-                " Name its column of ids: source.document_id"
+                " Name its column of ids: source.document_id. If they are texts, name any: they are in none"
             )
         return None
     if _coded(anchors):
@@ -105,26 +105,40 @@ def negative_columns(
 ) -> tuple[str, ...]:
     """The columns of judged negatives that there may be: those that are named, or those with a usual name.
 
-    A usual name may have a number, as where sentence-transformers writes a column for each negative: those of the first
-    file count.
+    A usual name may have a number, as where sentence-transformers writes a column for each negative: those that hold no
+    documents are passed over.
 
     Raises:
       ValueError: as ``_check_negatives`` has it; or the file lacks a column that the params name.
     """
     read = [source.anchor, source.positive, source.anchor_id, source.positive_id, source.answers]
-    there = rows.names(pairs[0], {name for name in read if name is not None})
-    found: Sequence[str] = source.negatives
+    named = [name for name in read if name is not None]
+    there = dict.fromkeys(name for file in pairs for name in rows.names(file, named))
+    found = [name for name in source.negatives if name not in read]
     if "negatives" not in source.model_fields_set:
-        found = [*found, *(name for name in there if _NUMBER.sub("", name) in source.negatives)]
-    found = tuple(name for name in dict.fromkeys(found) if name not in read)
+        numbered = [n for n in there if n not in (*read, *found) and _NUMBER.sub("", n) in source.negatives]
+        found += [name for name in numbered if _holds_documents(pairs, name, source, by_id=by_id)]
     _check_negatives(pairs, found, source, note, by_id=by_id)
     if source.answers is not None:
         written = [one for (value,) in first_of(pairs, (source.answers,)) for one in items(value)]
         check_no_lists(pairs[0], source.answers, written)
-    unread = [name for name in dict.fromkeys(there) if name not in (*read, *found)]
-    if unread:
-        note(f"{pairs[0].path}: columns that are not read: {', '.join(unread)[:_LONG]}")
-    return found
+    note_unread(pairs, [*named, *found], note)
+    return tuple(found)
+
+
+def note_unread(of: Sequence[File], read: Sequence[str], note: Callable[[str], None]) -> None:
+    """Say which columns of some files are not read, those of ids apart."""
+    every = dict.fromkeys(name for file in of for name in rows.names(file, read) if name not in read)
+    if unread := [name for name in every if not _ID.search(name)]:
+        note(f"{of[0].path}: columns that are not read: {', '.join(unread)[:_LONG]}")
+
+
+def _holds_documents(pairs: Sequence[File], name: str, source: Pairs, *, by_id: bool) -> bool:
+    try:
+        _check_negatives(pairs, [name], source, _quiet, by_id=by_id)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_negatives(

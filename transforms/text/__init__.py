@@ -23,8 +23,8 @@ _INVISIBLE = (
     r"[\p{Cf}\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{3164}"
     r"\x{fe00}-\x{fe0f}\x{ffa0}\x{e0100}-\x{e01ef}]+"
 )
-# Digits that stand high, and fractions, begin another number than the digits before them.
-_HIGH = r"([\x{b2}\x{b3}\x{b9}\x{2070}\x{2074}-\x{2079}]+|[\x{bc}-\x{be}\x{2150}-\x{215f}\x{2189}])"
+# After a digit, digits that stand high, and fractions, begin another number.
+_HIGH = r"(\p{Nd})([\x{b2}\x{b3}\x{b9}\x{2070}\x{2074}-\x{2079}\x{bc}-\x{be}\x{2150}-\x{215f}\x{2189}])"
 _FILLERS = "\u115f\u1160\u3164\uffa0"  # letters, for Python
 
 
@@ -46,7 +46,7 @@ def normalise(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     >>> normalise(pa.chunked_array([["  The\tﬁrst\n LAW ", "\ufeffthe fi\u00adrst\u200b law", "10²"]])).to_pylist()
     ['the first law', 'the first law', '10^2']
     """
-    visible = pc.replace_substring_regex(pc.replace_substring_regex(texts, _INVISIBLE, ""), _HIGH, r"^\1")
+    visible = pc.replace_substring_regex(pc.replace_substring_regex(texts, _INVISIBLE, ""), _HIGH, r"\1^\2")
     folded = pc.utf8_lower(pc.utf8_normalize(visible, form="NFKD"))
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(folded, _BLANKS, " "))
 

@@ -26,13 +26,12 @@ _SYLLABLE = r"[\x{1100}-\x{115f}\x{a960}-\x{a97f}]?[\x{1160}-\x{11ff}\x{d7b0}-\x
 _CHARACTER = rf"((?:{_SYLLABLE}|[{_SCRIPTS}])\p{{M}}*)"
 _STRAY = r"\p{M}*| \p{M}+|^\p{M}+"  # marks that follow no letter, such as an acute accent for an apostrophe
 _NO_WORD = rf"[^\p{{L}}\p{{M}}\p{{N}} ]+{_STRAY}"
-_SYMBOLS = r"\p{Sm}\p{Sc}\p{So}%&@/*^"  # Unicode takes the last six, and # and -, for punctuation or an accent
+_SYMBOLS = r"\p{Sm}\p{Sc}\p{So}%&@/^"  # Unicode takes the last five, and *, # and -, for punctuation or an accent
 _NO_WORD_OR_SYMBOL = rf"[^\p{{L}}\p{{M}}\p{{N}}{_SYMBOLS} ]+{_STRAY}"
 _SYMBOL = rf"([{_SYMBOLS}]\p{{M}}*)"
 _AMBIGUOUS = r"[*#]|(?:^|[ (\[=,:<>+*/^])-\p{N}"
-_MEANT = (  # what these are where they are symbols; no symbol is left where they are not
-    (r"(^| )\*+([^ *])", r"\1\2"),  # emphasis begins
-    (r"([^ *])\*+([ .,;:!?)]|$)", r"\1\2"),  # and ends
+_MEANT = (  # what these are where they are surely symbols: between blanks * and - may be bullets or dashes
+    (r"([^ *])\*+([^ *.,;:!?)])", "\\1\u2217\\2"),  # as in a*b: emphasis has a blank or the like on one side
     (r"([\p{L}\p{M}])#", "\\1\u266f"),  # as in C#
     (r"(^|[ (\[=,:<>+*/^])-(\p{N})", "\\1\u2212\\2"),  # a minus
 )
@@ -50,7 +49,7 @@ def separated(texts: pa.ChunkedArray[Any], *, symbols: bool = False) -> pa.Chunk
     >>> separated(pa.chunked_array([["rock'n'roll, 1968!", "iphone 15是手机。", "?!"]])).to_pylist()
     ['rock n roll 1968', 'iphone 15 是 手 机', '']
     >>> separated(pa.chunked_array([["c++, not c.", "a*b is **not** -5% of c# - or x"]]), symbols=True).to_pylist()
-    ['c + + not c', 'a * b is not \u2212 5 % of c \u266f or x']
+    ['c + + not c', 'a \u2217 b is not \u2212 5 % of c \u266f or x']
     """
     if symbols:
         texts = pa.chunked_array([_as_meant(chunk) for chunk in texts.chunks], texts.type)

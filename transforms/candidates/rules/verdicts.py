@@ -87,9 +87,10 @@ def judge(candidates: Candidates, rules: Sequence[RuleSection], queries: int) ->
         fires, unscored = rule.fires(rows)
         fired |= fires * np.int64(bits[name])
         fired[np.flatnonzero(unscored & rows.left)] |= bits[UNSCORED]
-    # Who judged a pair knew that its document is almost a positive.
+    # Who judged a pair knew that its document is almost a positive, or is one of another.
     told = np.flatnonzero(candidates.judged[pairs])
-    fired[told] = identity[pairs[told]] & ~(bits["near_duplicate"] | bits["sibling_positive"])
+    known = sum(bits[name] for name in ("near_duplicate", "sibling_positive", "partly_relevant", "reverse_positive"))
+    fired[told] = identity[pairs[told]] & ~known
     # A positive is a positive: what else a rule says of it is noise.
     fired[np.flatnonzero(candidates.relations["positive"][pairs])] = bits["positive"]
     return Verdicts(names, pairs, positive, first_bit(fired), fired)
