@@ -292,11 +292,13 @@ def mine(job: pathlib.Path, bank: Data | None) -> str | None:
 def mined(data: Data, judged: Set[tuple[str, str]] = frozenset()) -> tuple[Chosen, np.ndarray]:
     """The negatives of the triplets that nobody judged, and (n,) bool which are hard."""
     table = data.read_all("triplets", ["query", "negative", "negative_kind", "score_dense"])
-    pairs = zip(*(text.normalise(table[name]).to_pylist() for name in ("query", "negative")), strict=True)
+    for name in ("query", "negative"):
+        table = table.set_column(table.column_names.index(name), name, text.normalise(table[name]))
+    pairs = zip(table["query"].to_pylist(), table["negative"].to_pylist(), strict=True)
     table = table.filter(pa.array([pair not in judged for pair in pairs], pa.bool_()))
-    queries, documents = (text.normalise(table[name]).to_pylist() for name in ("query", "negative"))
     scores = np.asarray(table["score_dense"].to_numpy(), np.float64)
-    return Chosen(queries, documents, scores), np.array(table["negative_kind"].to_pylist(), object) == "hard"
+    chosen = Chosen(table["query"].to_pylist(), table["negative"].to_pylist(), scores)
+    return chosen, np.array(table["negative_kind"].to_pylist(), object) == "hard"
 
 
 def ruled(data: Data, p: params.Params) -> dict[str, Chosen]:

@@ -44,7 +44,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     counts = runner.run("export", build, data, p.beam, writes=writes, rows=rows, flags=flags)
     data.prune("views", p.export.views)  # of an earlier run: they are not these triplets
     data.write_text("README.md", card(p, recipe))
-    if p.export.views and counts["without_weight"]:
+    if counts["without_weight"]:
         log.say("export", f"{counts['without_weight']} negatives have the weight 0 and are in no view")
     return counts
 
@@ -106,11 +106,12 @@ def export_shard(
         pa.table(columns), schema.triplets(p.retrievers, p.scorers, learned=p.filter.asks_to_learn), "triplets"
     )
     counts = Counts({"in": len(negatives), "out:triplets": len(triplets), "triplets": len(triplets)})
-    shown = view_rows.for_trainers(triplets, p.sample.score)
-    counts["without_weight"] = len(triplets) - len(shown)
-    outputs = {"triplets": triplets} | {
-        f"views/{view}": views.VIEWS[view].table(shown, p.sample.negatives, p.sample.score) for view in p.export.views
-    }
+    outputs = {"triplets": triplets}
+    if p.export.views:
+        shown = view_rows.for_trainers(triplets, p.sample.score)
+        counts["without_weight"] = len(triplets) - len(shown)
+        for view in p.export.views:
+            outputs[f"views/{view}"] = views.VIEWS[view].table(shown, p.sample.negatives, p.sample.score)
     for dataset, table in outputs.items():
         data.write(staged(dataset), shard, table.replace_schema_metadata({RECIPE: recipe}))
         counts[f"rows:{staged(dataset)}"] = len(table)

@@ -75,7 +75,8 @@ class Pairs(SourceSection):
                 " ids, or none"
             )
         read = [name for name in (self.text, self.title, key or self.document_id) if name is not None]
-        references.note_unread(corpus, read, notes.note)
+        if corpus:
+            references.note_unread(corpus[0], references.columns_of(corpus, read), read, notes.note)
         negatives = references.negative_columns(pairs, self, notes.note, by_id=key is not None)
         return [
             *(_documents(file, self, key or self.document_id) for file in corpus),

@@ -106,70 +106,65 @@ def negative_columns(
     """The columns of judged negatives that there may be: those that are named, or those with a usual name.
 
     A usual name may have a number, as where sentence-transformers writes a column for each negative: those that hold no
-    documents are passed over.
-
-    Raises:
-      ValueError: as ``_check_negatives`` has it; or the file lacks a column that the params name.
-    """
-    read = [source.anchor, source.positive, source.anchor_id, source.positive_id, source.answers]
-    named = [name for name in read if name is not None]
-    there = dict.fromkeys(name for file in pairs for name in rows.names(file, named))
-    found = [name for name in source.negatives if name not in read]
-    if "negatives" not in source.model_fields_set:
-        numbered = [n for n in there if n not in (*read, *found) and _NUMBER.sub("", n) in source.negatives]
-        found += [name for name in numbered if _holds_documents(pairs, name, source, by_id=by_id)]
-    _check_negatives(pairs, found, source, note, by_id=by_id)
-    if source.answers is not None:
-        written = [one for (value,) in first_of(pairs, (source.answers,)) for one in items(value)]
-        check_no_lists(pairs[0], source.answers, written)
-    note_unread(pairs, [*named, *found], note)
-    return tuple(found)
-
-
-def note_unread(of: Sequence[File], read: Sequence[str], note: Callable[[str], None]) -> None:
-    """Say which columns of some files are not read, those of ids apart."""
-    every = dict.fromkeys(name for file in of for name in rows.names(file, read) if name not in read)
-    if unread := [name for name in every if not _ID.search(name)]:
-        note(f"{of[0].path}: columns that are not read: {', '.join(unread)[:_LONG]}")
-
-
-def _holds_documents(pairs: Sequence[File], name: str, source: Pairs, *, by_id: bool) -> bool:
-    try:
-        _check_negatives(pairs, [name], source, _quiet, by_id=by_id)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_negatives(
-    pairs: Sequence[File], names: Sequence[str], source: Pairs, note: Callable[[str], None], *, by_id: bool
-) -> None:
-    """Check that columns of negatives hold documents, as the column of positives does: not scores, flags or ids.
-
-    Where the positives are ids, so are the negatives, and only flags are told from them: 0 and 1 again and again.
+    documents are passed over. All others must hold documents, as the column of positives does: not scores, flags or
+    ids. Where the positives are ids, so are the negatives, and only flags are told from them: 0 and 1 again and again.
 
     Raises:
       ValueError: nearly all of the first values of a column are none, and few of the positives are like them; or the
-        positives are lists written as strings.
+        positives are lists written as strings; or the file lacks a column that the params name.
     """
+    told = "negatives" in source.model_fields_set
+    read = [source.anchor, source.positive, source.anchor_id, source.positive_id, source.answers]
+    named = [name for name in read if name is not None]
+    there = columns_of(pairs, named)
+    found = [name for name in source.negatives if name not in named]
+    numbered = [name for name in there if name not in (*named, *found) and _NUMBER.sub("", name) in source.negatives]
+    able = found if told else [*found, *numbered]
+    first = first_of(pairs, (source.anchor, source.positive, *able), able)
+    positives = [one for row in first for one in items(row[1])]
+    check_no_lists(pairs[0], source.positive, positives)
     bare = _is_flag if by_id else _is_bare
-    first = first_of(pairs, (source.anchor, source.positive, *names), names)
-    check_no_lists(pairs[0], source.positive, [one for row in first for one in items(row[1])])
-    positives = [bare(one) for row in first for one in items(row[1])]
-    for place, name in enumerate(names, start=2):
+    few = sum(map(bare, positives)) < len(positives) / 2
+    for place, name in enumerate(able, start=2):
         values = [one for row in first for one in items(row[place])]
-        if not values and "negatives" in source.model_fields_set:
+        if told and not values:
             note(f"{pairs[0].path}: of the first {len(first)} pairs none has a negative in column {name}")
-        found = [one for one in values if bare(one)]
-        if by_id and len(found) == len(set(map(_key, found))):
-            continue
-        if found and len(found) >= _NEARLY_ALL * len(values) and sum(positives) < len(positives) / 2:
+        none = [one for one in values if bare(one)]
+        repeated = not by_id or len(none) > len(set(map(_key, none)))
+        wrong = few and bool(none) and repeated and len(none) >= _NEARLY_ALL * len(values)
+        if wrong and name in source.negatives:
             raise ValueError(
                 f"{pairs[0].path}: column {name} must hold {'ids' if by_id else 'texts'} of judged negatives, as"
-                f" {source.positive} does of positives, but of its first {len(values)} values {len(found)} are numbers,"
-                f" flags, ids or the like, such as {repr(found[0])[:_LONG]}. Name the columns that hold negatives, or"
+                f" {source.positive} does of positives, but of its first {len(values)} values {len(none)} are numbers,"
+                f" flags, ids or the like, such as {repr(none[0])[:_LONG]}. Name the columns that hold negatives, or"
                 " none: source.negatives: []"
             )
+        if name not in source.negatives and not wrong:
+            found.append(name)
+    if source.answers is not None:
+        check_answers(pairs, source.answers)
+    note_unread(pairs[0], there, [*named, *found], note)
+    return tuple(found)
+
+
+def columns_of(files: Sequence[File], required: Sequence[str]) -> list[str]:
+    """The columns of some files, each once, of which some are required."""
+    return list(dict.fromkeys(name for file in files for name in rows.names(file, required)))
+
+
+def note_unread(first: File, there: Sequence[str], read: Sequence[str], note: Callable[[str], None]) -> None:
+    """Say which columns that are there are not read, those of ids apart."""
+    if unread := [name for name in there if name not in read and not _ID.search(name)]:
+        note(f"{first.path}: columns that are not read: {', '.join(unread)[:_LONG]}")
+
+
+def check_answers(files: Sequence[File], column: str) -> None:
+    """Check that the first answers of some files are no lists written as strings.
+
+    Raises:
+      ValueError: nearly all are.
+    """
+    check_no_lists(files[0], column, [one for (value,) in first_of(files, (column,)) for one in items(value)])
 
 
 def check_no_lists(file: File, column: str, values: Sequence[Any]) -> None:

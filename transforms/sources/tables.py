@@ -49,10 +49,7 @@ class Tables(SourceSection):
         query = _columns(self, "query_id", "query_text", "answers")
         positive = _columns(self, "positive_query_id", "positive_document_id", "grade")
         if self.answers is not None:
-            written = references.first_of(queries, (self.answers,))
-            references.check_no_lists(
-                queries[0], self.answers, [one for (value,) in written for one in references.items(value)]
-            )
+            references.check_answers(queries, self.answers)
         return [
             *(Reading(file, document, functools.partial(_document, file, self)) for file in documents),
             *(Reading(file, query, functools.partial(_query, file, self)) for file in queries),
