@@ -236,12 +236,31 @@ def of_two_writers_of_the_same_both_end_well(data, cut):
     check_nothing_is_left(data, 2)
 
 
+def a_name_is_no_pattern(data, cut):
+    """Beside each root lies one that it would match as a pattern, and keeps all its files."""
+    beside = storage.Data(f"{data.root}/jobx1")
+    publish(beside, 0, 2)
+    write(beside, 1, 3)  # staged
+    kept = sorted(files(beside))
+    for name in ("job?1", "job*1", "job[x]1"):
+        other = storage.Data(f"{data.root}/{name}")
+        for version in (0, 1):
+            write(other, 7, 4)
+            publish(other, version, 2 + version)
+            assert seen(other) == version
+            check_nothing_is_left(other, 2 + version)
+        assert other.prune("", []) == ["things"]
+        assert files(other) == {}
+    assert sorted(files(beside)) == kept
+
+
 CHECKS = (
     what_is_written_is_read,
     any_range_of_a_file_is_read,
     a_writer_killed_between_any_two_requests_leaves_one_whole_version,
     so_does_one_that_commits_in_place,
     what_an_earlier_run_left_goes,
+    a_name_is_no_pattern,
     a_reader_beside_one_who_publishes_always_sees_one_whole_version,
     of_two_writers_at_once_one_version_is_seen_whole,
     of_two_writers_of_the_same_both_end_well,

@@ -50,6 +50,15 @@ def test_a_damaged_shard_is_named(tmp_path, suffix, damage):
         data.read("things", "part-00000-of-00001")
 
 
+def test_a_folder_of_temporary_files_may_have_any_name(tmp_path, monkeypatch):
+    (tmp_path / "tmp[1]").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp[1]"))
+    data = Data(f"memory:/{tmp_path}")
+    versions.write(data, 0, 2)
+    data.publish("things")
+    assert versions.seen(data) == 0
+
+
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     data = Data(str(tmp_path))
     monkeypatch.setattr(tables, "write", lambda *_: (_ for _ in ()).throw(OSError("disk full")))

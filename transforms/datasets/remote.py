@@ -6,9 +6,11 @@ so: whoever knows the size or the tag can, and asks again. What they raise in th
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import errno
 import functools
+import glob
 import io
 import os
 import posixpath
@@ -22,6 +24,7 @@ BUCKETS = {"abfs", "abfss", "az", "gcs", "gs", "s3", "s3a"}
 _PART = 32 << 20  # bytes asked for by one request
 _PARTS = 4  # asked for at once
 _TAIL = 1 << 16  # bytes of a file's end that hold the footer of nearly every shard
+_REMOVED = 16  # at once, where each takes a request
 _TIMES = 4  # a read is tried before what it brings counts as what lies there
 _SPOILT = {"FlexibleChecksumError"}  # botocore sees it, where the store sends a checksum, and does not ask again
 _CURE = "Run the same command again: what was finished is kept"
@@ -233,8 +236,36 @@ def make_folder(filesystem: Any, path: str) -> None:
 
 def remove(filesystem: Any, paths: str | list[str]) -> None:
     """Remove a folder, or files at once; what somebody else removed meanwhile is as well gone."""
+    if filesystem.protocol[0] != "file" and glob.has_magic("".join(paths)):  # whose rm would remove what they match
+        _remove_by_name(filesystem, paths)
+        return
     with contextlib.suppress(FileNotFoundError):
         filesystem.rm(paths, recursive=isinstance(paths, str))
+
+
+def _remove_by_name(filesystem: Any, paths: str | list[str]) -> None:
+    """The same in a request a file, none of which takes ``*``, ``?`` or ``[`` in a name for a pattern."""
+    found = (
+        filesystem.find(paths, withdirs=True, detail=True) if isinstance(paths, str) else {path: {} for path in paths}
+    )
+    folders = [path for path, entry in found.items() if entry.get("type") == "directory"]
+
+    def remove_file(path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.rm_file(path)
+
+    with concurrent.futures.ThreadPoolExecutor(_REMOVED) as threads:
+        list(threads.map(remove_file, found.keys() - folders))
+    if filesystem.protocol[0] not in BUCKETS:
+        for path in reversed(folders):
+            with contextlib.suppress(FileNotFoundError):
+                filesystem.rmdir(path)
+
+
+def put_folder(filesystem: Any, path: str, target: str) -> None:
+    """Copy a folder of this machine's disk, of whatever name, to ``target``."""
+    inside = [os.path.join(folder, name) for folder, *found in os.walk(path) for names in found for name in names]
+    filesystem.put([path, *inside], [target, *(posixpath.join(target, os.path.relpath(one, path)) for one in inside)])
 
 
 def _parts(filesystem: Any, path: str, start: int, stop: int) -> Iterator[bytes]:

@@ -354,7 +354,7 @@ class Data:
                 disk.sync(path)
                 disk.move(path, target)
             elif os.path.isdir(path):
-                filesystem.put(f"{path}/", f"{target}/", recursive=True)
+                remote.put_folder(filesystem, path, target)
             else:
                 filesystem.put_file(path, target)
         if anew:
