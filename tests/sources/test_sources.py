@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from upath import UPath
 
 from gangue.pipeline import params
 from gangue.transforms import sources, text
@@ -147,6 +148,20 @@ def test_a_name_is_a_file_a_folder_or_a_pattern(tmp_path):
     assert [f.origin for f in files.find(tmp_path, "a.csv", "pairs")] == ["a.csv"]
     assert [f.origin for f in files.find(tmp_path, "*.csv", "pairs")] == ["a.csv", "b.csv"]
     assert [f.origin for f in files.find(tmp_path, "more", "pairs")] == ["more/c.jsonl"]
+
+
+def test_the_name_of_a_source_in_a_store_is_no_pattern(tmp_path):
+    for name in ("src[1]", "src1"):
+        folder = UPath(f"memory:/{tmp_path}/{name}")
+        (folder / "sub").mkdir(parents=True)
+        (folder / "sub" / "some.csv").write_text("of " + name)
+        (folder / "sub" / "some.py").write_text("of " + name)
+    found = files.find(files.at(f"memory:/{tmp_path}/src[1]"), "s*/*.csv", "pairs")
+    found += python_code._files(files.at(f"memory:/{tmp_path}/src[1]"), ())
+    assert [(file.origin, file.path.read_text()) for file in found] == [
+        ("sub/some.csv", "of src[1]"),
+        ("sub/some.py", "of src[1]"),
+    ]
 
 
 def test_a_wrong_name_says_what_to_do(tmp_path):

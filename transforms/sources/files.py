@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import posixpath
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -82,6 +83,14 @@ def readable(folder: Path | UPath) -> list[Path | UPath]:
     return sorted((entry for entry in folder.iterdir() if split(entry)[1] and entry.is_file()), key=str)
 
 
+def matching(folder: Path | UPath, pattern: str) -> list[Path | UPath]:
+    """What lies below a folder, whose own name is no pattern, at paths that match one; sorted."""
+    if not isinstance(folder, UPath):
+        return sorted(Path(entry) for entry in glob.glob(str(Path(glob.escape(str(folder))) / pattern)))
+    found = folder.fs.glob(posixpath.join(glob.escape(folder.path), pattern))
+    return sorted((folder / str(path)[len(folder.path) :].lstrip("/") for path in found), key=str)
+
+
 def folder(path: str, cure: str = "Set source.path to the folder of the data") -> Path | UPath:
     """The source's folder, on this machine or at any fsspec path.
 
@@ -116,10 +125,8 @@ def find(root: Path | UPath, name: str, key: str) -> list[File]:
                 f"source.{key}: {path} must hold files that end in {NAMES}, and is what save_to_disk of datasets wrote."
                 " Write Parquet: load_from_disk(FOLDER).to_parquet(FILE)"
             )
-    elif isinstance(root, UPath):
-        found = sorted(root.glob(name), key=str)
     else:
-        found = sorted(Path(entry) for entry in glob.glob(str(Path(glob.escape(str(root))) / name)))
+        found = matching(root, name)
     if not found and path.is_dir():
         raise FileNotFoundError(f"source.{key}: {path} must hold a file that ends in {NAMES}, found none. Add one")
     if not found:

@@ -52,7 +52,7 @@ def _files(root: Path | UPath, packages: tuple[str, ...]) -> list[File]:
         if PurePosixPath(package).is_absolute() or ".." in PurePosixPath(package).parts:
             raise ValueError(f"source.packages: {package} must be below {root}. Write its path from there")
         if path.is_dir():
-            for file in path.rglob("*.py"):
+            for file in files.matching(path, "**/*.py") if isinstance(path, UPath) else path.rglob("*.py"):
                 if file.is_file() and SKIPPED.isdisjoint(file.relative_to(str(path)).parts[:-1]):
                     found[files.origin(file, root)] = file
         elif path.is_file() and path.suffix == ".py":
