@@ -9,8 +9,10 @@ import sys
 import pytest
 import yaml
 
+from gangue.pipeline import params, plan
 from gangue.transforms.datasets.manifest import NAME
 from gangue.transforms.datasets.storage import Data
+from gangue.transforms.views.recipe import of_params
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -72,6 +74,12 @@ def test_a_dataset_names_the_versions_of_all_that_its_stage_depends_on(known):
         assert found == {origin: data.checksum(origin) for origin in found}
         wanted = DEPENDS[stage] - {NOT_CARRIED}
         assert {next(name for name in wanted if within(origin, [name])) for origin in found} == wanted, dataset
+
+
+def test_triplets_are_exported_again_when_any_section_of_their_recipe_changes():
+    recipe = of_params(params.load(str(ROOT / "params.yaml"))).keys()
+    by_dataset = {section for section in plan.SECTIONS if f"sections/{section}" in reached("export")}
+    assert recipe - by_dataset == set(STAGES["export"]["params"])
 
 
 def test_the_picture_of_the_stages_has_the_stages_and_fits_a_screen():
