@@ -33,10 +33,12 @@ def namespaces():
 
 
 @contextlib.contextmanager
-def process(folder, module, *arguments, hidden=()):
-    """A process with a working folder and a home of its own; where this machine lets it, it sees folders empty."""
+def process(folder, module, *arguments, hidden=(), here=pathlib.Path(__file__).parents[1]):
+    """A process with a working folder and a home of its own; where this machine lets it, it sees folders empty.
+
+    ``here``: where its Gangue is.
+    """
     folder.mkdir()
-    here = pathlib.Path(__file__).parents[1]
     path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))  # Beam's pool starts a python of it
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(here), "HOME": str(folder), "TMPDIR": str(folder)}
     command = [sys.executable, "-m", module, *arguments]

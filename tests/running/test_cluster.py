@@ -6,7 +6,9 @@ import importlib.metadata
 import json
 import logging
 import os
+import pathlib
 import re
+import shutil
 import signal
 import threading
 import time
@@ -18,6 +20,8 @@ from elsewhere import assert_same, mined, namespaces, process
 
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import cluster, shards
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +144,65 @@ def test_an_error_of_a_workers_machine_names_the_worker(scheduler, tmp_path):
         future = cluster.Workers(client, "x", Data(str(tmp_path))).submit(work, "none", {})
         with pytest.raises(ValueError, match=r"none: .* on worker tcp://\S+ \(in none\)$"):
             future.result()
+
+
+@contextlib.contextmanager
+def few_workers(folder, *trees):
+    """A cluster of one's own, with a worker for each tree of code; yields its scheduler's file and a client."""
+    file = folder / "scheduler.json"
+    with contextlib.ExitStack() as stack:
+        at, quiet = ("--scheduler-file", str(file)), "--no-dashboard"
+        stack.enter_context(process(folder / "s", "distributed.cli.dask_scheduler", *at, "--port", "0", quiet))
+        while not file.exists():
+            time.sleep(0.1)
+        for number, tree in enumerate(trees):
+            worker = process(folder / f"w{number}", "distributed.cli.dask_worker", *at, quiet, "--no-nanny", here=tree)
+            stack.enter_context(worker)
+        with distributed.Client(scheduler_file=str(file), set_as_default=False) as client:
+            client.wait_for_workers(len(trees), timeout=60)
+            yield str(file), client
+
+
+def test_a_worker_with_other_code_of_the_same_version_is_named(tmp_path):
+    trees = [ROOT, *(tmp_path / name / "gangue" for name in ("equal", "longer", "older"))]
+    for tree in trees[1:]:
+        shutil.copytree(ROOT / "gangue", tree, ignore=shutil.ignore_patterns("__pycache__"))
+    report = trees[2] / "pipeline" / "report" / "report.html.j2"
+    report.write_text(report.read_text() + "\n")
+    asked = trees[3] / "transforms" / "running" / "cluster.py"
+    asked.write_text(asked.read_text().replace("def code(", "def unknown_before("))
+    with few_workers(tmp_path, ROOT, *(tree.parent for tree in trees[1:])) as (_, client):
+        folders = {os.path.basename(folder): worker for worker, folder in client.run(os.getcwd).items()}
+        found = sorted(line.partition(" must ")[::2] for line in cluster.faults(client, Data(str(tmp_path)), {}))
+    assert [worker for worker, _ in found] == sorted(f"worker {folders[name]}" for name in ("w2", "w3"))
+    version = importlib.metadata.version("gangue")
+    for _, said in found:
+        assert re.match(rf"have the code of this process, has other code as gangue {version}\. Install", said)
+
+
+def test_a_worker_that_is_stopped_is_named_and_nothing_waits_for_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(cluster, "_SILENT", 2)
+    monkeypatch.setattr(cluster, "_SILENT_AT_END", 1)
+    data = Data(str(tmp_path / "data"))
+    with few_workers(tmp_path, ROOT, ROOT) as (file, client), cluster.connected(file) as ours:
+        assert "is to be seen at" not in capfd.readouterr().err, "this scheduler has no dashboard"
+        workers = cluster.Workers(ours, "score", data)
+        for seconds in (61, 62):
+            workers.submit(time.sleep, seconds, {})
+        while not all(client.run(cluster._does, workers._job).values()):
+            time.sleep(0.1)
+        stopped, process_id = next(iter(client.run(os.getpid).items()))
+        other = {name: number for name, number in client.run(os.getpid).items() if name != stopped}
+        os.kill(process_id, signal.SIGSTOP)
+        said = rf"worker {stopped} must answer, and did not in 2 seconds: .* run the same command again$"
+        (line,) = cluster.faults(ours, data, {})
+        assert re.match(said, line)
+        with pytest.raises(ConnectionError, match=said):
+            cluster.Workers(ours, "score", data)
+        os.kill(*other.values(), signal.SIGKILL)  # which would be waited for
+        began = time.monotonic()
+        workers.end()
+        assert time.monotonic() - began < 10
 
 
 def test_a_shard_that_takes_workers_with_it_is_named_and_workers_that_go_are_asked_nothing(scheduler, tmp_path):

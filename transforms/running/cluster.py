@@ -6,6 +6,7 @@ end a job on it late is said before the first stage.
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import concurrent.futures
 import contextlib
@@ -14,9 +15,12 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import pathlib
 import platform
 import threading
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,8 +36,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _SECONDS = 15  # that a scheduler may take to answer, and the first worker to come
+_SILENT = 20  # that a worker may take to answer; one that does not connect in 30 is gone to Dask
+_SILENT_AT_END = 5  # the same where nothing depends on it any more
 _ALIKE = ("gangue", "numpy", "pyarrow", "faiss-cpu", "scipy", "torch", "transformers", "sentence-transformers")
 """What bytes depend on, and what a function's name means."""
+_SHIPPED = (".py", ".j2", ".json")  # what a package of Gangue consists of
 _LOGS = ("distributed", "distributed.client", "tornado.application")  # those whose levels Dask sets
 
 
@@ -64,7 +71,8 @@ def connected(address: str) -> Iterator[distributed.Client]:
                     f"beam.cluster: the scheduler at {address} must have workers, none came in {_SECONDS} seconds."
                     f" Start one: dask worker {client.scheduler.address}"
                 )
-            log.say_once("beam.cluster", f"what it does is to be seen at {client.dashboard_link}")
+            if _is_there(client.dashboard_link):
+                log.say_once("beam.cluster", f"what it does is to be seen at {client.dashboard_link}")
             yield client
         except OSError as error:
             if client.status == "running" and not isinstance(error, distributed.comm.CommClosedError):
@@ -73,6 +81,18 @@ def connected(address: str) -> Iterator[distributed.Client]:
         finally:
             with contextlib.suppress(Exception):
                 client.close(timeout=5)
+
+
+@functools.cache
+def _is_there(link: str) -> bool:
+    """Whether a scheduler has this page, or cannot be asked from here: its address is known also where it has none."""
+    try:
+        urllib.request.urlopen(link, timeout=_SILENT_AT_END).close()
+    except urllib.error.HTTPError as error:
+        return error.code != 404
+    except (OSError, ValueError):
+        return True
+    return True
 
 
 @contextlib.contextmanager
@@ -122,20 +142,27 @@ def _client(address: str, where: Mapping[str, str]) -> distributed.Client:
 
 
 def faults(client: distributed.Client, data: Data, resources: Mapping[str, float]) -> list[str]:
-    """What would go wrong on some worker, a line each: other versions, datasets that it cannot see, no accelerator."""
+    """What would go wrong on some worker, a line each: it does not answer, other code, unseen data, no accelerator."""
     ours, lines = versions(), []
-    installed = client.run(importlib.metadata.version, "gangue", on_error="return")  # what is not ours is there
-    for worker, found in sorted(installed.items()):
-        if isinstance(found, ImportError):
+    for worker, found in sorted(_answers(client, _SILENT, importlib.metadata.version, "gangue").items()):
+        if isinstance(found, ImportError):  # what is not ours is there
             lines.append(f"worker {worker} must have gangue installed: pip install 'gangue[cluster]'")
+        if isinstance(found, TimeoutError):
+            lines.append(_silence(worker))
     if lines:
         return lines
-    for worker, theirs in sorted(_asked(client, versions).items()):
+    codes = _answers(client, _SILENT, code)  # of older code an error: it has no such function
+    for worker, theirs in sorted(_asked(client, _SILENT, versions).items()):
         other = [f"{name} {theirs[name]} for {ours[name]}" for name in ours if theirs[name] != ours[name]]
         if other:
             lines.append(f"worker {worker} must have the versions of this process, has {', '.join(other)}")
+        elif not isinstance(found := codes.get(worker, code()), OSError) and found != code():
+            lines.append(
+                f"worker {worker} must have the code of this process, has other code as gangue {ours['gangue']}."
+                " Install this process's there, and start the worker again"
+            )
     with disk.token(data.root) as (path, content):
-        for worker, seen in sorted(_asked(client, _seen, data.root, path).items()):
+        for worker, seen in sorted(_asked(client, _SILENT, _seen, data.root, path).items()):
             if seen != content.decode():
                 lines.append(
                     f"worker {worker} must see the datasets at {data.root}, and does not ({seen}). Name a folder that"
@@ -162,13 +189,70 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _asked(client: distributed.Client, call: Callable[..., Result], *given: Any) -> dict[str, Result]:
-    """What a call returns on each worker, but for those that go away meanwhile: others will do their work."""
-    answers = client.run(call, *given, on_error="return")
-    for answer in answers.values():
+def code() -> str:
+    """What tells the code of this process from any other, also of the same version."""
+    return _CODE
+
+
+def _code_of(package: pathlib.Path) -> str:
+    """A hash of the files of a package, by their paths in it."""
+    digest = hashlib.blake2b(digest_size=16)
+    found = [os.path.join(folder, name) for folder, _, names in os.walk(package, followlinks=True) for name in names]
+    for path, name in sorted((os.path.relpath(file, package), file) for file in found if file.endswith(_SHIPPED)):
+        content = pathlib.Path(name).read_bytes()
+        digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+_CODE = _code_of(
+    pathlib.Path(__file__).parents[2]
+)  # now, for the files may change while a worker runs the earlier code
+
+
+def _asked(
+    client: distributed.Client, seconds: float | None, call: Callable[..., Result], *given: Any
+) -> dict[str, Result]:
+    """What a call returns on each worker, but for those that go away meanwhile: others will do their work.
+
+    Raises:
+      ConnectionError: one does not answer.
+    """
+    answers = _answers(client, seconds, call, *given)
+    for worker, answer in answers.items():
+        if isinstance(answer, TimeoutError):
+            raise ConnectionError(f"beam.cluster: {_silence(worker)}")
         if isinstance(answer, Exception) and not isinstance(answer, OSError):
             raise answer
     return {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}
+
+
+def _answers(
+    client: distributed.Client, seconds: float | None, call: Callable[..., Any], *given: Any
+) -> dict[str, Any]:
+    """What a call returns or raises on each worker; of one that does not answer in so many seconds a ``TimeoutError``.
+
+    One that is stopped would be waited for until the scheduler gives it up, which may never be.
+    """
+
+    async def answer(worker: str) -> Any:
+        try:
+            running = client._run(call, *given, workers=[worker], on_error="return")
+            return (await asyncio.wait_for(running, seconds))[worker]
+        except TimeoutError as error:
+            return error
+
+    async def answers(workers: list[str]) -> dict[str, Any]:
+        return dict(zip(workers, await asyncio.gather(*map(answer, workers)), strict=True))
+
+    found: dict[str, Any] = client.sync(answers, list(client.scheduler_info(n_workers=-1)["workers"]))
+    return found
+
+
+def _silence(worker: str) -> str:
+    return (
+        f"worker {worker} must answer, and did not in {_SILENT} seconds: it is stopped, or its machine does nothing but"
+        " swap. End it or let it go on, and run the same command again"
+    )
 
 
 def _lost() -> ConnectionError:
@@ -186,9 +270,10 @@ def _seen(root: str, path: str) -> str:
         return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def _said(call: Callable[[], Any]) -> str | None:
+async def _said(call: Callable[[], Any]) -> str | None:
+    """What a call raises on a worker, which answers others meanwhile: it may copy a model."""
     try:
-        call()
+        await asyncio.to_thread(call)
     except (OSError, ValueError) as error:
         return str(error)
     return None
@@ -236,24 +321,30 @@ class Workers:
 
     def everywhere(self, call: Callable[[], Any]) -> list[str]:
         """Which errors a call raises on the workers, a line each."""
-        said = _asked(self._client, _said, call)
+        late = threading.Timer(_SILENT, log.say, (self.stage, "waiting for all workers, of which some copy a model"))
+        late.daemon = True
+        late.start()
+        try:
+            said = _asked(self._client, None, _said, call)
+        finally:
+            late.cancel()
         return [f"worker {worker}: {error}" for worker, error in sorted(said.items()) if error is not None]
 
     def end(self) -> None:
         """Have nothing of it done that has not begun, and wait for what has: it may be writing.
 
-        Where the scheduler is gone nobody knows of it: the next run waits.
+        Where the scheduler is gone, or a worker does not answer, nobody knows of it: the next run waits.
         """
         if self._client.status != "running":
             return
         self._client.cancel([each.future for each in self._futures])
         self._futures.clear()
-        while self._at_work():
+        while True in _answers(self._client, _SILENT_AT_END, _does, self._job).values():
             time.sleep(0.1)
 
     def _at_work(self) -> bool:
         """Whether a worker does anything for the datasets of this root; the scheduler forgets what was cancelled."""
-        return any(_asked(self._client, _does, self._job).values())
+        return any(_asked(self._client, _SILENT, _does, self._job).values())
 
 
 class _Future:
