@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from gangue.pipeline import params, plan
+from gangue.transforms import log
 from gangue.transforms.datasets import disk, ownership, remote
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.retrieval import protocol
@@ -41,6 +42,7 @@ def check(data: Data, p: params.Params, reports: str) -> None:
         data.check_ours(dataset)
     check_card(data)
     check_report(Data(reports), p)
+    _tell_of_another_report(data, Data(reports))
 
 
 def check_card(data: Data) -> None:
@@ -60,6 +62,18 @@ def check_report(reports: Data, p: params.Params) -> None:
     """
     scores = (f"plots/score_{name}.svg" for name in (*p.retrievers, *p.scorers))
     _check_files(reports, "--reports", _REPORTS | dict.fromkeys(scores, 'aria-label="Scores of positives and'))
+
+
+def _tell_of_another_report(data: Data, reports: Data) -> None:
+    from gangue.transforms.evidence import lineage
+
+    with contextlib.suppress(ValueError):  # a damaged one tells of nothing, and is replaced
+        if lineage.of_another_job(data, reports):
+            log.say(
+                "gangue mine",
+                f"{reports.root} has the report of other triplets than those of {data.root}, which will be replaced."
+                " Name a folder for each job to keep both: --reports",
+            )
 
 
 def check_frontier(reports: Data) -> None:

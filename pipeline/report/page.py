@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+import posixpath
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -14,6 +16,7 @@ import numpy as np
 
 from gangue.pipeline import params
 from gangue.pipeline.report import charts
+from gangue.transforms.datasets import disk, remote
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import intervals, leak, lineage, related
 from gangue.transforms.evidence.budget import percent
@@ -21,6 +24,8 @@ from gangue.transforms.evidence.distribution import Distribution
 from gangue.transforms.evidence.tallies import SIDES, Evidence, suspected_by
 
 BINS = 40
+_MARK = b'aria-label="Scores of positives and'  # in the drawing of a score
+_OF_A_SCORE = re.compile(r"plots/score_\w+\.svg")
 MOST_IMPORTANT = 12  # features shown
 _QUANTILES = {"25%": 0.25, "50%": 0.5, "75%": 0.75}
 
@@ -63,6 +68,16 @@ def write(
     }
     for path, content in files.items():
         reports.write_text(path, content)
+    _remove_others(reports, files)
+
+
+def _remove_others(reports: Data, files: Collection[str]) -> None:
+    """Remove the drawings of scores that earlier params named and these do not."""
+    filesystem, _ = disk.filesystem_of(reports.root)
+    for path in filesystem.ls(reports.path("plots"), detail=False):
+        name = f"plots/{posixpath.basename(path)}"
+        if name not in files and _OF_A_SCORE.fullmatch(name) and _MARK in remote.content(filesystem, path):
+            remote.remove(filesystem, [path])
 
 
 def metrics(numbers: Mapping[str, Any], score: str) -> dict[str, float | int | None]:

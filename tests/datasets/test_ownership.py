@@ -359,6 +359,16 @@ def test_views_and_candidates_that_the_params_no_longer_name_go(tmp_path):
     assert os.listdir(tmp_path / "data" / "candidates") == ["bm25"]
 
 
+def test_drawings_of_scores_that_the_params_no_longer_name_go_and_the_users_stay(tmp_path):
+    write_job(tmp_path, retrievers={name: {"kind": "bm25", "depth": 20} for name in ("bm25", "other")})
+    assert run(tmp_path).exit_code == 0
+    assert sorted(os.listdir(tmp_path / "reports" / "plots")) == ["score_bm25.svg", "score_other.svg", "verdicts.svg"]
+    (tmp_path / "reports" / "plots" / "score_mine.svg").write_text("<svg/>")
+    write_job(tmp_path)
+    assert run(tmp_path).exit_code == 0
+    assert sorted(os.listdir(tmp_path / "reports" / "plots")) == ["score_bm25.svg", "score_mine.svg", "verdicts.svg"]
+
+
 def test_two_jobs_in_one_process_stay_in_their_folders(tmp_path, monkeypatch):
     for word in ("river", "lake"):
         write_job(tmp_path / word, word)
@@ -381,14 +391,14 @@ def test_a_relative_folder_is_meant_from_where_it_was_given(tmp_path, monkeypatc
     assert not list((tmp_path / "b").iterdir())
 
 
-def summary(folder):
+def summary(folder, data="data", reports="reports"):
     places = [
         "--params",
         str(folder / "params.yaml"),
         "--data",
-        str(folder / "data"),
+        str(folder / data),
         "--reports",
-        str(folder / "reports"),
+        str(folder / reports),
     ]
     return CliRunner().invoke(cli.app, ["summary", *places])
 
@@ -419,6 +429,23 @@ def test_summary_says_whose_numbers_it_shows(tmp_path):
     assert "Note" not in summary(tmp_path).output
     (tmp_path / "reports" / "audit.json").unlink()
     assert "there is no report of these triplets" in summary(tmp_path).output
+
+
+def test_a_report_of_another_job_is_told_when_it_is_replaced_and_when_it_was(tmp_path):
+    told = f"gangue mine: {tmp_path}/reports has the report of other triplets than those of {tmp_path}/"
+    write_job(tmp_path)
+    assert told not in run(tmp_path).stderr
+    write_job(tmp_path, sample={"kind": "top", "score": "bm25", "negatives": 1})
+    assert told not in run(tmp_path).stderr, "its own, of other params"
+    write_job(tmp_path)
+    assert told + "second, which will be replaced" in run(tmp_path, data="second").stderr
+    assert "Note" not in summary(tmp_path, data="second").output
+    said = summary(tmp_path).output
+    assert f"the report is of other triplets, in {tmp_path}/reports: theirs is in another folder, or another" in said
+    assert "audit did not run" not in said
+    assert "there is no report of these triplets, in " in summary(tmp_path, reports="none").output
+    assert told + "data, which" in run(tmp_path).stderr
+    assert "Note" not in summary(tmp_path).output
 
 
 def test_a_folder_of_an_earlier_version_is_one_line_and_mined_anew(tmp_path):

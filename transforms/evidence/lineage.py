@@ -104,15 +104,38 @@ def _changed(made: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def audited(data: Data, reports: Data) -> tuple[dict[str, Any], str | None]:
     """All numbers of the audit, none where they are not of these triplets; and then why."""
+    numbers, triplets = _numbers(reports), data.checksum("triplets")
+    found = numbers.get("checksum_of_triplets")
+    if found == triplets:
+        return numbers, None
+    what = "there is no report of these triplets" if found is None else "the report is of other triplets"
+    if _audited(data) == triplets:
+        return {}, (
+            f"{what}, in {reports.root}: theirs is in another folder, or another job wrote its own there since. Name"
+            " their folder (--reports), or mine again with one of its own"
+        )
+    return {}, f"{what}: audit did not run after them, or failed. Mine again: gangue mine, or dvc repro"
+
+
+def of_another_job(data: Data, reports: Data) -> bool:
+    """Whether the report is neither of the triplets that are there nor of those that were audited last."""
+    found = _numbers(reports).get("checksum_of_triplets")
+    there = data.manifest("triplets")
+    return found is not None and found not in (there.checksum if there else None, _audited(data))
+
+
+def _numbers(reports: Data) -> dict[str, Any]:
     try:
         numbers: dict[str, Any] = reports.read_json(NUMBERS)
     except FileNotFoundError:
-        numbers = {}
-    found = numbers.get("checksum_of_triplets")
-    if found == data.checksum("triplets"):
-        return numbers, None
-    what = "there is no report of these triplets" if found is None else "the report is of other triplets"
-    return {}, f"{what}: audit did not run after them, or failed. Mine again: gangue mine, or dvc repro"
+        return {}
+    return numbers
+
+
+def _audited(data: Data) -> str | None:
+    """Checksum of the triplets that an audit found good last."""
+    found = data.manifest("audit")
+    return found.derived_from.get("triplets") if found else None
 
 
 def recipe(data: Data) -> dict[str, Any]:
