@@ -12,6 +12,7 @@ import time
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from models import static_encoder
 from typer.testing import CliRunner
 
 from gangue.pipeline import mine
@@ -148,6 +149,26 @@ def test_a_scheme_with_one_slash_makes_no_folder(tmp_path, option, monkeypatch):
     done = CliRunner().invoke(cli.app, ["mine", *(word for place in places.items() for word in place)])
     refused(done, "s3:/bucket/job: must have :// after its scheme s3", "Write s3://bucket/job, or ./s3:/bucket/job")
     assert {path.name for path in tmp_path.iterdir()} == {"source", "params.yaml"}
+
+
+@pytest.mark.parametrize("home", ["~", "./a::b", "a::b"])
+def test_a_tilde_is_the_users_home_and_two_colons_may_be_in_a_name(tmp_path, home, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "a::b"))
+    static_encoder(tmp_path / "a::b" / "encoder")
+    write_job(
+        tmp_path / "a::b",
+        encoders={"tiny": {"model": f"{home}/encoder"}},
+        retrievers={"bm25": {"kind": "bm25"}, "dense": {"kind": "dense", "encoder": "tiny"}},
+        source={"kind": "pairs", "path": f"{home}/source", "pairs": "pairs.csv", "anchor": "q", "positive": "p"},
+        labels={"path": f"{home}/labels"},
+    )
+    (tmp_path / "a::b" / "labels").mkdir()
+    places = {"--params": f"{home}/params.yaml", "--data": f"{home}/data", "--reports": f"{home}/reports"}
+    done = CliRunner().invoke(cli.app, ["mine", *(word for place in places.items() for word in place)])
+    assert done.exit_code == 0, done.output
+    assert os.listdir(tmp_path) == ["a::b"]
+    assert Data(str(tmp_path / "a::b" / "data")).rows("triplets") == [12]
 
 
 def test_a_scheme_in_capitals_is_the_same_and_an_unknown_one_a_line(tmp_path):

@@ -19,7 +19,7 @@ import fsspec
 
 from gangue.transforms import at_hand
 from gangue.transforms.datasets import checksums, remote
-from gangue.transforms.settings.section import place
+from gangue.transforms.settings.section import is_local, place
 
 REBUILD = "Rebuild it: gangue mine, or dvc repro --force"
 """The cure for a dataset that cannot be used."""
@@ -46,7 +46,7 @@ def absolute(path: str) -> str:
     ('memory://job', '/job', '/job')
     """
     path = place(path)
-    return path if "://" in path or "::" in path else os.path.abspath(path)
+    return os.path.abspath(path) if is_local(path) else path
 
 
 def filesystem_of(root: str) -> tuple[Any, str]:
@@ -61,6 +61,8 @@ def filesystem_of(root: str) -> tuple[Any, str]:
 
 @functools.cache
 def _filesystem_of(root: str, process: int) -> tuple[Any, str]:
+    if is_local(root):  # with :: in its name too, which fsspec would take for a chain
+        return fsspec.filesystem("file"), root.rstrip("/")
     # Workers write what another process lists: a remembered listing would miss it.
     try:
         filesystem, path = fsspec.core.url_to_fs(root, use_listings_cache=False)

@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 import yaml
 
-from gangue.transforms.settings.section import place
+from gangue.transforms.settings.section import is_local, place
 
 _CURE = "Copy params.yaml of the project"
 
@@ -84,7 +84,7 @@ def _content(path: str) -> bytes:
     if not stat.S_ISREG(mode):
         raise ValueError(f"{shown(path)}: must be a params file, found a pipe or a device. Write it to a file first")
     try:
-        filesystem, name = fsspec.core.url_to_fs(path)
+        filesystem, name = (fsspec.filesystem("file"), path) if is_local(path) else fsspec.core.url_to_fs(path)
         size = filesystem.info(name)["size"]
         content = bytes(filesystem.cat_file(name))
         if size is not None and len(content) != size:  # YAML that ends early may be params as well

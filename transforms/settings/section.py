@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,7 +17,7 @@ _OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs")
 def place(path: str) -> str:
     """A path as all of Gangue reads it: ``file://`` is a path of this machine, and a scheme is in small letters.
 
-    Slashes at the end of a scheme's path do not count.
+    ``~`` at its start is the user's home. Slashes at the end of a scheme's path do not count.
 
     Raises:
       ValueError: what follows a scheme is not ``://``, so that it would be taken for a folder's name; it names no
@@ -25,6 +26,7 @@ def place(path: str) -> str:
     >>> place("file:///data/job"), place("S3://bucket/job//"), place("notes:/job"), place("dir::s3://bucket/job")
     ('/data/job', 's3://bucket/job', 'notes:/job', 'dir::s3://bucket/job')
     """
+    path = os.path.expanduser(path)
     scheme, _, rest = path.partition(":")
     scheme = scheme.lower()
     if not rest or rest.startswith(":") or scheme not in fsspec.available_protocols():
@@ -42,6 +44,16 @@ def place(path: str) -> str:
     if "//" in inside and scheme not in ("http", "https") and "::" not in inside:
         raise ValueError(f"{path}: must have one slash between its parts. Write {scheme}://{re.sub('/+', '/', inside)}")
     return f"{scheme}://{inside}"
+
+
+def is_local(path: str) -> bool:
+    """Whether ``place`` gave a path of this machine, and neither a URL nor a chain of schemes.
+
+    >>> is_local("/data/a::b"), is_local("s3://bucket/job"), is_local("dir::memory")
+    (True, False, False)
+    """
+    first, chained, _ = path.partition("::")
+    return "://" not in path and not (chained and first in fsspec.available_protocols())
 
 
 Place = Annotated[str, AfterValidator(place)]
