@@ -77,6 +77,18 @@ def test_stages_by_the_portable_protocol_write_the_bytes_of_one_process(whole_jo
         assert_same(whole_job, "portable")
 
 
+def test_workers_that_cannot_be_started_are_a_line(whole_job, endpoints, tmp_path):
+    """The runner's own way are containers of Docker: here without it, or without their image."""
+    options = [f"--job_endpoint=localhost:{endpoints[0]}", "--environment_config=localhost/no-such-image"]
+    p = params.load(str(whole_job / params_of(whole_job, "PortableRunner", options)))
+    with pytest.raises(
+        ValueError, match=r"^beam.options: workers of PortableRunner must start, .*docker.*\. Without"
+    ) as e:
+        ingest.run(Data(str(tmp_path)), p)
+    assert "--environment_type=EXTERNAL" in str(e.value)
+    assert "\n" not in str(e.value)
+
+
 @pytest.mark.soak
 def test_a_job_by_the_portable_protocol_has_the_bytes_of_one_process(whole_job, endpoints):
     mined(whole_job, "portable whole", portable(whole_job, endpoints))

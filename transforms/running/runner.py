@@ -28,6 +28,9 @@ _SECONDS = 15  # that a job server may take to answer
 # Runners whose servers may know flags that Beam does not.
 _SERVED = ("PortableRunner", "FlinkRunner", "SparkRunner", "PrismRunner")
 
+# What a runner's own traceback has where it could not start its workers, by default in containers of Docker.
+_NO_ENVIRONMENT = re.compile(r"in start_worker\b|\bprogram \"docker\"")
+
 _REFUSED = {
     "multi_threading": "Beam's multi_threading mode loses rows and reports DONE",
     "multi_processing": "Beam's multi_processing mode loses large elements and waits for ever when a process dies",
@@ -183,12 +186,15 @@ def _execute(
         except Exception as error:
             cause = failures[0] if failures else error
             told = _plain(stage, cause)
-            if result is None and settings.elsewhere and not failures and isinstance(told, Exception):
-                said = str(told).rstrip(".")
-                told = ValueError(
-                    f"beam.options: {settings.runner} must start, and does not: {said}. Correct beam.options or"
-                    " beam.runner"
-                )
+            if settings.elsewhere and not failures and isinstance(told, Exception):
+                said = f"{settings.runner} must start, and does not: {str(told).rstrip('.')}"
+                if _NO_ENVIRONMENT.search(str(error)):
+                    told = ValueError(
+                        f"beam.options: workers of {said}. Without Docker name their environment"
+                        " (--environment_type=EXTERNAL, LOOPBACK or PROCESS): see docs/cluster.md"
+                    )
+                elif result is None:
+                    told = ValueError(f"beam.options: {said}. Correct beam.options or beam.runner")
             raise told from cause
     return shards.counts_of(result)
 
