@@ -49,6 +49,9 @@ NO_ANSWER = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
         ("--data", {}, "no-such-bucket/job", "bucket"),
         ("--params", NO_KEY, "gangue/none", "credentials"),
         ("--reports", {}, "no-such-bucket/job", "bucket"),
+        ("--params", {}, "no-such-bucket/job", "its bucket does not exist: correct its name"),
+        ("source", {}, "no-such-bucket/job", "job: must be in a bucket that exists, this one does not"),
+        ("--data", {}, "no-such-bucket/job", "job: must be in a bucket that exists, this one does not"),
         ("source", NO_ANSWER, "gangue/none", "connect"),
     ],
 )

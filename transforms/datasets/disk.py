@@ -92,6 +92,17 @@ def check_writable(root: str) -> None:
         raise OSError(f"{root}: must give back what was written, it does not. Name another place")
 
 
+def check_bucket(path: str) -> None:
+    """Check, of a path where nothing was found, that the bucket is there, where the store says so.
+
+    Raises:
+      StoreError: it is not.
+    """
+    filesystem, inside = filesystem_of(path)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        filesystem.ls(inside)
+
+
 @contextlib.contextmanager
 def token(root: str) -> Iterator[tuple[str, bytes]]:
     """Path and content of a file in a folder, there while the block runs: who reads it sees the folder.
@@ -112,6 +123,8 @@ def token(root: str) -> Iterator[tuple[str, bytes]]:
         raise FileNotFoundError(
             f"{root}: must be in a bucket that exists, this one does not. Correct its name, or make it"
         ) from None
+    except remote.StoreError as error:  # which would name a file that nobody knows
+        raise remote.StoreError(str(error).replace(remote.shown(filesystem, path), root)) from error
     try:
         yield path, content
     finally:

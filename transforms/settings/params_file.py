@@ -91,7 +91,8 @@ def _content(path: str) -> bytes:
             raise OSError(f"it must have {size} bytes, got {len(content)}")
         return content
     except FileNotFoundError:
-        raise FileNotFoundError(f"{shown(path)}: params file must exist, found none. {_CURE}") from None
+        cure = "Its bucket does not exist: correct its name" if _lacks_bucket(path) else _CURE
+        raise FileNotFoundError(f"{shown(path)}: params file must exist, found none. {cure}") from None
     except (ImportError, KeyError, ValueError) as error:  # an fsspec path of a kind that is not known here
         reason = _one_line(str(error))
         raise ValueError(
@@ -102,6 +103,17 @@ def _content(path: str) -> bytes:
         raise OSError(
             f"{shown(path)}: must be a file that can be read: {reason}. Correct its name, permissions or credentials"
         ) from None
+
+
+def _lacks_bucket(path: str) -> bool:
+    """Whether a store says that there is no such bucket."""
+    try:
+        if not is_local(path):
+            filesystem, name = fsspec.core.url_to_fs(path)
+            filesystem.ls(name.rpartition("/")[0])
+    except Exception as error:  # of a store's client
+        return bool(re.search(r"(bucket|container) does not exist", str(error), re.IGNORECASE))
+    return False
 
 
 def _mode(path: str) -> int:

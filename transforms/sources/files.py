@@ -101,6 +101,8 @@ def folder(path: str, cure: str = "Set source.path to the folder of the data") -
     if "\0" not in path and found.is_file():
         raise FileNotFoundError(f"source.path: {path} must be a folder, found a file. Set source.path to its folder")
     if not found.is_dir():
+        if isinstance(found, UPath):
+            disk.check_bucket(path)
         raise FileNotFoundError(f"source.path: {path} must be a folder, found none. {cure}")
     return found
 
