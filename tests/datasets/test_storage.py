@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +59,32 @@ def test_a_folder_of_temporary_files_may_have_any_name(tmp_path, monkeypatch):
     versions.write(data, 0, 2)
     data.publish("things")
     assert versions.seen(data) == 0
+
+
+def test_copies_that_a_killed_process_left_go_and_those_of_one_that_lives_stay(tmp_path):
+    code = (
+        "import sys\n"
+        "from gangue.transforms.datasets import disk\n"
+        "folder = disk._copies()\n"
+        "print(folder.path, flush=True)\n"
+        "sys.stdin.read()"
+    )
+
+    def started():
+        command, pipes = [sys.executable, "-c", code], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        return subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, text=True, **pipes)
+
+    (tmp_path / "gangue-0badf00d-1-other").mkdir()  # of another machine
+    with started() as killed, started() as living:
+        left, kept = (pathlib.Path(process.stdout.readline().strip()) for process in (killed, living))
+        assert left.is_dir()
+        killed.kill()
+        killed.wait()
+        with started() as third:
+            new = pathlib.Path(third.stdout.readline().strip())
+            assert set(tmp_path.iterdir()) == {kept, new, tmp_path / "gangue-0badf00d-1-other"}
+            third.stdin.close()
+        living.stdin.close()
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):

@@ -6,7 +6,9 @@ import contextlib
 import errno
 import functools
 import glob
+import hashlib
 import os
+import platform
 import posixpath
 import shutil
 import tempfile
@@ -132,11 +134,39 @@ def token(root: str) -> Iterator[tuple[str, bytes]]:
             filesystem.rm_file(path)
 
 
+def temporary_prefix() -> str:
+    """What the names of this process's temporary folders begin with; those that killed processes left go."""
+    found = f"{tempfile.gettempdir()}/gangue-{_machine()}-"
+    for left in glob.glob(f"{glob.escape(found)}[0-9]*-*"):
+        process = left.removeprefix(found).partition("-")[0]
+        if process.isdecimal() and not _lives(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    return f"{os.path.basename(found)}{os.getpid()}-"
+
+
+def _machine() -> str:
+    """What tells processes whose numbers are compared from those of other machines and containers."""
+    space = ""
+    with contextlib.suppress(OSError):  # Linux has it
+        space = os.readlink("/proc/self/ns/pid")
+    return hashlib.blake2b(f"{platform.node()} {space}".encode(), digest_size=4).hexdigest()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's, or no process's
+        return True
+    return True
+
+
 class _Folder:
     """A temporary folder that is gone when nobody holds this any more, or the process that made it ends."""
 
     def __init__(self) -> None:
-        self.path = tempfile.mkdtemp(prefix="gangue-")
+        self.path = tempfile.mkdtemp(prefix=temporary_prefix())
         weakref.finalize(self, _remove_own, self.path, os.getpid())
 
 

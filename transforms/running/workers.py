@@ -96,7 +96,9 @@ def _on_cluster(stage: str, address: str, data: Data, resources: Mapping[str, fl
 
 @contextlib.contextmanager
 def _processes(stage: str, count: int) -> Iterator[None]:
-    temporary = tempfile.TemporaryDirectory(prefix="gangue-", ignore_cleanup_errors=True)
+    from gangue.transforms.datasets import disk
+
+    temporary = tempfile.TemporaryDirectory(prefix=disk.temporary_prefix(), ignore_cleanup_errors=True)
     with temporary as folder, _pool_of(stage, count, folder):
         yield
 
