@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 
 from gangue.pipeline import params
@@ -37,7 +38,8 @@ def check(data: Data, p: params.Params) -> None:
         with workers.started("models", p.beam if new or p.beam.cluster else params.Beam(), data):
             if p.beam.cluster is not None:
                 same = {name: folders.fingerprint(folder) for name, folder in found.items()}
-                workers.everywhere(functools.partial(_find_same, every, filter_file, same))
+                own = {name: os.path.abspath(name) for name in found if os.path.isdir(name)}
+                workers.everywhere(functools.partial(_find_same, every, filter_file, same, own))
             loads = [(functools.partial(_load, settings), f"model {settings.model}") for settings in new]
             for load, loaded in [(load, workers.submit(load, name, p.beam.resources)) for load, name in loads]:
                 if loaded is None:
@@ -56,9 +58,21 @@ def _find(every: Sequence[params.Encoder | params.Scorer], filter_file: str | No
 
 
 def _find_same(
-    every: Sequence[params.Encoder | params.Scorer], filter_file: str | None, same: Mapping[str, str]
+    every: Sequence[params.Encoder | params.Scorer],
+    filter_file: str | None,
+    same: Mapping[str, str],
+    own: Mapping[str, str],
 ) -> None:
-    """On a worker: find them, and check that they are those of the command, by their ``folders.fingerprint``."""
+    """On a worker: find them, and check that they are those of the command, by their ``folders.fingerprint``.
+
+    Those that are the command's ``own`` folders must be folders here: by that name the hub may have another.
+    """
+    for name, folder in own.items():
+        if not os.path.isdir(name):
+            raise ValueError(
+                f"model {name} must be a folder here too, as it is for the command ({folder}), found none. Name it by"
+                " its whole path, where both see it, or a model that both read: s3://BUCKET/MODEL"
+            )
     for name, folder in _find(every, filter_file).items():
         if folders.fingerprint(folder) != same[name]:
             raise ValueError(

@@ -17,7 +17,10 @@ import urllib.request
 import distributed
 import pytest
 from elsewhere import assert_same, mined, namespaces, process
+from models import static_encoder
 
+from gangue.pipeline import params
+from gangue.pipeline.command import models
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.running import cluster, shards
 
@@ -144,6 +147,27 @@ def test_an_error_of_a_workers_machine_names_the_worker(scheduler, tmp_path):
         future = cluster.Workers(client, "x", Data(str(tmp_path))).submit(work, "none", {})
         with pytest.raises(ValueError, match=r"none: .* on worker tcp://\S+ \(in none\)$"):
             future.result()
+
+
+def test_a_model_by_a_relative_path_is_not_asked_of_the_hub_by_workers(tmp_path, monkeypatch):
+    encoder = static_encoder(tmp_path / "enc")
+    monkeypatch.chdir(tmp_path)
+    with few_workers(tmp_path, ROOT) as (file, _):
+        values = {
+            "source": {"kind": "pairs", "path": ".", "pairs": "pairs.csv", "anchor": "q", "positive": "p"},
+            "encoders": {"tiny": {"model": "enc"}},
+            "retrievers": {"dense": {"kind": "dense", "encoder": "tiny"}},
+            "filter": {"kind": "naive"},
+            "sample": {"kind": "top", "score": "dense", "negatives": 2},
+            "beam": {"cluster": file},
+        }
+        (tmp_path / "params.yaml").write_text(json.dumps(values))
+        said = rf"worker \S+: model enc must be a folder here too, as it is for the command \({encoder}\), found none"
+        with pytest.raises(ValueError, match=said):
+            models.check(Data(str(tmp_path / "data")), params.load("params.yaml"))
+        values["encoders"]["tiny"]["model"] = str(encoder)
+        (tmp_path / "params.yaml").write_text(json.dumps(values))
+        models.check(Data(str(tmp_path / "data")), params.load("params.yaml"))
 
 
 @contextlib.contextmanager
