@@ -50,7 +50,7 @@ def measured(corpus: simulated.Corpus, regime: Regime, filters: pretrained.Pretr
     known = job.pairs.known[rows]
     if not known.any():
         return {}
-    full = filters.full.logits(portable.full(job.pairs)[rows])
+    full = job.agreed(filters.full.logits(portable.full(job.pairs)))[rows]
     sample = labelled_share.Sample(
         job.pairs.query[rows],
         job.pairs.queries,

@@ -22,7 +22,7 @@ from gangue.pipeline import embed, ingest, params
 from gangue.transforms import arrays, at_hand, text
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.relevance import features, portable
+from gangue.transforms.relevance import consensus, features, portable
 from gangue.transforms.retrieval import lexical
 from gangue.transforms.text import stopwords
 
@@ -79,6 +79,7 @@ class Job:
       pairs: as they are described.   false: (n,) bool, a positive that nobody labelled.
       judged: (n,) bool, somebody said that it is none.
       found: (n,) bool, some retriever returned it.   scores: role -> (n,).   document: (n,) number in the job.
+      vectors: (q, d) of the queries, (v, d) of the documents, of length one.
     """
 
     pairs: portable.Pairs
@@ -87,6 +88,18 @@ class Job:
     found: np.ndarray
     scores: dict[str, np.ndarray]
     document: np.ndarray
+    vectors: tuple[np.ndarray, np.ndarray]
+
+    def agreed(self, logits: np.ndarray) -> np.ndarray:
+        """(n,) log odds by each pair's own and by what the other candidates of its query say."""
+        pairs, (queries, vectors) = self.pairs, self.vectors
+
+        def ridge(query: int, some: np.ndarray) -> features.Ridge:
+            given = vectors[self.document[some]]
+            return features.Ridge.among(given @ given.T, given @ queries[query])
+
+        said = (pairs.query, pairs.known, pairs.unlabelled, self.judged, pairs.queries)
+        return logits + consensus.news(logits, *said, ridge)
 
 
 def prepare(folder: pathlib.Path, work: pathlib.Path) -> Corpus:
@@ -343,4 +356,4 @@ def _described(
     )
     able = found & ~label & (regime.mistaken | ~answers[at])
     judged = able & (arrays.rank_within(query, [np.where(able, -values["lexical"], np.inf)]) < regime.negatives)
-    return Job(pairs, answers[at] & ~label & ~judged, judged, found, values, document)
+    return Job(pairs, answers[at] & ~label & ~judged, judged, found, values, document, (query_vectors, vectors))

@@ -251,7 +251,7 @@ def test_the_ridge_in_closed_form_is_the_ridge_taught_anew_for_each_row(n, seed,
     labels = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
     partner = np.array(data.draw(st.lists(st.integers(-1, n - 1), min_size=n, max_size=n)))
     alike, asked = vectors[:n] @ vectors[:n].T, vectors[:n] @ vectors[n]
-    found = features.left_out_ridge(alike, asked, labels, partner)
+    found = features.Ridge.among(alike, asked).left_out(labels, partner)
     for row in range(n):
         assert found[row] == pytest.approx(plain_ridge(alike, asked, labels, row, partner[row]), abs=1e-8)
 

@@ -16,7 +16,7 @@ from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.relevance import classifier, features, learn_note, portable, pretrained
+from gangue.transforms.relevance import classifier, consensus, features, learn_note, portable, pretrained
 from gangue.transforms.retrieval import protocol
 from gangue.transforms.running import process_wide
 
@@ -95,7 +95,8 @@ def opinion(
     """
     if learned["features"] != names(p):
         raise learn_note.stale(data)
-    columns = describe(data, p, shard, shard.positive_of_pair)
+    ridges: dict[int, features.Ridge] = {}
+    columns = describe(data, p, shard, shard.positive_of_pair, ridges)
     pairs = portable_pairs(p, shard, columns)
     filters = pretrained.load(p.learn.pretrained)
     with process_wide.one_blas_thread():
@@ -109,7 +110,33 @@ def opinion(
             for number, parameters in enumerate(learned["models"]):
                 rows = np.flatnonzero(fold == number)
                 taught[rows] = classifier.Model(**parameters).logits(values[rows])
-    return Opinion(unaware, full, taught)
+        news = _news(data, p, shard, pairs, full, ridges)
+    return Opinion(unaware, full + news, taught + news)
+
+
+def _news(
+    data: Data,
+    p: params.Params,
+    shard: query_shard.Shard,
+    pairs: portable.Pairs,
+    logits: np.ndarray,
+    ridges: Mapping[int, features.Ridge],
+) -> np.ndarray:
+    """(n,) log odds to add for what a query's other candidates say, as the first encoder finds them alike; or 0."""
+    encoder = next(iter(protocol.encoders(p.retrievers)), None)
+    if encoder is None:
+        return np.zeros(len(logits))
+    document, rows = shard.pairs["document_row"].to_numpy(), lookup.query_rows(data).of(shard.name)
+
+    def ridge(query: int, some: np.ndarray) -> features.Ridge:
+        if query in ridges:
+            return ridges[query]
+        given = _unit(data, f"vectors/{encoder}/documents", document[some])
+        asked = _unit(data, f"vectors/{encoder}/queries", rows[query : query + 1])
+        return features.Ridge.among(given @ given.T, given @ asked[0])
+
+    judged = shard.candidates.judged
+    return consensus.news(logits, pairs.query, pairs.known, pairs.unlabelled, judged, pairs.queries, ridge)
 
 
 def portable_pairs(p: params.Params, shard: query_shard.Shard, columns: Mapping[str, np.ndarray]) -> portable.Pairs:
@@ -157,13 +184,20 @@ def names(p: params.Params) -> list[str]:
     return [*scores, *near, *words, *shared, "positives", "usage"]
 
 
-def describe(data: Data, p: params.Params, shard: query_shard.Shard, left_out: np.ndarray) -> dict[str, np.ndarray]:
+def describe(
+    data: Data,
+    p: params.Params,
+    shard: query_shard.Shard,
+    left_out: np.ndarray,
+    ridges: dict[int, features.Ridge] | None = None,
+) -> dict[str, np.ndarray]:
     """Feature -> (n,) of the pairs of a shard, in their order; NaN where there is nothing to say.
 
     Args:
       data: with the vectors of the encoders and the usage of the documents.   p: params.
       shard: as loaded, or with some positives hidden.
       left_out: (n,) the positive that nobody knows when this pair is described, -1 for none.
+      ridges: keeps those of the first encoder (``features.neighbourhood``).
     """
     candidates, block = shard.candidates, shard.block
     query, document = candidates.query, shard.pairs["document_row"].to_numpy()
@@ -197,6 +231,7 @@ def describe(data: Data, p: params.Params, shard: query_shard.Shard, left_out: n
                 positive_place,
                 _unit(data, f"vectors/{encoder}/queries", query_rows),
                 _unit(data, f"vectors/{encoder}/documents", rows),
+                ridges if encoder == encoders[0] else None,
             )
         for feature, values in near.items():
             columns[f"{feature}_{encoder}"] = spread = np.full(len(query), np.nan)

@@ -21,6 +21,7 @@ from gangue.transforms import arrays
 _CROWD = 20  # best candidates of a query that a document is compared with
 _RIDGE = 0.3  # of the ridge regression within a query
 _WIDTH = 2.0  # of its kernel exp(width (cosine - 1))
+_KEPT = 1 << 24  # numbers of the ridges of a shard that are kept to be used again
 _EXPANDED = 1 << 18  # (pair, other query) rows at a time
 _ANSWERED = 1 << 15  # (pair, positive) rows at a time, with all their words
 
@@ -112,6 +113,7 @@ def neighbourhood(
     positive: np.ndarray,
     query_vectors: np.ndarray,
     vectors: np.ndarray,
+    ridges: dict[int, Ridge] | None = None,
 ) -> dict[str, np.ndarray]:
     """How the documents of a query lie to each other and to its positives, under one encoder.
 
@@ -121,6 +123,7 @@ def neighbourhood(
       strength: (n,) orders a query's candidates, higher first.
       positive_query: (p,) ascending.   positive: (p,) place in ``vectors``.
       query_vectors: (q, d), vectors: (v, d) float32, of length one; zeros where there is none.
+      ridges: keeps the ridge of each query, by its number, as far as there is room for them.
 
     Returns:
       ``nearest``, ``mean``: (n,) highest and mean cosine to the positives but the one left out, NaN without any.
@@ -135,6 +138,7 @@ def neighbourhood(
     result = {name: np.full(n, np.nan) for name in ("nearest", "mean", "mutual", "crowd", "neighbours")}
     pairs = arrays.offsets_of(query, len(query_vectors))
     positives = arrays.offsets_of(positive_query, len(query_vectors))
+    room = _KEPT
     for number in np.flatnonzero(np.diff(pairs)):  # one call of BLAS for each query
         here, own = slice(*pairs[number : number + 2]), slice(*positives[number : number + 2])
         given, free = vectors[document[here]], itself[here] < 0
@@ -160,7 +164,11 @@ def neighbourhood(
         pair_of[itself[here][~free] - own.start] = np.flatnonzero(~free)
         partner = pair_of[np.where(left_out[here] >= 0, left_out[here] - own.start, -1)]
         result["crowd"][here] = _crowd(alike, best, partner)
-        result["neighbours"][here] = left_out_ridge(alike, given @ query_vectors[number], ~free, partner)
+        ridge = Ridge.among(alike, given @ query_vectors[number])
+        result["neighbours"][here] = ridge.left_out(~free, partner)
+        room -= ridge.inverse.size
+        if ridges is not None and room >= 0:
+            ridges[int(number)] = ridge
     return result
 
 
@@ -176,27 +184,39 @@ def _crowd(alike: np.ndarray, best: np.ndarray, partner: np.ndarray) -> np.ndarr
     return total / np.maximum(count, 1)
 
 
-def left_out_ridge(alike: np.ndarray, asked: np.ndarray, labels: np.ndarray, partner: np.ndarray) -> np.ndarray:
-    """(n,) kernel ridge predictions of the labels, each without its own, and with its partner's as 0.
+@dataclasses.dataclass(frozen=True)
+class Ridge:
+    """Kernel ridge regression among the documents of a query, and the query itself as one more, of label 1.
 
-    Args:
-      alike: (n, n) cosines of the pairs' documents, of the float type to compute in.
-      asked: (n,) cosines to the query, one more example of label 1.
-      labels: (n,) bool.   partner: (n,) another pair to take for unlabelled, or itself or -1 for none.
+    ``inverse``: (n + 1, n + 1) upper half of the inverse of the kernel and its ridge; the query comes last.
     """
-    n = len(labels)
-    kernel = np.empty((n + 1, n + 1), alike.dtype)
-    kernel[:n, :n], kernel[:n, n], kernel[n, :n], kernel[n, n] = alike, asked, asked, 1.0
-    np.exp(_WIDTH * (kernel - 1.0), out=kernel)
-    kernel[np.diag_indices(n + 1)] += _RIDGE
-    target = np.append(labels, True).astype(alike.dtype)
-    inverse = _upper_inverse(kernel)
-    times = scipy.linalg.get_blas_funcs("symv", (inverse,))
-    own, error = np.diag(inverse)[:n], times(1.0, inverse, target)[:n]
-    two = np.flatnonzero((partner >= 0) & (partner != np.arange(n)))
-    other = partner[two]
-    error[two] -= inverse[np.minimum(two, other), np.maximum(two, other)] * target[other]
-    return target[:n] - error / own
+
+    inverse: np.ndarray
+
+    @staticmethod
+    def among(alike: np.ndarray, asked: np.ndarray) -> Ridge:
+        """Of (n, n) cosines of the documents, of the float type to compute in, and (n,) cosines to the query."""
+        n = len(alike)
+        kernel = np.empty((n + 1, n + 1), alike.dtype)
+        kernel[:n, :n], kernel[:n, n], kernel[n, :n], kernel[n, n] = alike, asked, asked, 1.0
+        np.exp(_WIDTH * (kernel - 1.0), out=kernel)
+        kernel[np.diag_indices(n + 1)] += _RIDGE
+        return Ridge(_upper_inverse(kernel))
+
+    def left_out(self, labels: np.ndarray, partner: np.ndarray) -> np.ndarray:
+        """(n,) predictions of the labels, each without its own, and with its partner's as 0.
+
+        Args:
+          labels: (n,) from 0 to 1.   partner: (n,) another document to take for unlabelled, or itself or -1 for none.
+        """
+        n, inverse = len(labels), self.inverse
+        target = np.append(labels, 1.0).astype(inverse.dtype)
+        times = scipy.linalg.get_blas_funcs("symv", (inverse,))
+        own, error = np.diag(inverse)[:n], times(1.0, inverse, target)[:n]
+        two = np.flatnonzero((partner >= 0) & (partner != np.arange(n)))
+        other = partner[two]
+        error[two] -= inverse[np.minimum(two, other), np.maximum(two, other)] * target[other]
+        return np.asarray(target[:n] - error / own)
 
 
 def _upper_inverse(matrix: np.ndarray) -> np.ndarray:
