@@ -122,7 +122,7 @@ def audit_shard(
     ruled = query_shard.in_force(data, p)
     loaded = query_shard.load(data, ruled, shard)
     invariants.check_verdicts(ruled, loaded, verdicts, triplets)
-    invariants.check_views(p, shard, view_rows, triplets)
+    invariants.check_views(data, p, shard, view_rows, triplets)
     seen = None if p.calibrate.pool is None else propensity.read(data, p, p.calibrate.pool)
     evidence = collect(ruled, loaded, triplets, verdicts, shortfalls, leak.measure(data, ruled, loaded, seen))
     output = staged("audit")

@@ -116,7 +116,7 @@ def sample_shard(shard: str, data: Data, p: params.Params) -> Counts:
             "in": int(chosen.kept.sum()),
             "out:chosen": len(negatives),
             "out:surplus": chosen.surplus,
-            "out:unscored": chosen.unscored,
+            "out:unscored": int(chosen.unscored.sum()),
             "out:left_to_others": int(chosen.denied.sum()),
             "chosen": len(negatives),
             "short": len(shortfalls),
@@ -184,7 +184,10 @@ def _shortfalls(
         "nothing_found",
         np.where(fallen.sum(axis=1) == 0, "too_few_found", names[fallen.argmax(axis=1)]),
     )
-    reason = np.where(chosen.kept[short] >= p.sample.negatives, "passed_over", reason)  # kept, and not chosen
+    kept, unscored = chosen.kept[short], chosen.unscored[short]
+    reason = np.where(kept >= p.sample.negatives, "passed_over", reason)  # kept, and not chosen
+    lacking = (kept >= p.sample.negatives) & (kept - unscored < p.sample.negatives)
+    reason = np.where(lacking, rules.UNSCORED, reason)  # the sampler's scorer did not read them
     reason = np.where(times[short] >= p.sample.negatives, "repeated", reason)  # full, some of them several times
     reason = np.where(found[short] + chosen.denied[short] >= p.sample.negatives, "left_to_others", reason)
     table = pa.table(

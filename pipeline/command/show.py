@@ -76,7 +76,7 @@ def summary(params_path: str, root: str, reports: str) -> None:
             )
     if metrics:
         short = sum(metrics["shortfalls"].values())
-        why = f" What the others lack them for: {_counted(metrics['shortfalls'])}." if short else ""
+        why = f" What the others lack them for: {_counted(metrics['shortfalls'], recipe)}." if short else ""
         console.print(
             f"{metrics['positives'] - short} of {metrics['positives']} positives have all"
             f" {recipe['params']['sample']['negatives']} negatives.{why}"
@@ -100,9 +100,10 @@ def summary(params_path: str, root: str, reports: str) -> None:
             for name, what in _RELATED.items()
             if leak.get(name, {}).get("retrieved")
         )
-        console.print(
-            f"Leak test: not measured, since no query has two labelled positives that could be hidden.{known}"
-        )
+        why = "no query has two labelled positives that could be hidden"
+        if leak["hidden"]:
+            why = "no negative could be chosen for the queries whose positives were hidden"
+        console.print(f"Leak test: not measured, since {why}.{known}")
     if found := labelling.measured(data, Data(reports)):
         console.print(f"Labels: {_measured(found)}.")
         if budget and not budget["refused"] and found["low"] > budget["false_negatives"]:
@@ -129,14 +130,19 @@ def summary(params_path: str, root: str, reports: str) -> None:
     )
 
 
-def _counted(reasons: Mapping[str, int]) -> str:
+def _counted(reasons: Mapping[str, int], recipe: Mapping[str, Any]) -> str:
     """Reasons, the most frequent first.
 
-    >>> _counted({"perc": 2, "passed_over": 7})
+    >>> _counted({"perc": 2, "passed_over": 7}, {})
     'passed_over 7, perc 2'
+    >>> _counted({"unscored": 1}, {"params": {"scorers": {"ce": {}}}})
+    'unscored 1 (raise scorers.ce.depth)'
     """
+    depths = " or ".join(f"scorers.{name}.depth" for name in recipe.get("params", {}).get("scorers", {}))
+    cures = {rules.UNSCORED: f" (raise {depths})" if depths else ""}
     return ", ".join(
-        f"{reason} {count}" for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
+        f"{reason} {count}{cures.get(reason, '')}"
+        for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
     )
 
 
@@ -155,11 +161,14 @@ def triplets(root: str, count: int | None, query: str | None = None) -> None:
     Raises:
       ValueError: no query with triplets has this id, and none these words; says why where its texts were rejected.
     """
+    from gangue.transforms.evidence import lineage
+
     data, console = Data(root), Console(highlight=False, soft_wrap=True)
     tables = [_of_query(data, query)] if query else (data.read("triplets", shard) for shard in data.shards("triplets"))
     if not sum(data.rows("triplets")) and not query:
         reasons = collections.Counter(data.read_all("shortfalls", ["reason"])["reason"].to_pylist())
-        console.print(f"{data.shown('triplets')}: no rows. What positives lack negatives for: {_counted(reasons)}")
+        why = _counted(reasons, lineage.recipe(data))
+        console.print(f"{data.shown('triplets')}: no rows. What positives lack negatives for: {why}")
     blocks = (batch.to_pylist() for table in tables for batch in table.to_batches(_AT_ONCE))
     for row in itertools.islice(itertools.chain.from_iterable(blocks), count):
         _print_triplet(console, row)

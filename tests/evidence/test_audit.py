@@ -506,6 +506,15 @@ def test_a_view_that_lost_a_row_is_noticed(data):
         check(data)
 
 
+@pytest.mark.parametrize(
+    ("view", "values"), [("scored_pair", {"score": None}), ("scored_list", {"scores": [0.5, None, 0.25, 0.125]})]
+)
+def test_a_view_of_scores_that_lacks_one_is_noticed(data, view, values):
+    alter(data, f"views/{view}", put(1, **values))
+    with pytest.raises(ValueError, match=rf"views/{view}: scores? must be finite numbers, but 1 of \d+ .*: row 1 "):
+        check(data)
+
+
 def test_a_missing_shard_is_noticed(data):
     shutil.rmtree(data.path("shortfalls"))
     data.write("shortfalls", shard_names(1)[0], schema.SHORTFALLS.empty_table())

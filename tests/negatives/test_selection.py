@@ -93,7 +93,7 @@ def test_a_choice_is_of_what_was_kept_adds_up_and_is_blind_to_order(name, rows, 
     taken = list(zip(chosen.pair.tolist(), chosen.positive.tolist(), strict=True))
     assert set(taken) <= kept
     assert len(set(taken)) == len(taken)
-    assert chosen.kept.sum() == len(kept) == len(taken) + chosen.surplus + chosen.unscored + chosen.denied.sum()
+    assert chosen.kept.sum() == len(kept) == len(taken) + chosen.surplus + chosen.unscored.sum() + chosen.denied.sum()
     for kind, most in zip(selection.KINDS, (settings.hard, settings.random, settings.next_cluster), strict=True):
         of_kind = chosen.kind == kind
         assert (np.bincount(chosen.positive[of_kind], chosen.times[of_kind], minlength=4) <= most).all()
@@ -114,10 +114,10 @@ def test_what_is_denied_is_not_chosen_and_is_counted(name, rows, data):
     _, free = choose(settings, given, document, which="min")
     _, chosen = choose(settings, given, document, denied, which="min")
     assert not denied[chosen.pair].any()
-    assert chosen.kept.sum() == len(chosen.pair) + chosen.surplus + chosen.unscored + chosen.denied.sum()
+    assert chosen.kept.sum() == len(chosen.pair) + chosen.surplus + chosen.unscored.sum() + chosen.denied.sum()
     late = free.without(denied[free.pair])
     assert not denied[late.pair].any()
-    assert late.kept.sum() == len(late.pair) + late.surplus + late.unscored + late.denied.sum()
+    assert late.kept.sum() == len(late.pair) + late.surplus + late.unscored.sum() + late.denied.sum()
 
 
 @given(ROWS)

@@ -167,6 +167,42 @@ def test_what_other_methods_choose_stands_the_audit_and_the_leak_test(name, job,
     assert numbers["hard"] + numbers["random"] + numbers["next_cluster"] == len(triplets)
 
 
+def test_what_an_ensemble_chose_without_the_samplers_score_is_in_no_view_of_scores(job, tmp_path):
+    """A cross-encoder reads some candidates only; ``MarginMSELoss`` ended in an error at the first null."""
+    shutil.copytree(job / "data", tmp_path / "data", symlinks=True)
+    values = json.loads((job / "params.yaml").read_text())
+    values["scorers"]["taught"]["depth"] = 3
+    values["sample"] = {
+        "kind": "top",
+        "score": "taught",
+        "negatives": 2,
+        "ensemble": {"kind": "cross", "scores": ["dense", "taught"]},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(values | {"pool": {"random": 0}}))
+    done = mine(tmp_path)
+    assert done.exit_code == 0, done.output
+    data = Data(str(tmp_path / "data"))
+    triplets = data.read_all("triplets")
+    unscored = triplets["score_taught"].null_count
+    assert 0 < unscored < len(triplets)
+    assert f"{unscored} negatives have no score of taught (sample.score) and are in no view of scores" in done.stderr
+    assert "Raise scorers.taught.depth" in done.stderr
+    assert sum(data.rows("views/triplet")) == len(triplets)
+    labels = data.read_all("views/scored_ntuple")["label"].to_pylist()
+    assert labels
+    lists = data.read_all("views/scored_list")["scores"].to_pylist()
+    assert sum(len(scores) - 1 for scores in lists) == len(triplets) - unscored
+    assert all(len(scores) > 1 and None not in scores for scores in lists + labels)
+    assert not data.read_all("views/scored_pair")["score"].null_count
+    reasons = collections.Counter(data.read_all("shortfalls")["reason"].to_pylist())
+    assert reasons.keys() <= {"unscored", "perc", "denoise"}, "none of them was passed over"
+    assert reasons["unscored"], "kept, and not read by the scorer that chooses"
+    places = ["--params", "params.yaml", "--data", "data", "--reports", "reports"]
+    places = [str(tmp_path / place) if "-" not in place else place for place in places]
+    summary = CliRunner().invoke(cli.app, ["summary", *places])
+    assert f"unscored {reasons['unscored']} (raise scorers.taught.depth)" in summary.output
+
+
 def test_triplets_have_the_promised_columns_and_carry_their_recipe(job):
     files = sorted((job / "data" / "triplets").glob("*.parquet"))
     table = pq.read_table(files[0])
@@ -323,6 +359,9 @@ def test_where_nothing_is_chosen_show_and_summary_count_the_reasons_and_a_reject
     more = ["--params", str(tmp_path / "params.yaml"), "--reports", str(tmp_path / "reports")]
     summary = CliRunner().invoke(cli.app, ["summary", *places, *more])
     assert f"0 of {short} positives have all 2 negatives. What the others lack them for: passed_over {short}." in (
+        summary.output
+    )
+    assert "Leak test: not measured, since no negative could be chosen for the queries whose positives were hidden" in (
         summary.output
     )
     for asked in ("twice", "lone text"):

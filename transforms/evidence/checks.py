@@ -99,11 +99,17 @@ def unsorted(*columns: Column) -> np.ndarray:
 
 
 def not_finite(column: Column, *, nullable: bool) -> np.ndarray:
-    """(n,) bool: NaN or infinite, or null where that is not allowed.
+    """(n,) bool: NaN or infinite, or null where that is not allowed; of a list, that it holds such a number.
 
     >>> not_finite(pa.array([1.0, None, float("nan")]), nullable=True).tolist()
     [False, False, True]
+    >>> not_finite(pa.array([[1.0, 2.0], [], [3.0, None]]), nullable=False).tolist()
+    [False, False, True]
     """
+    if pa.types.is_list(column.type):
+        row = np.asarray(pc.list_parent_indices(column))
+        broken = not_finite(pc.list_flatten(column), nullable=nullable)
+        return np.bincount(row, broken, minlength=len(column)) > 0
     return ~_mask(pc.is_finite(column), if_null=nullable)
 
 

@@ -118,7 +118,7 @@ def measure(
             corrected[place] += np.where(tested, unseen, 0.0) / hiding.rounds
             counted = tested[query]
             np.add.at(tally[place], query[counted], np.stack([np.ones_like(leaked), leaked], axis=1)[counted])
-            hardness[place] += unaware.candidates.scores[p.sample.score][pair[counted]].sum()
+            hardness[place] += np.nansum(unaware.candidates.scores[p.sample.score][pair[counted]])
     order = np.flatnonzero(tested)[np.argsort(shard.hashes.query[tested])]
     both = intervals.resampled(shard.hashes.query, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
     resampled = both.reshape(len(filters), 2, -1)

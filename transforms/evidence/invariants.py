@@ -181,16 +181,28 @@ def check_verdicts(p: params.Params, loaded: query_shard.Shard, verdicts: pa.Tab
     checks.refuse("triplets", rule, checks.not_kept(triplets, verdicts), triplets.select(KEY), REBUILD)
 
 
-def check_views(p: params.Params, shard: str, rows: Mapping[str, Mapping[str, int]], triplets: pa.Table) -> None:
-    """Every view has the rows that the triplets imply, those apart whose weight is 0.
+def check_views(
+    data: Data, p: params.Params, shard: str, rows: Mapping[str, Mapping[str, int]], triplets: pa.Table
+) -> None:
+    """Every view has the rows that the triplets imply, those apart whose weight is 0, and one of scores has them all.
 
     Raises:
-      ValueError: names the view and both numbers.
+      ValueError: names the view and both numbers, or the rows without a score.
     """
-    sizes = checks.group_sizes(triplets.filter(pc.greater(triplets["weight"], 0.0)))
+    weighed = triplets.filter(pc.greater(triplets["weight"], 0.0))
+    sizes = checks.group_sizes(weighed)
+    score = p.sample.score
+    unscored = checks.not_finite(weighed[f"score_{score}"], nullable=False)
+    unscored |= checks.not_finite(weighed[f"positive_score_{score}"], nullable=False)
+    scored_sizes = checks.group_sizes(weighed.filter(pa.array(~unscored)))
     for view in p.export.views:
-        expected = views.VIEWS[view].rows(sizes, p.sample.negatives)
+        column = views.VIEWS[view].scores
+        expected = views.VIEWS[view].rows(scored_sizes if column else sizes, p.sample.negatives)
         if (found := rows[view][shard]) != expected:
             raise ValueError(
                 f"views/{view}: must have the {expected} rows that triplets imply in {shard}, got {found}. {REBUILD}"
             )
+        if column:
+            table = data.read(f"views/{view}", shard, [column])
+            broken = checks.not_finite(table[column], nullable=False)
+            checks.refuse(f"views/{view}", f"{column} must be finite numbers", broken, table, REBUILD)

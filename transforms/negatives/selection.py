@@ -28,7 +28,7 @@ class Chosen:
       pair: (m,) which candidate.   positive: (m,) for which positive.   kind: (m,) one of ``KINDS``.
       times: (m,) by how many scores of an ensemble, 1 without one.
       kept: (p,) candidates each positive could have had.
-      unscored: rows left out because the sampler's score does not cover them.
+      unscored: (p,) candidates of each positive that are left out because the sampler's score does not cover them.
       denied: (p,) candidates that each positive must leave to other queries, by a cap on reuse.
       surplus: rows kept and not chosen, without those.
       flat: positives whose candidates a draw weighs with less than a factor of two between them.
@@ -40,7 +40,7 @@ class Chosen:
     kind: np.ndarray
     times: np.ndarray
     kept: np.ndarray
-    unscored: int
+    unscored: np.ndarray
     denied: np.ndarray
     surplus: int
     flat: int
@@ -105,7 +105,7 @@ def select(
         np.array(KINDS, dtype=object)[kind[chosen]],
         np.maximum(times[chosen], 1),
         kept,
-        unscored=int(unknown.sum()),
+        unscored=np.bincount(positive[unknown], minlength=len(kept)),
         denied=np.bincount(positive[refused], minlength=len(kept)),
         surplus=len(rows.pair) - len(chosen),
         flat=flat,

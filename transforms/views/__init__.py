@@ -21,9 +21,9 @@ VIEWS = {
     "ntuple": Shape(ntuple, sizes.each_full),
     "labeled_pair": Shape(labeled_pair, sizes.each_passage),
     "labeled_list": Shape(labeled_list, sizes.each_positive),
-    "scored_pair": Shape(scored_pair, sizes.each_passage),
-    "scored_ntuple": Shape(scored_ntuple, sizes.each_full),
-    "scored_list": Shape(scored_list, sizes.each_positive),
+    "scored_pair": Shape(scored_pair, sizes.each_passage, "score"),
+    "scored_ntuple": Shape(scored_ntuple, sizes.each_full, "label"),
+    "scored_list": Shape(scored_list, sizes.each_positive, "scores"),
 }
 
 if TYPE_CHECKING:

@@ -32,6 +32,12 @@ def for_trainers(triplets: pa.Table, score: str) -> pa.Table:
     return weighed.take(pa.array(np.lexsort((-hardness, drawn, group))))
 
 
+def scored(triplets: pa.Table, score: str) -> pa.Table:
+    """The triplets that have a score, and whose positives have one: an ensemble chooses by scores that others lack."""
+    both = (pc.is_valid(triplets[f"{role}score_{score}"]) for role in ("", "positive_"))
+    return triplets.filter(pc.and_(*both))
+
+
 def listed(triplets: pa.Table) -> tuple[pa.Array, np.ndarray]:
     """Rows of each (query, positive), the first of each group twice: once for the positive. And 1 for these."""
     first, _ = groups(triplets)

@@ -15,10 +15,12 @@ class Shape(NamedTuple):
     Attributes:
       table: triplets of a shard, how many negatives a positive should have, name of the sampler's score -> the view.
       rows: (g,) numbers of negatives, how many were wanted -> how many rows the view has.
+      scores: its column of scores, where it has one: a negative without the sampler's score is left out of it.
     """
 
     table: Callable[[pa.Table, int, str], pa.Table]
     rows: Callable[[np.ndarray, int], int]
+    scores: str | None = None
 
 
 def each_triplet(sizes: np.ndarray, wanted: int) -> int:
