@@ -28,7 +28,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     at_hand.forget()
     data = data.deriving_from(*TEXTS)
     settings = p.encoders[name]
-    folder = configured.find(settings)  # a wrong name fails here, before a worker starts
+    folder = configured.find(settings, f"encoders.{name}")  # a wrong name fails here, before a worker starts
     used = {dataset: configured.prompt(settings, folder, dataset) for dataset in ("queries", "documents")}
     log.say(f"embed@{name}", prompts.described(used, folder))
     if name not in p.read_encoders:
@@ -101,7 +101,7 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
     before = configured.prompt(settings, folder, dataset)
 
     def model() -> encoder.Encoder:  # loading takes seconds: only where a text is new
-        return configured.load_encoder(folder, settings)
+        return configured.load_encoder(folder, settings, f"encoders.{name}")
 
     def encode(missing: Sequence[str]) -> Iterator[np.ndarray]:
         return model().blocks(

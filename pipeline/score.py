@@ -84,7 +84,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
     for number, folder in enumerate(folders):
         todo = np.flatnonzero(missing & (fold == number))
         if todo.size:
-            model = configured.load_scorer(folder, settings)
+            model = configured.load_scorer(folder, settings, f"scorers.{name}")
             asked, given = [query_texts[i] for i in query[todo]], [texts[i] for i in document[todo]]
             for part in model.slices(asked, given, tokens=settings.tokens_per_batch):
                 scores[todo[part]] = model.score(asked[part], given[part], tokens=settings.tokens_per_batch)

@@ -22,7 +22,7 @@ from gangue.transforms import arrays, randomness, text
 from gangue.transforms.datasets import lookup, schema, unfinished
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.models import cross_encoder, folders, trust
+from gangue.transforms.models import configured, cross_encoder, folders, trust
 from gangue.transforms.retrieval import drawing
 from gangue.transforms.running import runner
 from gangue.transforms.running.shards import Counts, ForEachShard
@@ -71,8 +71,10 @@ def teach_fold(fold: int, data: Data, p: params.Params, name: str) -> Counts:
     hidden = data.path(f"models/{name}", unfinished.name_of(f"fold-{fold}"))
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(data.adding(staged(f"models/{name}"), f"fold-{fold}"))
+        origin = configured.find(start, f"encoders.{settings.teach.encoder}")
+        stack.enter_context(folders.named(origin, start.model, f"scorers.{name}"))
         cross_encoder.teach(
-            folders.locate(start.model, start.revision),
+            origin,
             query_texts,
             text.full_text(documents["title"], documents["text"]).to_pylist(),
             labels,

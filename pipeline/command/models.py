@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from gangue.pipeline import params
 from gangue.transforms import at_hand
@@ -23,15 +23,23 @@ def check(data: Data, p: params.Params) -> None:
     Raises:
       ValueError, FileNotFoundError: a model is not there or not what was meant; says which, and the cure.
     """
-    every: list[params.Encoder | params.Scorer] = [*p.encoders.values(), *p.scorers.values()]
+    every: dict[str, params.Encoder | params.Scorer] = {f"encoders.{name}": each for name, each in p.encoders.items()}
+    every |= {f"scorers.{name}": each for name, each in p.scorers.items()}
     filter_file = p.learn.pretrained if p.filter.asks_to_learn else None
     found = _find(every, filter_file)
     if p.beam.elsewhere:
         return
-    made = {f"vectors/{name}/documents": settings for name, settings in p.encoders.items()} | {
-        f"scores/{name}": settings for name, settings in p.scorers.items() if settings.model is not None
+    asked = p.sample.weight.probability if p.sample.weight else None
+    new = {
+        where: functools.partial(_load, settings, where, where == f"scorers.{asked}")
+        for where, settings in every.items()
+        if settings.model is not None and not settings.trust_remote_code and not _used(data, where, settings)
     }
-    new = [s for dataset, s in made.items() if not s.trust_remote_code and not _used(data, dataset, s)]
+    for name, scorer in p.scorers.items():
+        if scorer.teach is not None and not vector_store.left(data, f"scores/{name}"):
+            start = p.encoders[scorer.teach.encoder]
+            if not start.trust_remote_code:
+                new[f"scorers.{name}"] = functools.partial(_load_start, scorer, start, f"scorers.{name}")
     if new and p.beam.workers > 1:
         libraries.load()  # here, for all worker processes of all stages
     try:
@@ -40,8 +48,8 @@ def check(data: Data, p: params.Params) -> None:
                 same = {name: folders.fingerprint(folder) for name, folder in found.items()}
                 own = {name: os.path.abspath(name) for name in found if os.path.isdir(name)}
                 workers.everywhere(functools.partial(_find_same, every, filter_file, same, own))
-            loads = [(functools.partial(_load, settings), f"model {settings.model}") for settings in new]
-            for load, loaded in [(load, workers.submit(load, name, p.beam.resources)) for load, name in loads]:
+            loads = [(load, workers.submit(load, f"model of {where}", p.beam.resources)) for where, load in new.items()]
+            for load, loaded in loads:
                 if loaded is None:
                     load("")
                 else:
@@ -50,15 +58,15 @@ def check(data: Data, p: params.Params) -> None:
         at_hand.forget()
 
 
-def _find(every: Sequence[params.Encoder | params.Scorer], filter_file: str | None) -> dict[str, str]:
+def _find(every: Mapping[str, params.Encoder | params.Scorer], filter_file: str | None) -> dict[str, str]:
     """Model -> its folder here."""
     if filter_file is not None:
         pretrained.load(filter_file)
-    return {settings.model: configured.find(settings) for settings in every if settings.model is not None}
+    return {each.model: configured.find(each, where) for where, each in every.items() if each.model is not None}
 
 
 def _find_same(
-    every: Sequence[params.Encoder | params.Scorer],
+    every: Mapping[str, params.Encoder | params.Scorer],
     filter_file: str | None,
     same: Mapping[str, str],
     own: Mapping[str, str],
@@ -81,16 +89,31 @@ def _find_same(
             )
 
 
-def _used(data: Data, dataset: str, settings: params.Encoder | params.Scorer) -> bool:
-    """Whether what is at hand was made with this model."""
+def _used(data: Data, where: str, settings: params.Encoder | params.Scorer) -> bool:
+    """Whether what is at hand was made with the model of a section."""
+    kind, name = where.split(".", 1)
+    dataset = f"vectors/{name}/documents" if kind == "encoders" else f"scores/{name}"
     fingerprint = configured.fingerprint(settings)
     some = vector_store.left(data, dataset)[:1]
     return any(vector_store.of_model(data, dataset, file, fingerprint) is not None for file in some)
 
 
-def _load(settings: params.Encoder | params.Scorer, _: str) -> None:
-    folder = configured.find(settings)
+def _load(settings: params.Encoder | params.Scorer, where: str, probable: bool, _: str) -> None:
+    folder = configured.find(settings, where)
     if isinstance(settings, params.Encoder):
-        configured.load_encoder(folder, settings)
-    else:
-        configured.load_scorer(folder, settings)
+        configured.load_encoder(folder, settings, where)
+    elif not configured.load_scorer(folder, settings, where).probable and probable:
+        raise ValueError(
+            f"sample.weight: needs probabilities, but the model {settings.model} puts out raw scores. Name another"
+            f" {where}.model, or another weight"
+        )
+
+
+def _load_start(scorer: params.Scorer, start: params.Encoder, where: str, _: str) -> None:
+    """The encoder that a scorer is taught from."""
+    from gangue.transforms.models import cross_encoder
+
+    assert scorer.teach is not None
+    folder = configured.find(start)
+    with folders.named(folder, start.model, where):
+        cross_encoder.check_start(folder, scorer.teach.layers, scorer.max_length)

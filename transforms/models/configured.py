@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from gangue.transforms.models import cross_encoder, encoder
 
 
-def find(settings: sections.Encoder | sections.Scorer) -> str:
+def find(settings: sections.Encoder | sections.Scorer, where: str | None = None) -> str:
     """The folder of the model here.
 
+    Args:
+      where: the section, such as ``encoders.minilm``, for errors.
+
     Raises:
-      FileNotFoundError: as ``folders.locate`` has it.
+      FileNotFoundError, ValueError: as ``folders.locate`` has it.
     """
     assert settings.model is not None, "a model that is taught lies with the data"
-    return folders.locate(settings.model, settings.revision)
+    with folders.named(settings.model, settings.model, where):
+        return folders.locate(settings.model, settings.revision)
 
 
 def prompt(settings: sections.Encoder, folder: str, dataset: str) -> str:
@@ -31,11 +35,11 @@ def prompt(settings: sections.Encoder, folder: str, dataset: str) -> str:
     return prompts.chosen(told, folder, dataset)
 
 
-def load_encoder(folder: str, settings: sections.Encoder) -> encoder.Encoder:
-    """The model of an encoder."""
+def load_encoder(folder: str, settings: sections.Encoder, where: str | None = None) -> encoder.Encoder:
+    """The model of an encoder; ``where``: the section, such as ``encoders.minilm``, for errors."""
     from gangue.transforms.models import encoder
 
-    with folders.named(folder, settings.model):
+    with folders.named(folder, settings.model, where):
         return encoder.load(
             folder,
             settings.max_length,
@@ -46,11 +50,11 @@ def load_encoder(folder: str, settings: sections.Encoder) -> encoder.Encoder:
         )
 
 
-def load_scorer(folder: str, settings: sections.Scorer) -> cross_encoder.CrossEncoder:
-    """The model of a scorer."""
+def load_scorer(folder: str, settings: sections.Scorer, where: str | None = None) -> cross_encoder.CrossEncoder:
+    """The model of a scorer; ``where``: the section, such as ``scorers.ce``, for errors."""
     from gangue.transforms.models import cross_encoder
 
-    with folders.named(folder, settings.model or folder):
+    with folders.named(folder, settings.model or folder, where):
         given = (settings.max_length, settings.dtype, settings.trust_remote_code, settings.label)
         return cross_encoder.load(folder, *given)
 

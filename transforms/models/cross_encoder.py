@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,8 @@ def label_of(folder: str, count: int, names: Mapping[int, str], told: int | str 
         return 1
     shown = ", ".join(f"{number} ({name})" for number, name in list(called.items())[:9])
     got = "" if told is None else f", got {told}"
+    if isinstance(told, str) and told.isdigit():
+        got = f', got the name "{told}"; a number stands without quotes'
     raise ValueError(f"scorers.*.label: must say which of the {count} labels of {folder} means relevant: {shown}{got}")
 
 
@@ -78,10 +81,19 @@ class CrossEncoder:
         self._label = label_of(folder, self.model.num_labels, dict(self.model.config.id2label or {}), label)
         loading.check_weights(folder, self.model, heard, of="cross-encoder")
         loading.check_tokenizer(folder, self.model)
-        loading.check_length(folder, self.model, max_length, "scorers.*.max_length")
+        loading.check_length(folder, self.model, max_length, "scorers.*.max_length", pair=True)
+        if prompt := self.model.prompts.get(self.model.default_prompt_name):
+            log.say_once(f"model {folder}", f"prompt: {json.dumps(prompt, ensure_ascii=False)}")
         texts = loading.probes(self.model.tokenizer)
         pairs = [*zip(texts, texts, strict=True), *itertools.pairwise(texts)]
         loading.check_outputs(folder, lambda some: self._predict(list(some)), pairs)
+
+    @property
+    def probable(self) -> bool:
+        """Whether its scores are probabilities, as far as its activation function tells."""
+        import torch
+
+        return self._label is not None or not isinstance(self.model.activation_fn, torch.nn.Identity)
 
     def score(self, queries: Sequence[str], documents: Sequence[str], *, tokens: int | None = None) -> np.ndarray:
         """(n,) float32 scores of n pairs, in their order, on the model's own scale (``CrossEncoder.predict``).
@@ -174,11 +186,7 @@ def teach(
     from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments, losses
 
     with process_wide.seeded(seed):
-        with loading.opening(folder) as heard:
-            model = _untaught(folder, layers, max_length, trust_remote_code)
-        loading.check_weights(folder, model, heard, of="encoder")
-        loading.check_tokenizer(folder, model)
-        loading.check_length(folder, model, max_length, "scorers.*.max_length")
+        model = _checked(folder, layers, max_length, trust_remote_code)
         data = datasets.Dataset.from_dict(
             {"query": list(queries), "document": list(documents), "label": labels.astype(float).tolist()}
         )
@@ -225,6 +233,40 @@ def teach(
                 if code is None:
                     raise
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+
+def check_start(folder: str, layers: int, max_length: int, trust_remote_code: bool = False) -> None:
+    """Check that ``teach`` can begin with an encoder.
+
+    Raises:
+      ValueError, FileNotFoundError: it is none that can be taught, or has not so many layers or positions.
+    """
+    libraries.load()
+    with process_wide.seeded(0):
+        _checked(folder, layers, max_length, trust_remote_code)
+
+
+def _checked(folder: str, layers: int, max_length: int, trust_remote_code: bool) -> Any:
+    """The model that is to be taught, checked."""
+    import transformers
+
+    if os.path.exists(os.path.join(folder, "modules.json")) and not os.path.exists(os.path.join(folder, "config.json")):
+        raise ValueError(
+            f"scorers.*.teach.encoder: must be a transformer, of whose layers some are taught, but {folder} has no"
+            " config.json of one, as a static model has none. Name another"
+        )
+    with loading.opening(folder) as heard:
+        config = transformers.AutoConfig.from_pretrained(folder, **trust.loading(trust_remote_code))
+        most = getattr(config, "num_hidden_layers", None) or layers
+        model = _untaught(folder, min(layers, most), max_length, trust_remote_code)
+    if layers > most:
+        raise ValueError(
+            f"scorers.*.teach.layers: must be at most {most}, the layers of {folder}, got {layers}. Set a smaller one"
+        )
+    loading.check_weights(folder, model, heard, of="encoder")
+    loading.check_tokenizer(folder, model)
+    loading.check_length(folder, model, max_length, "scorers.*.max_length", pair=True)
+    return model
 
 
 def _untaught(folder: str, layers: int, max_length: int, trust_remote_code: bool) -> Any:

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +25,10 @@ def locate(model: str, revision: str | None = None) -> str:
 
     Raises:
       FileNotFoundError: no such package, folder or hub id, or no way to the hub; says how to get it.
+      ValueError: a revision of what has none.
     """
+    if revision is not None and (model.startswith("package:") or os.path.isdir(model) or "://" in model):
+        raise ValueError(f"encoders.*.revision: must be of a hub id, got {revision} and {model}. Remove it")
     if model.startswith("package:"):
         module, _, inside = model.removeprefix("package:").partition("/")
         found = importlib.util.find_spec(module)
@@ -62,14 +66,21 @@ def _copied(url: str) -> str:
 
 
 @contextlib.contextmanager
-def named(folder: str, model: str) -> Iterator[None]:
-    """Have errors name a model as the params do, and not the folder of a copy that is gone when they are read."""
+def named(folder: str, model: str, where: str | None = None) -> Iterator[None]:
+    """Have errors name a model as the params do, and not the folder of a copy that is gone when they are read.
+
+    Args:
+      where: the section that names it, such as ``scorers.ce``, in the place of ``scorers.*``.
+    """
     try:
         yield
-    except ValueError as error:
-        if folder == model or folder not in str(error):
+    except (ValueError, FileNotFoundError) as error:
+        told = str(error).replace(folder, model)
+        if where is not None:
+            told = re.sub(r"\b(encoders|scorers)\.\*", where, told)
+        if told == str(error):
             raise
-        raise type(error)(str(error).replace(folder, model)) from error
+        raise type(error)(told) from error
 
 
 def fingerprint(folder: str, **settings: Any) -> str:

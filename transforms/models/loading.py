@@ -242,13 +242,23 @@ def positions(model: Any) -> int | None:
     return min(found, default=None)
 
 
-def check_length(folder: str, model: Any, max_length: int, key: str) -> None:
-    """Check that ``max_length`` tokens have positions.
+def check_length(folder: str, model: Any, max_length: int, key: str, *, pair: bool = False) -> None:
+    """Check that ``max_length`` tokens have positions, and hold a token of each text beside the special ones.
+
+    Args:
+      key: of the params.   pair: whether two texts are read together.
 
     Raises:
-      ValueError: it is more than the model has; says how many that are.
+      ValueError: it is more than the model has, or fewer than a text needs; says how many that are.
     """
-    most = positions(model)
+    least, most = 1, positions(model)
+    if callable(getattr(model.tokenizer, "num_special_tokens_to_add", None)):
+        least = model.tokenizer.num_special_tokens_to_add(pair=pair) + (2 if pair else 1)
+    if max_length < least:
+        raise ValueError(
+            f"{key}: must be at least {least}, the special tokens of {folder} and one of each text, got {max_length}."
+            " Set a larger one"
+        )
     if most is not None and max_length > most:
         raise ValueError(
             f"{key}: must be at most {most}, the positions of {folder}, got {max_length}. Set a smaller one"
@@ -272,12 +282,20 @@ def check_outputs(folder: str, call: Callable[[Sequence[Any]], np.ndarray], inpu
       call: n inputs -> (n, ...) floats.   inputs: unlike each other; with fewer than two nothing is checked.
 
     Raises:
-      ValueError: says which does not hold.
+      ValueError: says which does not hold, or that it cannot take several of them.
     """
     if len(inputs) < 2:
         return
     with np.errstate(invalid="ignore", over="ignore"):
-        first, again = (np.asarray(call(inputs), np.float64).reshape(len(inputs), -1) for _ in range(2))
+        try:
+            first, again = (np.asarray(call(inputs), np.float64).reshape(len(inputs), -1) for _ in range(2))
+        except ValueError as error:
+            if "padding token" not in str(error) and "pad token" not in str(error):
+                raise
+            raise ValueError(
+                f"model {folder}: must have a padding token to read texts of unlike length at once, but its files name"
+                " none. Set pad_token_id in its config.json and pad_token in its tokenizer_config.json, or name another"
+            ) from error
         finite = np.isfinite(first).all(axis=1)
         size = np.abs(first[finite]).max(initial=0.0)
         moved = np.abs(first[finite] - again[finite]).max(initial=0.0)

@@ -102,6 +102,9 @@ class Scorer(Section):
     def _one_origin(self) -> Scorer:
         if (self.model is None) == (self.teach is None):
             raise ValueError("must have either model or teach")
+        for key in ("revision", "label"):
+            if self.teach is not None and getattr(self, key) is not None:
+                raise ValueError(f"{key} belongs to a model, got {getattr(self, key)} and teach. Remove it")
         return self
 
 

@@ -22,19 +22,31 @@ class Asl(WeightSection):
     clip: Annotated[float, Field(ge=0, lt=1)] = 0.05  # less probable ones weigh nothing
     form: Literal["weight", "gradient"] = "weight"
 
+    @property
+    def probability(self) -> str | None:
+        """The scorer whose scores it takes for probabilities."""
+        return self.score
+
     def weigh(self, rows: Negatives) -> np.ndarray:
         """(m,) from 0.
 
         Raises:
-          ValueError: a negative has no probability.
+          ValueError: a negative has no score, or one that is no probability.
         """
         scores = rows.score(self.score)
-        bad = ~((scores >= 0) & (scores <= 1))
-        if bad.any():
+        unscored = np.isnan(scores)
+        if unscored.any():
             raise ValueError(
                 f"sample.weight: kind asl needs a probability of every negative by {self.score}, but"
-                f" {int(bad.sum())} of {len(scores)} have none, first {scores[bad][0]}."
+                f" {int(unscored.sum())} of {len(scores)} have no score."
                 f" Raise scorers.{self.score}.depth, or set sample.score: {self.score}"
+            )
+        outside = (scores < 0) | (scores > 1)
+        if outside.any():
+            raise ValueError(
+                f"sample.weight: kind asl needs probabilities, but {int(outside.sum())} of {len(scores)} scores of"
+                f" {self.score} are not from 0 to 1, first {scores[outside][0]:.4g}. Name another"
+                f" scorers.{self.score}.model, or another weight"
             )
         return asl_weights(scores, self.gamma_neg, self.clip, self.form)
 

@@ -42,6 +42,11 @@ class WeightSection(Section, abc.ABC):
         """The retriever of which it must be known how likely its results were judged."""
         return None
 
+    @property
+    def probability(self) -> str | None:
+        """The scorer whose scores it takes for probabilities."""
+        return None
+
     @abc.abstractmethod
     def weigh(self, rows: Negatives) -> np.ndarray:
         """(m,) how much each row counts, 1 as much as without a weight.
