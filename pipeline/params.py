@@ -63,6 +63,10 @@ class Params(Section):
         for name, retriever in self.retrievers.items():
             if (encoder := protocol.encoder(retriever)) is not None:
                 mistakes.known(f"retrievers.{name}.encoder", encoder, self.encoders)
+            if retriever.max_depth is not None and retriever.max_depth < retriever.depth:
+                raise ValueError(
+                    f"retrievers.{name}.max_depth must be >= depth, got {retriever.max_depth} < {retriever.depth}"
+                )
         for name, scorer in self.scorers.items():
             if scorer.teach:
                 mistakes.known(f"scorers.{name}.teach.encoder", scorer.teach.encoder, self.encoders)
@@ -104,6 +108,12 @@ class Params(Section):
         sample = self.sample
         if sample.price is not None and not self.filter.asks_to_learn:
             raise ValueError("sample.price needs p_false, which only filter.kind learned gives")
+        in_turn = sample.ensemble is not None and sample.ensemble.kind == "intra"  # among so many of each score
+        if sample.first is not None and sample.first < sample.hard and not in_turn:
+            raise ValueError(
+                f"sample.first must be >= the hard negatives, or no positive has all, got {sample.first} <"
+                f" {sample.hard}"
+            )
         if self.pool.random < sample.random:
             raise ValueError(
                 f"pool.random must be >= sample.random, got {self.pool.random} < {sample.random}: random"

@@ -145,7 +145,8 @@ def budget_line(points: Sequence[Mapping[str, float]], chosen: Mapping[str, floa
 
 
 def _steps(axes: Axes, edges: np.ndarray, counts: np.ndarray, colour: str) -> None:
-    shares = counts / max(int(counts.sum()), 1)
+    width = np.diff(edges)
+    shares = counts / max(int(counts.sum()), 1) * width.mean() / width  # an area stands for a share
     axes.stairs(shares, edges, color=colour, fill=True, alpha=0.28)
     axes.stairs(shares, edges, color=colour, linewidth=1.3)
 

@@ -20,7 +20,7 @@ from gangue.transforms.datasets import disk, remote
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import intervals, leak, lineage, related
 from gangue.transforms.evidence.budget import percent
-from gangue.transforms.evidence.distribution import Distribution
+from gangue.transforms.evidence.distribution import Distribution, bin_edges, bins_of
 from gangue.transforms.evidence.tallies import SIDES, Evidence, suspected_by
 
 BINS = 40
@@ -252,6 +252,10 @@ def _histogram(evidence: Evidence, name: str) -> str:
     if high - low <= 1e-6 * max(abs(low), abs(high)):  # one value only
         low, high = low - max(abs(low) / 2, 0.5), high + max(abs(high) / 2, 0.5)
     edges = np.linspace(low, high, BINS + 1)
+    first, last = bins_of(np.array([low, high], np.float32)).tolist()
+    if last - first < 4 * BINS:  # bars nearly as narrow as the bins would be empty and full by turns
+        step = -(-(last - first + 1) // BINS)
+        edges = bin_edges(np.arange(first, last + step + 1, step))
     positives, negatives = (sides[side].histogram(edges).tolist() for side in ("positive", "negative"))
     return charts.histograms(name, edges.tolist(), positives, negatives)
 

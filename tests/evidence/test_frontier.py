@@ -108,6 +108,33 @@ def test_cuts_go_from_strict_to_loose_for_every_rule(job):
             assert len(kept[0]) < len(kept[-1]), kind
 
 
+def test_cuts_of_a_margin_span_scores_of_any_width(job):
+    """Cuts from 0.8 on fit cosines only: of logits all of them are as good as none."""
+    rule = learned.rule(kind="margin", margin=0.0)
+    for scores in ([0.1, 0.4, 0.9], [-11.0, -4.0, 7.5]):
+        cuts = rule.cuts(10, lambda _, scores=scores: scores)
+        assert (cuts[0], cuts[-1], len(cuts)) == (pytest.approx(scores[-1] - scores[0]), 0.0, 41)
+        assert cuts == sorted(cuts, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ({"kind": "abs", "score": "bm25", "abs": 1.25}, "abs on bm25"),
+        ({"kind": "perc", "score": "dense", "perc": 0.937}, "perc"),
+        ({"kind": "margin", "score": "dense", "margin": 0.037, "positive": "max"}, "margin, positive max"),
+    ],
+)
+def test_the_rule_of_the_params_has_a_line_on_its_own_score_with_its_own_cut(job, rule, name):
+    p = params.parse(planted.sections(job.folder) | {"filter": rule})
+    lines = frontier.lines(job.data, p)
+    assert set(lines) == {"naive", "shifted", "abs", "margin", "perc", name}
+    settings = [point["setting"] for point in lines[name]]
+    assert next(value for key, value in rule.items() if key == rule["kind"]) in settings
+    assert settings in (sorted(settings), sorted(settings, reverse=True))
+    assert len(settings) > 5
+
+
 # The command.
 
 

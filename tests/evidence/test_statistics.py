@@ -3,6 +3,7 @@ from __future__ import annotations
 import collections
 import functools
 import operator
+import types
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from gangue.pipeline.report import page
 from gangue.transforms import randomness
 from gangue.transforms.evidence import intervals, statistics
 from gangue.transforms.evidence.distribution import Distribution, bin_edges, bins_of, distribution_of
@@ -175,6 +177,30 @@ def test_a_bootstrap_over_queries_is_as_wide_as_theory_says():
     low, high = intervals.interval_of_ratio(*sums)
     expected = intervals.wilson(100, 400)
     assert (low, high) == pytest.approx(expected, abs=0.012)
+
+
+def test_an_interval_of_two_queries_that_agree_is_not_of_no_width():
+    """One of three negatives of each leaked: 33.3 % (33.3 % to 33.3 %) was said to be sure."""
+    drawn = np.array([1.0, 2.0, 3.0]), np.array([3.0, 6.0, 9.0])
+    low, high = intervals.of_queries(2, 6, 2, drawn)
+    assert (low, high) == intervals.wilson(2 / 3, 2)
+    assert intervals.of_queries(2, 60, 2, (np.array([1.0, 2.0]), np.array([30.0, 40.0])))[1] > 0.3
+    many = np.array([100.0, 120.0]), np.array([300.0, 300.0])
+    assert intervals.of_queries(110, 300, 100, many) == intervals.interval_of_ratio(*many)
+    assert intervals.of_queries(0, 300, 100, (np.zeros(2), np.ones(2))) == intervals.wilson(0, 100)
+
+
+def test_a_histogram_of_a_narrow_score_has_no_empty_bars_between_full_ones(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(page.charts, "histograms", lambda name, *drawing: drawn.update({name: drawing}) or "")
+    values = distribution_of(np.linspace(0.4895, 0.4913, 5000))
+    page._histogram(types.SimpleNamespace(scores={"ce": {"positive": values, "negative": values}}), "ce")
+    edges, positives, _ = drawn["ce"]
+    assert 1 < len(positives) <= page.BINS
+    assert min(positives) > 0
+    assert sum(positives) == 5000
+    assert edges[0] <= 0.4895
+    assert edges[-1] >= 0.4913
 
 
 def test_no_query_gives_an_interval_that_excludes_nothing():

@@ -186,6 +186,8 @@ def test_every_key_left_out_is_fine_or_told(sample):
             "filter.max_false_negatives must be a finite number, got nan",
         ),
         (("retrievers", "bm25", "k1"), -1, "retrievers.bm25.k1 must be >= 0, got -1. See docs/params.md"),
+        (("retrievers", "bm25", "max_depth"), 3, r"retrievers\.bm25\.max_depth must be >= depth, got 3 < 10"),
+        (("sample", "first"), 1, "sample.first must be >= the hard negatives, or no positive has all, got 1 < "),
         (("retrievers",), {}, "retrievers must be given, 1 at least, got {}. See docs/params.md"),
     ],
 )

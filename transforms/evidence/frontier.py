@@ -164,10 +164,8 @@ def points(parts: Sequence[pa.Table], prefix: str = "") -> list[dict[str, Any]]:
     result = []
     for row in zip(*(table.rename_columns(["setting", *read]).to_pylist() for table in tables), strict=True):
         total = {key: sum(part[key] for part in row) for key in keys}
-        drawn = [np.sum([part[f"resampled_{key}"] for part in row], axis=0) for key in ("leaked", "chosen")]
-        low, high = intervals.interval_of_ratio(*drawn)
-        if total["leaked"] == 0:
-            low, high = intervals.wilson(0, total["queries"])
+        leaked, drawn = (np.sum([part[f"resampled_{key}"] for part in row], axis=0) for key in ("leaked", "chosen"))
+        low, high = intervals.of_queries(total["leaked"], total["chosen"], total["queries"], (leaked, drawn))
         chosen, tested = max(total["chosen"], 1), max(total["queries"], 1)
         figures = {
             "loss": total["loss"] / tested,
@@ -183,8 +181,16 @@ def points(parts: Sequence[pa.Table], prefix: str = "") -> list[dict[str, Any]]:
     return result
 
 
+def _named(rule: rules.Rule, score: str) -> str:
+    """A rule in the line of all: its kind, and what it reads other than the rest."""
+    other, which = getattr(rule, "score", score), getattr(rule, "positive", "min")
+    return rule.kind + (f" on {other}" if other != score else "") + (f", positive {which}" if which != "min" else "")
+
+
 def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
-    """The line of every filter on a mined job: naive, the rules on the sampler's score, and what was learned.
+    """The line of every filter on a mined job: naive, rules on the sampler's score, the job's own, what was learned.
+
+    The job's own rule may read another score, which its name then has, and its own cut is among the others.
 
     Returns:
       Filter -> points from strict to loose, as ``points`` gives them.
@@ -199,11 +205,17 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
     ]
     if p.filter.asks_to_learn:
         line.append(rules.Learned(p_false=1.0))
+    own = query_shard.in_force(data, p).filter.rule
+    if not own.learns:
+        line = [rule for rule in line if _named(rule, score) != _named(own, score)] + [own]
     alone = p.filter.model_copy(update={"also": ()})
     stacks = {}
     for rule in line:
         base = alone.with_rule(rule)
-        stacks[rule.kind] = [base] if rule.cut is None else [base.with_cut(cut) for cut in cuts(data, p, rule)[::3]]
+        some = [] if rule.cut is None else cuts(data, p, rule)[::3]
+        if rule is own and rule.cut is not None:
+            some = sorted({*some, rule.cut}, reverse=some[0] > some[-1])
+        stacks[_named(rule, score)] = [base.with_cut(cut) for cut in some] or [base]
     measured: dict[str, list[pa.Table]] = {kind: [] for kind in stacks}
     for shard in data.shards("queries"):
         loaded = load(data, p, shard)

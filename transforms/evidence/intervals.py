@@ -8,6 +8,7 @@ from gangue.transforms import randomness
 
 Z = 1.959963984540054  # 95 %, two-sided
 REPLICATES = 1000
+_FEW = 10  # queries: resampling fewer sees too little of what may be
 _BLOCK = 64  # replicates at a time: bounds the (queries, replicates) matrix
 _POISSON = np.cumsum(np.exp(-1) / np.cumprod(np.maximum(np.arange(16), 1).astype(np.float64)))
 
@@ -49,6 +50,24 @@ def resampled(hashes: np.ndarray, values: np.ndarray, seed: int, replicates: int
         times = np.searchsorted(_POISSON, noise.reshape(-1)).reshape(len(hashes), len(numbers))
         sums[:, start : start + len(numbers)] = values.T.astype(np.float64) @ times
     return sums
+
+
+def of_queries(hits: int, trials: int, queries: float, drawn: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
+    """95 % interval of a share of trials that lie in queries: a bootstrap over queries, as far as that sees a spread.
+
+    Where it sees none it is Wilson's, with a query as one trial; where queries are few, both.
+
+    Args:
+      hits, trials: as counted.   queries: how many.   drawn: both when queries are drawn anew.
+
+    >>> [round(bound, 2) for bound in of_queries(2, 6, 2, (np.array([1.0, 2.0]), np.array([3.0, 6.0])))]
+    [0.05, 0.82]
+    """
+    low, high = interval_of_ratio(*drawn)
+    lowest, highest = wilson(hits / max(trials, 1) * queries, queries)
+    if hits in (0, trials) or high - low < 1e-9:
+        return lowest, highest
+    return (min(low, lowest), max(high, highest)) if queries < _FEW else (low, high)
 
 
 def interval_of_ratio(hits: np.ndarray, trials: np.ndarray) -> tuple[float, float]:

@@ -142,8 +142,7 @@ def figures(stack: Stack, queries: int, rounds: int) -> dict[str, Any]:
     The share of all hard ones lies between those of the retrievers: what several supply is as noisy as their mean
     (R²anker, arXiv 2206.08063, trains on such a joint distribution).
 
-    The interval is a bootstrap over queries, for negatives of one query rise and fall together. Where nothing
-    leaked a bootstrap sees no spread: then it is Wilson's, with a query as one trial.
+    The interval is a bootstrap over queries, for negatives of one query rise and fall together (``of_queries``).
 
     Args:
       stack: as counted.
@@ -156,10 +155,8 @@ def figures(stack: Stack, queries: int, rounds: int) -> dict[str, Any]:
     if not stack.chosen:
         nothing = dict.fromkeys(("share", "low", "high", "hard_share", "hardness"))
         return {**nothing, "chosen": 0, "leaked": 0, "hard": 0, "by_retriever": {}}
-    low, high = intervals.interval_of_ratio(np.array(stack.resampled[1]), np.array(stack.resampled[0]))
-    if stack.leaked in (0, stack.chosen):
-        trials = queries / rounds
-        low, high = intervals.wilson(trials if stack.leaked else 0, trials)
+    drawn = np.array(stack.resampled[1]), np.array(stack.resampled[0])
+    low, high = intervals.of_queries(stack.leaked, stack.chosen, queries / rounds, drawn)
     result: dict[str, Any] = {
         "share": round(stack.leaked / stack.chosen, 6),
         "low": round(low, 6),

@@ -47,8 +47,9 @@ class Margin(_BelowPositive):
     margin: Annotated[float, Field(ge=0)] | None = None  # distance below the positive
 
     def cuts(self, deepest: int, quantiles: Quantiles) -> list[float]:
-        """From strict to loose."""
-        return np.linspace(0.8, 0.0, 41).tolist()
+        """From strict to loose, evenly from the width of the scores to 0: margins of cosines and of logits differ."""
+        scores = quantiles(self.score)
+        return np.unique(np.linspace(0.0, scores[-1] - scores[0], 41))[::-1].tolist()
 
 
 class Perc(_BelowPositive):
