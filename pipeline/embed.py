@@ -44,6 +44,12 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     rows = sum(sum(data.rows(dataset)) for dataset in TEXTS)
     in_place = {f"vectors/{name}/{dataset}": data.shards(dataset) for dataset in TEXTS}
     counts = runner.run(f"embed@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
+    if counts["cut"]:
+        at = f"{settings.max_length} tokens" if settings.max_length else "the model's own limit"
+        log.say(
+            f"embed@{name}",
+            f"{counts['cut']} of {counts['encoded']} texts were cut at {at}; encoders.{name}.max_length may read more",
+        )
     write_rejected(data, name, settings, some=counts["out:rejected"] > 0)
     return counts
 
@@ -100,6 +106,8 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
     folder = configured.find(settings)  # where this worker has it
     before = configured.prompt(settings, folder, dataset)
 
+    cut = Counts()
+
     def model() -> encoder.Encoder:  # loading takes seconds: only where a text is new
         return configured.load_encoder(folder, settings, f"encoders.{name}")
 
@@ -110,12 +118,13 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
             normalise=settings.normalise,
             tokens=settings.tokens_per_batch,
             task=prompts.TASKS[dataset],
+            counts=cut,
         )
 
     output = f"vectors/{name}/{dataset}"
     # A document is in a shard by its text. A query is by the name of its near-duplicates: where a new one renames them,
     # they are embedded again. To look into every file for them would take the square of their number.
-    return vector_store.complete(
+    counts = vector_store.complete(
         data,
         output,
         shard,
@@ -125,6 +134,8 @@ def embed_shard(place: tuple[str, str], data: Data, name: str, settings: params.
         encode,
         {schema.PROMPT: before},
     )
+    counts.update(cut)
+    return counts
 
 
 def _texts(block: pa.Table, dataset: str) -> pa.ChunkedArray:

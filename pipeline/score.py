@@ -33,6 +33,12 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
     in_place = {f"scores/{name}": data.shards("queries")}
     rows = sum(data.rows("pairs"))
     counts = runner.run(f"score@{name}", build, data, p.beam, rows=rows, in_place=in_place, flags=flags)
+    if counts["cut"]:
+        log.say(
+            f"score@{name}",
+            f"{counts['cut']} of {counts['predicted']} pairs were cut at {p.scorers[name].max_length} tokens;"
+            f" scorers.{name}.max_length reads more",
+        )
     if counts["out:not_finite"] and not counts["out:scored"]:
         raise ValueError(
             f"scores/{name}: a score must be finite, but none of {counts['out:not_finite']} is."
@@ -80,6 +86,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
         values = pa.array(scores[rows], pa.float32(), mask=~np.isfinite(scores[rows]))
         return pa.table([*ids, values], schema=schema.SCORES).replace_schema_metadata({schema.FINGERPRINT: model_print})
 
+    cut = Counts()
     fold = randomness.fold_of(queries["near_group"].to_pylist(), len(folders))[query]
     for number, folder in enumerate(folders):
         todo = np.flatnonzero(missing & (fold == number))
@@ -87,7 +94,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
             model = configured.load_scorer(folder, settings, f"scorers.{name}")
             asked, given = [query_texts[i] for i in query[todo]], [texts[i] for i in document[todo]]
             for part in model.slices(asked, given, tokens=settings.tokens_per_batch):
-                scores[todo[part]] = model.score(asked[part], given[part], tokens=settings.tokens_per_batch)
+                scores[todo[part]] = model.score(asked[part], given[part], tokens=settings.tokens_per_batch, counts=cut)
                 kept.keep(lambda: scored(np.flatnonzero(np.isfinite(scores))))
     finite = np.isfinite(scores)
     table = scored(np.arange(len(scores)))
@@ -101,6 +108,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
             f"rows:scores/{name}": len(table),
             "predicted": int(missing.sum()),
             "reused": int((~missing).sum()),
+            **cut,
         }
     )
 

@@ -1,5 +1,6 @@
 """Batches put together from token ids are what the models' own ``encode`` and ``predict`` read."""
 
+import collections
 import itertools
 
 import models
@@ -67,7 +68,8 @@ def same(read, expected):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_of_pairs_is_what_the_cross_encoder_makes_of_it(folder, kind, max_length):
     KINDS[kind](folder)
-    model = cross_encoder.CrossEncoder(folder, max_length, "float32", trust_remote_code=False)
+    model = cross_encoder.CrossEncoder(folder, 16, "float32", trust_remote_code=False)
+    model.model.max_seq_length = max_length  # also one that a job may not have, since it holds one text only
     read = batching.Pairs(model.model.tokenizer, *zip(*PAIRS, strict=True), max_length)
     rng = np.random.default_rng(3)
     for size in (1, 5, len(PAIRS)):
@@ -113,6 +115,19 @@ def test_vectors_are_those_of_encode(folder, kind, prompt, monkeypatch):
     monkeypatch.setattr(model.model, "encode", None)
     found = model.encode(TEXTS, prompt=prompt, normalise=True, tokens=30)
     assert np.array_equal(found, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("max_length", [5, 8, 16])
+def test_what_is_cut_is_counted_and_nothing_else(folder, max_length):
+    counts = collections.Counter()
+    tokenizer = encoder.load(folder, max_length).model.tokenizer
+    encoder.load(folder, max_length).encode(TEXTS, prompt="oak ", normalise=True, counts=counts)
+    whole = [len(tokenizer("oak " + text)["input_ids"]) for text in TEXTS]
+    assert counts["cut"] == sum(length > max_length for length in whole)
+    counts.clear()
+    cross_encoder.load(folder, max_length).score(*zip(*PAIRS, strict=True), counts=counts)
+    whole = [len(ids) for ids in tokenizer(*map(list, zip(*PAIRS, strict=True)))["input_ids"]]
+    assert 0 < counts["cut"] == sum(length > max_length for length in whole)
 
 
 def test_a_prompt_that_the_mean_leaves_out_is_left_out(folder):

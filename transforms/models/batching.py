@@ -27,10 +27,11 @@ Features = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """Token ids of n texts: those of text i are ``ids[offsets[i] : offsets[i + 1]]``, int32."""
+    """Token ids of n texts, ``cut`` of them with more: of text i, ``ids[offsets[i] : offsets[i + 1]]``, int32."""
 
     ids: np.ndarray
     offsets: np.ndarray
+    cut: int
 
     @property
     def lengths(self) -> np.ndarray:
@@ -42,18 +43,21 @@ def tokenise(tokenizer: Any, texts: Sequence[str], limit: int, *, special: bool 
     """Token ids of texts, ``limit`` at most; ``special``: with those that a text begins and ends with."""
     found: list[np.ndarray] = [np.empty(0, np.int32)]
     counts: list[int] = [0]
+    cut = 0
     for start in range(0, len(texts), _TOKENISED):
-        rows = tokenizer(
+        read = tokenizer(
             list(texts[start : start + _TOKENISED]),
             truncation=True,
             max_length=limit,
             add_special_tokens=special,
             return_attention_mask=False,
             return_token_type_ids=False,
-        )["input_ids"]
+        )
+        rows, whole = read["input_ids"], getattr(read, "encodings", None)  # a slow tokenizer does not tell what it cut
+        cut += sum(len(row) >= limit and (not whole or bool(whole[i].overflowing)) for i, row in enumerate(rows))
         counts += map(len, rows)
         found += (np.array(row, np.int32) for row in rows)
-    return Tokens(np.concatenate(found), np.cumsum(counts))
+    return Tokens(np.concatenate(found), np.cumsum(counts), cut)
 
 
 class Texts:
@@ -61,7 +65,7 @@ class Texts:
 
     def __init__(self, tokenizer: Any, texts: Sequence[str], limit: int) -> None:
         self._tokenizer, self._tokens = tokenizer, tokenise(tokenizer, texts, limit)
-        self.lengths = self._tokens.lengths
+        self.lengths, self.cut = self._tokens.lengths, self._tokens.cut
 
     def features(self, batch: np.ndarray) -> Features:
         """What a model reads of some of the texts: (b, longest) int64 each."""
@@ -86,6 +90,7 @@ class Pairs:
             counts.append(tokens.lengths[place])
             begin += len(tokens.ids)
         self._pool, self._starts = np.concatenate(pools), starts
+        self.cut = int((counts[0] + counts[1] > limit - len(around)).sum())
         self._counts = truncated(counts[0], counts[1], limit - len(around))
         self.lengths = len(around) + self._counts[0] + self._counts[1]
 

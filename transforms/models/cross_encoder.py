@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import json
 import os
@@ -95,11 +96,19 @@ class CrossEncoder:
 
         return self._label is not None or not isinstance(self.model.activation_fn, torch.nn.Identity)
 
-    def score(self, queries: Sequence[str], documents: Sequence[str], *, tokens: int | None = None) -> np.ndarray:
+    def score(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        *,
+        tokens: int | None = None,
+        counts: collections.Counter[str] | None = None,
+    ) -> np.ndarray:
         """(n,) float32 scores of n pairs, in their order, on the model's own scale (``CrossEncoder.predict``).
 
         Args:
           tokens: of a batch, padding included; None: 4,096, on a GPU 65,536.
+          counts: to which the pairs are added that were ``cut``.
         """
         if not len(queries):
             return np.empty(0, np.float32)
@@ -108,6 +117,8 @@ class CrossEncoder:
         prompt = self.model.prompts.get(self.model.default_prompt_name)  # as ``predict`` does
         with process_wide.MODELS:
             read = batching.Pairs(self.model.tokenizer, queries, documents, self.model.max_length)
+            if counts is not None:
+                counts["cut"] += read.cut
             found = batching.outputs(self.model, pairs, read, tokens, self._scores, prompt)
             if found is not None:
                 return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -78,6 +79,7 @@ class Encoder:
         normalise: bool,
         tokens: int | None = None,
         task: str | None = None,
+        counts: collections.Counter[str] | None = None,
     ) -> np.ndarray:
         """(n, d) float32 vectors of texts, in their order.
 
@@ -87,11 +89,12 @@ class Encoder:
           prompt: goes before each text.   normalise: whether to length one.
           tokens: of a batch, padding included; None: 2,048, on a GPU 65,536.
           task: query or document, which a model may treat differently (a ``Router``); None: neither.
+          counts: to which the texts are added that were ``cut``.
         """
         import torch
 
         with process_wide.MODELS:
-            vectors = self._outputs(list(texts), prompt, task, batching.budget(self.model, tokens, TOKENS))
+            vectors = self._outputs(list(texts), prompt, task, batching.budget(self.model, tokens, TOKENS), counts)
         return torch.nn.functional.normalize(torch.from_numpy(vectors)).numpy() if normalise else vectors
 
     def blocks(self, texts: Sequence[str], *, tokens: int | None = None, **how: Any) -> Iterator[np.ndarray]:
@@ -100,12 +103,16 @@ class Encoder:
         for part in unfinished.slices(texts, budget) if self._limit is not None else [slice(None)]:
             yield self.encode(texts[part], tokens=tokens, **how)
 
-    def _outputs(self, texts: list[str], prompt: str, task: str | None, tokens: int) -> np.ndarray:
+    def _outputs(
+        self, texts: list[str], prompt: str, task: str | None, tokens: int, counts: collections.Counter[str] | None
+    ) -> np.ndarray:
         """The vectors as the model makes them."""
         lengths = np.ones(len(texts), np.int64)  # to a static model length does not matter
         limit, tokenizer = self._limit, self.model.tokenizer
         if texts and limit is not None and callable(tokenizer):
             read = batching.Texts(tokenizer, [prompt + text for text in texts], limit)
+            if counts is not None:
+                counts["cut"] += read.cut
             found = batching.outputs(self.model, texts, read, tokens, self._vectors, prompt, task)
             if found is not None:
                 return found
