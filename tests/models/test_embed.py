@@ -67,6 +67,15 @@ def run(data, **changes):
     return embed.run(data, settings(**changes), "tiny")
 
 
+def test_texts_that_were_cut_are_said_with_the_key_that_reads_more(data, tmp_path, capfd):
+    bert = cross_encoder(tmp_path / "bert")
+    run(data, model=bert, max_length=4)
+    said = "embed@tiny: 40 of 41 texts were cut at 4 tokens; encoders.tiny.max_length may read more"
+    assert capfd.readouterr().err.splitlines().count(said) == 1
+    run(data, model=bert, max_length=5)
+    assert "were cut" not in capfd.readouterr().err
+
+
 def test_a_text_is_embedded_once(data, model):
     assert run(data, model=model)["encoded"] == 41
     again = run(data, model=model)

@@ -268,6 +268,16 @@ def test_a_score_of_another_type_is_another_score(job):
     score.run(data, p, "taught")
 
 
+def test_pairs_that_were_cut_are_said_with_the_key_that_reads_more(job, capfd):
+    data, p = Data(str(job / "data")), params.load(str(job / "params.yaml"))
+    short = {"taught": p.scorers["taught"].model_copy(update={"max_length": 8})}
+    counts = score.run(data, p.model_copy(update={"scorers": short}), "taught")
+    said = f"{counts['cut']} of {counts['predicted']} pairs were cut at 8 tokens; scorers.taught.max_length reads more"
+    assert counts["cut"] > 0
+    assert f"score@taught: {said}" in capfd.readouterr().err.splitlines()
+    score.run(data, p, "taught")
+
+
 def test_a_given_cross_encoder_is_used_without_teaching_and_no_model_stays_in_memory(tmp_path, monkeypatch):
     loaded, load = [], cross_encoder.CrossEncoder.__init__
 
