@@ -176,11 +176,13 @@ def sampled(
     known = candidates.relations["positive"]
     asked = randomness.uniforms(randomness.mix(p.learn.seed + 2, loaded.hashes.query)) < share
     counted = asked[candidates.query] & (free | known) & candidates.retrieved
-    rows = np.flatnonzero(counted | (told >= 0))
+    missed = asked[candidates.query] & known & ~candidates.retrieved & (told < 0)
+    rows = np.flatnonzero(counted | missed | (told >= 0))
     hashes = loaded.hashes.query[candidates.query[rows]]
     columns = {
         "query": pa.array(hashes),
         "counted": pa.array(counted[rows]),
+        "missed": pa.array(missed[rows]),
         "known": pa.array((known & (told < 0))[rows]),
         "told": pa.array(told[rows]),
         "judged": pa.array(candidates.judged[rows]),
@@ -192,8 +194,8 @@ def sampled(
 
 def estimate_share(_: str, data: Data, p: params.Params) -> Counts:
     """Add the labelled share, and the constants that it asks for, to the note."""
-    note = learn_note.read(data, staged("relevance"))
-    _write(data, note | conclusions.concluded(p, note, data.read_all(staged(SAMPLED))))
+    note, documents = learn_note.read(data, staged("relevance")), sum(data.rows("documents"))
+    _write(data, note | conclusions.concluded(p, note, data.read_all(staged(SAMPLED)), documents))
     return Counts()
 
 

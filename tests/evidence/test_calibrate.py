@@ -141,7 +141,7 @@ def place_of(note):
 @pytest.mark.parametrize("kind", RULES)
 def test_a_budget_chooses_the_loosest_cut_that_keeps_it_whatever_the_rule(job, kind):
     places, hardness = [], []
-    for share in (0.06, 0.15, 0.6):
+    for share in (0.07, 0.15, 0.6):
         _, note = calibrated(job, budgeted(kind, share))
         assert (note["kind"], note["budget"], note["confidence"]) == (kind, share, None)
         assert note["chosen"] == note["line"][place_of(note)]

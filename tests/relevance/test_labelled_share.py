@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gangue.pipeline import params
-from gangue.transforms.relevance import conclusions, labelled_share
+from gangue.transforms.relevance import caution, conclusions, labelled_share
 
 
 def sample(share, chosen_by="random", *, seed=0, queries=200, positives=10, negatives=60, known=None, apart=0.0):
@@ -57,12 +57,17 @@ def test_labels_that_a_system_chose_are_seen_and_more_are_reckoned_with(system):
     assert chosen.low <= 0.1 <= chosen.high
 
 
-def said_of(found, **section):
-    """What the learn stage says of a job with these documents, of which it learned nothing."""
+def said_of(found, missed=None, documents=100_000, **section):
+    """What the learn stage says of a job with these documents, of which it learned nothing.
+
+    ``missed``: (n,) bool, labelled positives that no retriever found.
+    """
+    missed = np.zeros(len(found.query), bool) if missed is None else missed
     table = pa.table(
         {
             "query": found.query.astype(np.uint64),
-            "counted": np.ones(len(found.query), bool),
+            "counted": ~missed,
+            "missed": missed,
             "known": found.known,
             "told": np.full(len(found.query), -1, np.int8),
             "judged": np.zeros(len(found.query), bool),
@@ -82,7 +87,21 @@ def said_of(found, **section):
             "learn": section,
         }
     )
-    return conclusions.concluded(p, {"usable": False, "several": 0, "distrusted": False, "findings": []}, table)
+    note = {"usable": False, "several": 0, "distrusted": False, "findings": []}
+    return conclusions.concluded(p, note, table, documents)
+
+
+def test_no_candidate_is_surer_than_the_documents_that_no_retriever_found():
+    found = sample(0.3)
+    missed = found.known & (np.random.default_rng(1).random(len(found.query)) < 0.5)
+    few, many, all_found = said_of(found, missed, 150), said_of(found, missed), said_of(found, documents=150)
+    spread = missed.sum() / few["share"]["low"] / (200 * 150 - (~missed).sum())
+    promised = [caution.unfavourable(scipy.special.expit([-30.0, 3.0]), said["caution"]) for said in (few, all_found)]
+    assert promised[0][0] == pytest.approx(spread, rel=0.05)
+    assert promised[1][0] < 1e-6
+    assert promised[0][1] > 0.9, "what looks relevant is as before"
+    assert any("were not retrieved" in line for line in few["findings"])
+    assert not any("were not retrieved" in line for said in (many, all_found) for line in said["findings"])
 
 
 @pytest.mark.parametrize("system", ["bm25", "dense"])

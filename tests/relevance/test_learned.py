@@ -457,7 +457,7 @@ def test_with_too_few_positives_the_pretrained_filter_judges_alone_and_all_say_s
 
 
 def test_with_features_that_say_nothing_the_pretrained_filter_judges_alone_and_all_say_so(tmp_path, capfd, monkeypatch):
-    def nothing(data, p, shard, left_out):
+    def nothing(data, p, shard, left_out, ridges=None):
         names = (*describing.names(p), *(f"mutual_{name}" for name in p.encoders))
         return {name: np.zeros(len(shard.pairs)) for name in names}
 

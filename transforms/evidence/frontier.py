@@ -205,7 +205,8 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
     ]
     if p.filter.asks_to_learn:
         line.append(rules.Learned(p_false=1.0))
-    own = query_shard.in_force(data, p).filter.rule
+    told = p.filter.max_false_negatives is None  # else the command says which cut was chosen
+    own = (p.filter if told else p.filter.with_cut(1.0)).rule
     if not own.learns:
         line = [rule for rule in line if _named(rule, score) != _named(own, score)] + [own]
     alone = p.filter.model_copy(update={"also": ()})
@@ -213,7 +214,7 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
     for rule in line:
         base = alone.with_rule(rule)
         some = [] if rule.cut is None else cuts(data, p, rule)[::3]
-        if rule is own and rule.cut is not None:
+        if told and rule is own and rule.cut is not None:
             some = sorted({*some, rule.cut}, reverse=some[0] > some[-1])
         stacks[_named(rule, score)] = [base.with_cut(cut) for cut in some] or [base]
     measured: dict[str, list[pa.Table]] = {kind: [] for kind in stacks}

@@ -61,7 +61,7 @@ def of_queries(hits: int, trials: int, queries: float, drawn: tuple[np.ndarray, 
       hits, trials: as counted.   queries: how many.   drawn: both when queries are drawn anew.
 
     >>> [round(bound, 2) for bound in of_queries(2, 6, 2, (np.array([1.0, 2.0]), np.array([3.0, 6.0])))]
-    [0.05, 0.82]
+    [0.05, 0.84]
     """
     low, high = interval_of_ratio(*drawn)
     lowest, highest = wilson(hits / max(trials, 1) * queries, queries)

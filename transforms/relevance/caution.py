@@ -11,6 +11,9 @@ where they show nothing:
 * above them, what is read off the rest of the data, and log odds may be half as steep again;
 * below them nothing is surer than at their lower end, unless the rest of the data say so: where topics are few and
   large, what looks least relevant is a positive as often as any document is.
+
+With labels or without, no candidate is surer than a document that no retriever found. How many positives lie among
+those is known: labelled positives lie there as often as others do, if they were labelled at random.
 """
 
 from __future__ import annotations
@@ -53,6 +56,24 @@ def unfavourable(probability: np.ndarray, curve: Curve) -> np.ndarray:
 def constant(caution: float) -> Curve:
     """The curve that adds one constant to log odds."""
     return [(end, end + caution) for end in (-_END, _END)]
+
+
+def no_less(curve: Curve, share: float) -> Curve:
+    """A curve that promises of no pair that it is likelier right than a document drawn blindly.
+
+    Args:
+      curve: ``constant`` or ``of_labels``.   share: of positives among the documents that no retriever found.
+
+    >>> np.interp([-9.0, -1.0, 2.0], *np.array(no_less(constant(1.0), 0.1)).T).round(2).tolist()
+    [-2.2, 0.0, 3.0]
+    """
+    if share <= 0.0:
+        return curve
+    least = float(scipy.special.logit(share))
+    thought, promised = np.array(curve).T
+    crossing = float(np.interp(least, promised, thought))
+    higher = [(float(odds), float(end)) for odds, end in zip(thought, promised, strict=True) if odds > crossing]
+    return [(-_END, least), (max(crossing, _RISE - _END), least), *higher]
 
 
 def of_labels(logits: np.ndarray, labels: np.ndarray, wrong: float, unseen: float) -> tuple[Curve, str | None]:

@@ -19,15 +19,19 @@ _LOOKS_CHOSEN = 0.5  # from which on labels are said to look chosen
 _DEPENDS = 1.3  # log odds between the halves from which on labels surely depend on a rank
 
 
-def concluded(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[str, Any]:
+def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents: int) -> dict[str, Any]:
     """What the labelled share says: ``share`` in numbers and words, ``weight``, ``shift``, ``caution``, ``findings``.
 
     ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
     labelled, by the middle of the share's interval; ``caution`` is the curve by which a promise takes the unfavourable
     end (``relevance.caution``).
+
+    Args:
+      p: params.   note: of what was taught.   table: as ``learn`` samples it.   documents: of the corpus.
     """
     # In the order of the log odds within a query, whatever the shards: equal rows are equal.
     table = table.sort_by([(name, "ascending") for name in ("query", "full", "blind", "known")])
+    missed = pc.sum(table["missed"]).as_py() or 0
     asked, table = table.filter(pc.greater_equal(table["told"], 0)), table.filter(table["counted"])
     hashes = table["query"].to_numpy()
     query = np.cumsum(np.r_[False, hashes[1:] != hashes[:-1]]) if len(hashes) else np.zeros(0, np.int64)
@@ -87,6 +91,13 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table) -> dict[s
                 f"{len(labels)} labels say too little of how many negatives are false: label {labelled_share.LEAST} or"
                 " more (gangue sample-for-labels)"
             )
+    spread = missed / used.low / max(sample.queries * documents - len(free), 1)
+    curve = caution.no_less(curve, min(spread, 0.5))
+    if p.filter.max_false_negatives is not None and spread > p.filter.max_false_negatives:
+        findings.append(
+            f"{missed} of {missed + found.known} labelled positives were not retrieved: about {spread:.1%} of all other"
+            " documents are positives too, and no cut lets less through than these. Raise retrievers.*.depth"
+        )
     share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
     evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends")}
     told = p.learn.labelled != "auto" and not by
