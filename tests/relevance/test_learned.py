@@ -256,6 +256,17 @@ def test_the_ridge_in_closed_form_is_the_ridge_taught_anew_for_each_row(n, seed,
         assert found[row] == pytest.approx(plain_ridge(alike, asked, labels, row, partner[row]), abs=1e-8)
 
 
+def test_an_opinion_is_the_same_whether_or_not_there_was_room_for_its_ridges(job, monkeypatch):
+    note = learn_note.read(job.data)
+    for shard in job.shards():
+        kept = describing.opinion(job.data, job.p, shard, note)
+        with monkeypatch.context() as patched:
+            patched.setattr(features, "_KEPT", 0)
+            anew = describing.opinion(job.data, job.p, shard, note)
+        assert anew.full.tobytes() == kept.full.tobytes()
+        assert anew.taught.tobytes() == kept.taught.tobytes()
+
+
 @TINY
 @given(st.integers(0, 2**32))
 def test_standardised_values_are_distances_in_deviations_of_the_querys_unlabelled(seed):

@@ -95,7 +95,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     curve = caution.no_less(curve, min(spread, 0.5))
     if p.filter.max_false_negatives is not None and spread > p.filter.max_false_negatives:
         findings.append(
-            f"{missed} of {missed + found.known} labelled positives were not retrieved: about {spread:.1%} of all other"
+            f"{missed} of {missed + found.known} labelled positives were not retrieved: up to {spread:.1%} of all other"
             " documents are positives too, and no cut lets less through than these. Raise retrievers.*.depth"
         )
     share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
