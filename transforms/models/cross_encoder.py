@@ -246,7 +246,7 @@ def teach(
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
-def check_start(folder: str, layers: int, max_length: int, trust_remote_code: bool = False) -> None:
+def check_start(folder: str, layers: int, max_length: int) -> None:
     """Check that ``teach`` can begin with an encoder.
 
     Raises:
@@ -254,7 +254,7 @@ def check_start(folder: str, layers: int, max_length: int, trust_remote_code: bo
     """
     libraries.load()
     with process_wide.seeded(0):
-        _checked(folder, layers, max_length, trust_remote_code)
+        _checked(folder, layers, max_length, trust_remote_code=False)
 
 
 def _checked(folder: str, layers: int, max_length: int, trust_remote_code: bool) -> Any:

@@ -204,9 +204,8 @@ def _code_of(package: pathlib.Path) -> str:
     return digest.hexdigest()
 
 
-_CODE = _code_of(
-    pathlib.Path(__file__).parents[2]
-)  # now, for the files may change while a worker runs the earlier code
+# Now, for the files may change while a worker runs the earlier code.
+_CODE = _code_of(pathlib.Path(__file__).parents[2])
 
 
 def _asked(
