@@ -238,6 +238,19 @@ def test_a_shard_that_takes_workers_with_it_is_named_and_workers_that_go_are_ask
             future.result()
 
 
+def test_a_worker_that_goes_away_after_it_was_named_is_no_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_SILENT", 2)
+    with few_workers(tmp_path, ROOT, ROOT) as (_, client):
+        named = client.scheduler_info(n_workers=-1)
+        gone, process_id = next(iter(client.run(os.getpid).items()))
+        os.kill(process_id, signal.SIGKILL)
+        while gone in client.scheduler_info(n_workers=-1)["workers"]:
+            time.sleep(0.1)
+        monkeypatch.setattr(client, "scheduler_info", lambda **_: named)
+        assert isinstance(cluster._answers(client, 2, os.getpid)[gone], ConnectionError)
+        assert cluster.faults(client, Data(str(tmp_path / "data")), {}) == []
+
+
 def test_where_the_dashboard_is_is_said_once(capfd):
     with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as local:
         for _ in range(2):

@@ -230,7 +230,8 @@ def _answers(
 ) -> dict[str, Any]:
     """What a call returns or raises on each worker; of one that does not answer in so many seconds a ``TimeoutError``.
 
-    One that is stopped would be waited for until the scheduler gives it up, which may never be.
+    One that is stopped would be waited for until the scheduler gives it up, which may never be. One that went away
+    after the scheduler named it does not answer either: the scheduler then tries its address for 30 seconds.
     """
 
     async def answer(worker: str) -> Any:
@@ -238,7 +239,8 @@ def _answers(
             running = client._run(call, *given, workers=[worker], on_error="return")
             return (await asyncio.wait_for(running, seconds))[worker]
         except TimeoutError as error:
-            return error
+            known = await client.scheduler.identity(n_workers=-1)
+            return error if worker in known["workers"] else ConnectionError(f"worker {worker} went away")
 
     async def answers(workers: list[str]) -> dict[str, Any]:
         return dict(zip(workers, await asyncio.gather(*map(answer, workers)), strict=True))
