@@ -47,10 +47,11 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
     if counts["without_weight"]:
         log.say("export", f"{counts['without_weight']} negatives have the weight 0 and are in no view")
     if counts["without_score"]:
-        deeper = f". Raise scorers.{p.sample.score}.depth" if p.sample.score in p.scorers else ""
+        deeper = f". Raise scorers.{p.shown_score}.depth" if p.shown_score in p.scorers else ""
+        key = "export.score" if p.export.score else "sample.score"
         log.say(
             "export",
-            f"{counts['without_score']} negatives have no score of {p.sample.score} (sample.score) and are in no view"
+            f"{counts['without_score']} negatives have no score of {p.shown_score} ({key}) and are in no view"
             f" of scores{deeper}",
         )
     return counts
@@ -117,13 +118,13 @@ def export_shard(
     if p.export.views:
         shown = view_rows.for_trainers(triplets, p.sample.score)
         counts["without_weight"] = len(triplets) - len(shown)
-        scored = view_rows.scored(shown, p.sample.score)
-        if any(views.VIEWS[view].scores for view in p.export.views):
+        scored = view_rows.scored(shown, p.shown_score)
+        if p.export.shows_scores:
             counts["without_score"] = len(shown) - len(scored)
         for view in p.export.views:
             shape = views.VIEWS[view]
             some = scored if shape.scores else shown
-            outputs[f"views/{view}"] = shape.table(some, p.sample.negatives, p.sample.score)
+            outputs[f"views/{view}"] = shape.table(some, p.sample.negatives, p.shown_score)
     for dataset, table in outputs.items():
         data.write(staged(dataset), shard, table.replace_schema_metadata({RECIPE: recipe}))
         counts[f"rows:{staged(dataset)}"] = len(table)

@@ -84,14 +84,25 @@ class Params(Section):
             mistakes.known("calibrate.pool", self.calibrate.pool, self.retrievers)
         for where, part in self.sample.read.items():
             self._reads(f"sample.{where}" if where else "sample", part)
-        read = set().union(*(part.named("scores", "scorers") for part in (*stack.values(), *self.sample.read.values())))
+        self._reads("export", self.export)
+        if self.export.score and not self.export.shows_scores:
+            raise ValueError(
+                f"export.score is read by scored_ views only, got {self.export.score} and none of these in export.views"
+            )
+        readers = (*stack.values(), *self.sample.read.values(), self.export)
+        read = set().union(*(part.named("scores", "scorers") for part in readers))
         idle = [] if self.filter.rule.learns else sorted(set(self.scorers) - read)
         if idle:
             raise ValueError(
-                f"scorers.{idle[0]} must be read by filter or sample, and is by neither: scoring costs time."
+                f"scorers.{idle[0]} must be read by filter, sample or export, and is by none: scoring costs time."
                 " Name it there or remove it"
             )
         return self
+
+    @property
+    def shown_score(self) -> str:
+        """The score that views of scores hold."""
+        return self.export.score or self.sample.score
 
     @property
     def read_encoders(self) -> set[str]:

@@ -203,6 +203,36 @@ def test_what_an_ensemble_chose_without_the_samplers_score_is_in_no_view_of_scor
     assert f"unscored {reasons['unscored']} (raise scorers.taught.depth)" in summary.output
 
 
+def test_views_hold_the_scores_that_export_names_in_the_order_of_the_samplers(job, tmp_path):
+    shutil.copytree(job / "data", tmp_path / "data", symlinks=True)
+    values = json.loads((job / "params.yaml").read_text())
+    values["export"] = {"views": ["labeled_list", "scored_list", "scored_pair"], "score": "taught"}
+    values["filter"] = {"kind": "perc", "score": "dense", "perc": 0.99}  # export alone reads the cross-encoder
+    values["scorers"]["taught"]["depth"] = 3
+    (tmp_path / "params.yaml").write_text(json.dumps(values))
+    done = mine(tmp_path)
+    assert done.exit_code == 0, done.output
+    data = Data(str(tmp_path / "data"))
+    triplets = data.read_all("triplets").to_pylist()
+    unscored = sum(row["score_taught"] is None for row in triplets)
+    assert 0 < unscored < len(triplets)
+    assert f"{unscored} negatives have no score of taught (export.score) and are in no view of scores" in done.stderr
+    assert sum(map(len, data.read_all("views/labeled_list")["labels"].to_pylist())) > len(triplets)
+    expected = collections.Counter(
+        (row["query"], row[text], row[score])
+        for text, score in (("negative", "score_taught"), ("positive", "positive_score_taught"))
+        for row in triplets
+        if row["score_taught"] is not None
+    )
+    lists = data.read_all("views/scored_list").to_pylist()
+    shown = [(row["query"], *each) for row in lists for each in zip(row["documents"], row["scores"], strict=True)]
+    assert set(shown) == set(expected)
+    dense = {(row["query"], row["negative"]): row["score_dense"] for row in triplets if row["negative_kind"] == "hard"}
+    for row in lists:
+        hard = [dense[key] for body in row["documents"][1:] if (key := (row["query"], body)) in dense]
+        assert hard == sorted(hard, reverse=True), "the hardest come first, whoever's scores are shown"
+
+
 def test_triplets_have_the_promised_columns_and_carry_their_recipe(job):
     files = sorted((job / "data" / "triplets").glob("*.parquet"))
     table = pq.read_table(files[0])

@@ -191,7 +191,7 @@ def check_views(
     """
     weighed = triplets.filter(pc.greater(triplets["weight"], 0.0))
     sizes = checks.group_sizes(weighed)
-    score = p.sample.score
+    score = p.shown_score
     unscored = checks.not_finite(weighed[f"score_{score}"], nullable=False)
     unscored |= checks.not_finite(weighed[f"positive_score_{score}"], nullable=False)
     scored_sizes = checks.group_sizes(weighed.filter(pa.array(~unscored)))

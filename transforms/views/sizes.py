@@ -13,9 +13,9 @@ class Shape(NamedTuple):
     """A view.
 
     Attributes:
-      table: triplets of a shard, how many negatives a positive should have, name of the sampler's score -> the view.
+      table: triplets of a shard, how many negatives a positive should have, name of the score to show -> the view.
       rows: (g,) numbers of negatives, how many were wanted -> how many rows the view has.
-      scores: its column of scores, where it has one: a negative without the sampler's score is left out of it.
+      scores: its column of scores, where it has one: a negative without the score is left out of it.
     """
 
     table: Callable[[pa.Table, int, str], pa.Table]
