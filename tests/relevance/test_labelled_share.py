@@ -91,17 +91,38 @@ def said_of(found, missed=None, documents=100_000, **section):
     return conclusions.concluded(p, note, table, documents)
 
 
+def looking_like_any(some):
+    """The sample with log odds of a third of its documents that tell nothing, as in few, large topics."""
+    generator = np.random.default_rng(2)
+    any_of_them = generator.permutation(some.full)
+    return dataclasses.replace(some, full=np.where(generator.random(len(some.full)) < 0.33, any_of_them, some.full))
+
+
 def test_no_candidate_is_surer_than_the_documents_that_no_retriever_found():
-    found = sample(0.3)
+    found = looking_like_any(sample(0.3))
     missed = found.known & (np.random.default_rng(1).random(len(found.query)) < 0.5)
-    few, many, all_found = said_of(found, missed, 150), said_of(found, missed), said_of(found, documents=150)
-    spread = missed.sum() / few["share"]["low"] / (200 * 150 - (~missed).sum())
+    few, many, all_found = said_of(found, missed, 600), said_of(found, missed), said_of(found, documents=600)
+    spread = missed.sum() / few["share"]["low"] / (200 * 600 - (~missed).sum())
     promised = [caution.unfavourable(scipy.special.expit([-30.0, 3.0]), said["caution"]) for said in (few, all_found)]
     assert promised[0][0] == pytest.approx(spread, rel=0.05)
     assert promised[1][0] < 1e-6
     assert promised[0][1] > 0.9, "what looks relevant is as before"
     assert any("were not retrieved" in line for line in few["findings"])
     assert not any("were not retrieved" in line for said in (many, all_found) for line in said["findings"])
+
+
+def test_a_candidate_may_be_surer_than_those_where_labelled_positives_are_rare_among_what_looks_least_relevant():
+    found = sample(0.3)
+    missed = found.known & (np.random.default_rng(1).random(len(found.query)) < 0.5)
+    said = said_of(found, missed, 150)
+    spread = missed.sum() / said["share"]["low"] / (200 * 150 - (~missed).sum())
+    free, known = (found.full[some] for some in (~found.known, found.known & ~missed))
+    low = np.quantile(free, 0.25)
+    tail = ((known <= low).sum() + 1) / said["share"]["low"] / (free <= low).sum()
+    assert tail < spread / 5
+    least = caution.unfavourable(scipy.special.expit([-30.0]), said["caution"])[0]
+    assert least == pytest.approx(tail, rel=0.05)
+    assert not any("were not retrieved" in line for line in said["findings"])
 
 
 @pytest.mark.parametrize("system", ["bm25", "dense"])

@@ -12,8 +12,9 @@ where they show nothing:
 * below them nothing is surer than at their lower end, unless the rest of the data say so: where topics are few and
   large, what looks least relevant is a positive as often as any document is.
 
-With labels or without, no candidate is surer than a document that no retriever found. How many positives lie among
-those is known: labelled positives lie there as often as others do, if they were labelled at random.
+With labels or without, no candidate is surer than a document that no retriever found, nor than the candidates that
+look least relevant, whichever is surer. How many positives lie among these is known: labelled positives lie there as
+often as others do, if they were labelled at random.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ def constant(caution: float) -> Curve:
 
 
 def no_less(curve: Curve, share: float) -> Curve:
-    """A curve that promises of no pair that it is likelier right than a document drawn blindly.
+    """A curve that promises of no pair that it is likelier right than what looks least relevant.
 
     Args:
-      curve: ``constant`` or ``of_labels``.   share: of positives among the documents that no retriever found.
+      curve: ``constant`` or ``of_labels``.   share: of positives among documents that look least relevant.
 
     >>> np.interp([-9.0, -1.0, 2.0], *np.array(no_less(constant(1.0), 0.1)).T).round(2).tolist()
     [-2.2, 0.0, 3.0]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gangue.pipeline import params
 
 _LOOKS_CHOSEN = 0.5  # from which on labels are said to look chosen
+_TAIL = 0.25  # share of the candidates, from below, that look least relevant
 _DEPENDS = 1.3  # log odds between the halves from which on labels surely depend on a rank
 
 
@@ -92,8 +93,9 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
                 " more (gangue sample-for-labels)"
             )
     spread = missed / used.low / max(sample.queries * documents - len(free), 1)
-    curve = caution.no_less(curve, min(spread, 0.5))
-    if p.filter.max_false_negatives is not None and spread > p.filter.max_false_negatives:
+    least = min(spread, _in_the_tail(joined[known], free) / used.low, 0.5)
+    curve = caution.no_less(curve, least)
+    if p.filter.max_false_negatives is not None and least > p.filter.max_false_negatives:
         findings.append(
             f"{missed} of {missed + found.known} labelled positives were not retrieved: up to {spread:.1%} of all other"
             " documents are positives too, and no cut lets less through than these. Raise retrievers.*.depth"
@@ -112,6 +114,18 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
         "caution": curve,
         "findings": findings,
     }
+
+
+def _in_the_tail(known: np.ndarray, free: np.ndarray) -> float:
+    """How many labelled positives there are for each candidate, among what looks least relevant, and one more.
+
+    Args:
+      known, free: log odds of the labelled positives that were found, and of the unlabelled candidates.
+    """
+    if not len(free):
+        return 1.0
+    end = np.quantile(free, _TAIL)
+    return float(((known <= end).sum() + 1) / (free <= end).sum())
 
 
 def _rounded(value: float | None) -> float | None:
