@@ -35,7 +35,7 @@ def static_encoder(folder: pathlib.Path, words: tuple[str, ...] = WORDS, dimensi
     return str(folder)
 
 
-def cross_encoder(folder: pathlib.Path, words: tuple[str, ...] = WORDS) -> str:
+def cross_encoder(folder: pathlib.Path, words: tuple[str, ...] = WORDS, labels: int = 1) -> str:
     """Save a randomly initialised BERT of one layer that scores pairs of texts; returns its folder."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
@@ -52,7 +52,7 @@ def cross_encoder(folder: pathlib.Path, words: tuple[str, ...] = WORDS) -> str:
         intermediate_size=64,
         max_position_embeddings=64,
         pad_token_id=1,
-        num_labels=1,
+        num_labels=labels,
     )
     BertForSequenceClassification(config).save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special).save_pretrained(folder)

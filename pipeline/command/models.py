@@ -104,8 +104,8 @@ def _load(settings: params.Encoder | params.Scorer, where: str, probable: bool, 
         configured.load_encoder(folder, settings, where)
     elif not configured.load_scorer(folder, settings, where).probable and probable:
         raise ValueError(
-            f"sample.weight: needs probabilities, but the model {settings.model} puts out raw scores. Name another"
-            f" {where}.model, or another weight"
+            f"sample.weight: needs probabilities, but the model {settings.model} puts out raw scores. Set"
+            f" {where}.activation: sigmoid, or name another {where}.model, or another weight"
         )
 
 

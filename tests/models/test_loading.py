@@ -365,6 +365,8 @@ def test_a_weight_by_probabilities_is_refused_where_the_model_makes_raw_scores(t
         ValueError, match=r"sample\.weight: needs probabilities, .* raw scores\. .* scorers\.taught\.model"
     ):
         models.check(data, params.parse(values))
+    values["scorers"]["taught"]["activation"] = "sigmoid"
+    models.check(data, params.parse(values))
 
 
 def test_a_reranker_without_a_padding_token_is_named_with_the_cure(tmp_path):

@@ -55,8 +55,15 @@ def load_scorer(folder: str, settings: sections.Scorer, where: str | None = None
     from gangue.transforms.models import cross_encoder
 
     with folders.named(folder, settings.model or folder, where):
-        given = (settings.max_length, settings.dtype, settings.trust_remote_code, settings.label)
-        return cross_encoder.load(folder, *given)
+        return cross_encoder.load(
+            folder,
+            settings.max_length,
+            settings.dtype,
+            settings.trust_remote_code,
+            settings.label,
+            settings.activation,
+            settings.prompt,
+        )
 
 
 @at_hand.keep
@@ -75,9 +82,9 @@ def of_vectors(folder: str, settings: sections.Encoder, prompt: str) -> str:
 
 def of_scores(folder: str, settings: sections.Scorer) -> str:
     """What the scores of a scorer depend on: ``folders.fingerprint`` with what shapes them."""
-    dtype = {} if settings.dtype == "float32" else {"dtype": settings.dtype}
-    label = {} if settings.label is None else {"label": settings.label}
-    shaping = {"max_length": settings.max_length, **dtype, **label, **trust.settings(settings.trust_remote_code)}
+    told = settings.model_dump(include={"label", "activation", "prompt"}, exclude_none=True)
+    told |= {} if settings.dtype == "float32" else {"dtype": settings.dtype}
+    shaping = {"max_length": settings.max_length, **told, **trust.settings(settings.trust_remote_code)}
     return folders.fingerprint(folder, **shaping)
 
 

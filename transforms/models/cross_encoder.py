@@ -65,7 +65,14 @@ class CrossEncoder:
     """A loaded sentence-transformers ``CrossEncoder``.  On a GPU where there is one."""
 
     def __init__(
-        self, folder: str, max_length: int, dtype: str, trust_remote_code: bool, label: int | str | None = None
+        self,
+        folder: str,
+        max_length: int,
+        dtype: str,
+        trust_remote_code: bool,
+        label: int | str | None = None,
+        activation: str | None = None,
+        prompt: str | None = None,
     ) -> None:
         libraries.load()
         import sentence_transformers
@@ -83,8 +90,17 @@ class CrossEncoder:
         loading.check_weights(folder, self.model, heard, of="cross-encoder")
         loading.check_tokenizer(folder, self.model)
         loading.check_length(folder, self.model, max_length, "scorers.*.max_length", pair=True)
-        if prompt := self.model.prompts.get(self.model.default_prompt_name):
-            log.say_once(f"model {folder}", f"prompt: {json.dumps(prompt, ensure_ascii=False)}")
+        if activation is not None and self._label is not None:
+            raise ValueError(
+                f"scorers.*.activation: is of models of one label, but a score of {folder}, which has"
+                f" {self.model.num_labels}, is a probability among them (softmax). Leave it out"
+            )
+        own = self.model.activation_fn
+        self._activation = {None: own, "sigmoid": torch.nn.Sigmoid(), "identity": torch.nn.Identity()}[activation]
+        default = self.model.prompts.get(self.model.default_prompt_name) or ""
+        self._prompt = default if prompt is None else prompt
+        if self._prompt:
+            log.say_once(f"model {folder}", f"prompt: {json.dumps(self._prompt, ensure_ascii=False)}")
         texts = loading.probes(self.model.tokenizer)
         pairs = [*zip(texts, texts, strict=True), *itertools.pairwise(texts)]
         loading.check_outputs(folder, lambda some: self._predict(list(some)), pairs)
@@ -94,7 +110,7 @@ class CrossEncoder:
         """Whether its scores are probabilities, as far as its activation function tells."""
         import torch
 
-        return self._label is not None or not isinstance(self.model.activation_fn, torch.nn.Identity)
+        return self._label is not None or not isinstance(self._activation, torch.nn.Identity)
 
     def score(
         self,
@@ -104,7 +120,7 @@ class CrossEncoder:
         tokens: int | None = None,
         counts: collections.Counter[str] | None = None,
     ) -> np.ndarray:
-        """(n,) float32 scores of n pairs, in their order, on the model's own scale (``CrossEncoder.predict``).
+        """(n,) float32 scores of n pairs, in their order, as ``CrossEncoder.predict`` with this activation and prompt.
 
         Args:
           tokens: of a batch, padding included; None: 4,096, on a GPU 65,536.
@@ -114,12 +130,12 @@ class CrossEncoder:
             return np.empty(0, np.float32)
         pairs = list(zip(queries, documents, strict=True))
         tokens = batching.budget(self.model, tokens, TOKENS)
-        prompt = self.model.prompts.get(self.model.default_prompt_name)  # as ``predict`` does
         with process_wide.MODELS:
-            read = batching.Pairs(self.model.tokenizer, queries, documents, self.model.max_length)
+            asked = [self._prompt + query for query in queries]
+            read = batching.Pairs(self.model.tokenizer, asked, documents, self.model.max_length)
             if counts is not None:
                 counts["cut"] += read.cut
-            found = batching.outputs(self.model, pairs, read, tokens, self._scores, prompt)
+            found = batching.outputs(self.model, pairs, read, tokens, self._scores, self._prompt)
             if found is not None:
                 return found
             return batching.filled(np.empty(len(pairs), np.float32), pairs, read.lengths, tokens, self._predict)
@@ -132,21 +148,22 @@ class CrossEncoder:
     def _predict(self, pairs: list[tuple[str, str]]) -> Any:
         import torch
 
-        some: dict[str, Any] = {"batch_size": len(pairs), "show_progress_bar": False}
+        # An empty prompt is given too: without one the model would take its default prompt.
+        some: dict[str, Any] = {"batch_size": len(pairs), "show_progress_bar": False, "prompt": self._prompt}
         if self._label is None:
-            return self.model.predict(pairs, **some)
+            return self.model.predict(pairs, activation_fn=self._activation, **some)
         logits = self.model.predict(pairs, activation_fn=torch.nn.Identity(), convert_to_tensor=True, **some)
         return self._scores({"scores": logits}).cpu().numpy()
 
     def _scores(self, found: Mapping[str, Any]) -> Any:
         if self._label is None:
-            return self.model.activation_fn(found["scores"].float()).reshape(-1)
+            return self._activation(found["scores"].float()).reshape(-1)
         return found["scores"].float().softmax(dim=1)[:, self._label]
 
 
 @at_hand.keep
-def _load(folder: str, max_length: int, dtype: str, trust_remote_code: bool, label: int | str | None) -> CrossEncoder:
-    return CrossEncoder(folder, max_length, dtype, trust_remote_code, label)
+def _load(folder: str, *given: Any) -> CrossEncoder:
+    return CrossEncoder(folder, *given)
 
 
 def load(
@@ -155,10 +172,17 @@ def load(
     dtype: str = "float32",
     trust_remote_code: bool = False,
     label: int | str | None = None,
+    activation: str | None = None,
+    prompt: str | None = None,
 ) -> CrossEncoder:
-    """The cross-encoder, loaded once per process."""
+    """The cross-encoder, loaded once per process.
+
+    Args:
+      max_length: tokens of a pair.   label: of a model with several: which means relevant, by name or number.
+      activation: ``sigmoid`` or ``identity``; None: the model's own.   prompt: goes before each query; None: its own.
+    """
     with process_wide.MODELS:
-        return _load(folder, max_length, dtype, trust_remote_code, label)
+        return _load(folder, max_length, dtype, trust_remote_code, label, activation, prompt)
 
 
 def teach(

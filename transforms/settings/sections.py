@@ -92,6 +92,8 @@ class Scorer(Section):
     revision: str | None = None
     teach: Teach | None = None
     label: int | str | None = None  # of a model with several: which means relevant, by name or number
+    activation: Literal["sigmoid", "identity"] | None = None  # of a model with one label; null: its own
+    prompt: str | None = None  # before each query; null: the model's own
     depth: Positive = 20  # pairs to score: those that some retriever ranks this high, random ones, positives
     max_length: Positive = 128
     dtype: Dtype = "float32"
@@ -102,7 +104,7 @@ class Scorer(Section):
     def _one_origin(self) -> Scorer:
         if (self.model is None) == (self.teach is None):
             raise ValueError("must have either model or teach")
-        for key in ("revision", "label"):
+        for key in ("revision", "label", "prompt"):
             if self.teach is not None and getattr(self, key) is not None:
                 raise ValueError(f"{key} belongs to a model, got {getattr(self, key)} and teach. Remove it")
         return self
