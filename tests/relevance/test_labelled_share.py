@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.special
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,7 +119,8 @@ def test_a_candidate_may_be_surer_than_those_where_labelled_positives_are_rare_a
     spread = missed.sum() / said["share"]["low"] / (200 * 150 - (~missed).sum())
     free, known = (found.full[some] for some in (~found.known, found.known & ~missed))
     low = np.quantile(free, 0.25)
-    tail = ((known <= low).sum() + 1) / said["share"]["low"] / (free <= low).sum()
+    count, of_all = (known <= low).sum(), (free <= low).sum()
+    tail = scipy.stats.beta.ppf(0.95, count + 1, of_all) / said["share"]["low"]
     assert tail < spread / 5
     least = caution.unfavourable(scipy.special.expit([-30.0]), said["caution"])[0]
     assert least == pytest.approx(tail, rel=0.05)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.special
+import scipy.stats
 
 from gangue.transforms.relevance import caution, classifier, describing, labelled_share
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gangue.pipeline import params
 
 _LOOKS_CHOSEN = 0.5  # from which on labels are said to look chosen
+_ERROR = 0.05  # one-sided, of what is counted there
 _TAIL = 0.25  # share of the candidates, from below, that look least relevant
 _DEPENDS = 1.3  # log odds between the halves from which on labels surely depend on a rank
 
@@ -117,7 +119,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
 
 
 def _in_the_tail(known: np.ndarray, free: np.ndarray) -> float:
-    """How many labelled positives there are for each candidate, among what looks least relevant, and one more.
+    """How many labelled positives there are for each candidate among what looks least relevant: Clopper's upper end.
 
     Args:
       known, free: log odds of the labelled positives that were found, and of the unlabelled candidates.
@@ -125,7 +127,8 @@ def _in_the_tail(known: np.ndarray, free: np.ndarray) -> float:
     if not len(free):
         return 1.0
     end = np.quantile(free, _TAIL)
-    return float(((known <= end).sum() + 1) / (free <= end).sum())
+    count, least = int((known <= end).sum()), int((free <= end).sum())
+    return float(scipy.stats.beta.ppf(1.0 - _ERROR, count + 1, least))
 
 
 def _rounded(value: float | None) -> float | None:
