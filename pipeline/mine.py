@@ -23,8 +23,8 @@ def run(params_path: str, root: str, reports: str) -> None:
     """
     p, data = params.load(params_path), Data(root)
     preflight.check(data, p, reports)
-    models.check(data, p)  # one that is not there, or not what was meant, is named now, not after hours
     with occupancy.occupied(data, "gangue mine"):
+        models.check(data, p)  # one that is not there, or not what was meant, is named now, not after hours
         _run(data, p, reports)
         _forget_others(data, p)
         stages.check_unchanged(params_path, p)

@@ -117,7 +117,7 @@ def score_shard(shard: str, data: Data, p: params.Params, name: str) -> Counts:
 def _models(data: Data, settings: params.Scorer, name: str) -> tuple[str, tuple[str, ...]]:
     """What the scores depend on, and the folder of the model of each fold."""
     if settings.model is not None:
-        found = [configured.find(settings)]
+        found = [configured.find(settings, f"scorers.{name}")]
     else:
         found = [_taught(data, f"models/{name}", f"fold-{fold}") for fold in range(cross_encoder.FOLDS)]
     prints = [configured.of_scores(folder, settings) for folder in found]

@@ -123,6 +123,7 @@ def test_cuts_of_a_margin_span_scores_of_any_width(job):
         ({"kind": "abs", "score": "bm25", "abs": 1.25}, "abs on bm25"),
         ({"kind": "perc", "score": "dense", "perc": 0.937}, "perc"),
         ({"kind": "margin", "score": "dense", "margin": 0.037, "positive": "max"}, "margin, positive max"),
+        ({"kind": "learned", "p_false": 0.0513}, "learned"),
     ],
 )
 def test_the_rule_of_the_params_has_a_line_on_its_own_score_with_its_own_cut(job, rule, name):
@@ -130,7 +131,7 @@ def test_the_rule_of_the_params_has_a_line_on_its_own_score_with_its_own_cut(job
     lines = frontier.lines(job.data, p)
     assert set(lines) == {"naive", "shifted", "abs", "margin", "perc", name}
     settings = [point["setting"] for point in lines[name]]
-    assert next(value for key, value in rule.items() if key == rule["kind"]) in settings
+    assert next(value for key, value in rule.items() if key in (rule["kind"], "p_false")) in settings
     assert settings in (sorted(settings), sorted(settings, reverse=True))
     assert len(settings) > 5
 

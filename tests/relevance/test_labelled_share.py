@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gangue.pipeline import params
+from gangue.transforms.evidence import budget
 from gangue.transforms.relevance import caution, conclusions, labelled_share
 
 
@@ -58,10 +59,10 @@ def test_labels_that_a_system_chose_are_seen_and_more_are_reckoned_with(system):
     assert chosen.low <= 0.1 <= chosen.high
 
 
-def said_of(found, missed=None, documents=100_000, **section):
+def said_of(found, missed=None, documents=100_000, told=None, **section):
     """What the learn stage says of a job with these documents, of which it learned nothing.
 
-    ``missed``: (n,) bool, labelled positives that no retriever found.
+    ``missed``: (n,) bool, labelled positives that no retriever found.  ``told``: (n,) what labels say, -1: nothing.
     """
     missed = np.zeros(len(found.query), bool) if missed is None else missed
     table = pa.table(
@@ -70,7 +71,7 @@ def said_of(found, missed=None, documents=100_000, **section):
             "counted": ~missed,
             "missed": missed,
             "known": found.known,
-            "told": np.full(len(found.query), -1, np.int8),
+            "told": np.full(len(found.query), -1, np.int8) if told is None else told.astype(np.int8),
             "judged": np.zeros(len(found.query), bool),
             "blind": found.blind,
             "full": found.full,
@@ -78,7 +79,12 @@ def said_of(found, missed=None, documents=100_000, **section):
             **found.scores,
         }
     )
-    p = params.parse(
+    note = {"usable": False, "several": 0, "distrusted": False, "findings": []}
+    return conclusions.concluded(parsed(**section), note, table, documents)
+
+
+def parsed(**section):
+    return params.parse(
         {
             "source": {"kind": "python_code", "path": "."},
             "encoders": {"static": {"model": "static"}},
@@ -88,8 +94,6 @@ def said_of(found, missed=None, documents=100_000, **section):
             "learn": section,
         }
     )
-    note = {"usable": False, "several": 0, "distrusted": False, "findings": []}
-    return conclusions.concluded(p, note, table, documents)
 
 
 def looking_like_any(some):
@@ -108,8 +112,40 @@ def test_no_candidate_is_surer_than_the_documents_that_no_retriever_found():
     assert promised[0][0] == pytest.approx(spread, rel=0.05)
     assert promised[1][0] < 1e-6
     assert promised[0][1] > 0.9, "what looks relevant is as before"
-    assert any("were not retrieved" in line for line in few["findings"])
-    assert not any("were not retrieved" in line for said in (many, all_found) for line in said["findings"])
+    assert few["least"].pop("share") == pytest.approx(promised[0][0])
+    assert few["least"] == {"missed": missed.sum(), "known": (found.known & ~missed).sum()}
+    assert all(said["least"]["share"] < 0.02 for said in (many, all_found))
+
+
+def test_a_refusal_says_that_labelled_positives_were_not_retrieved_where_that_is_why():
+    found = looking_like_any(sample(0.3))
+    missed = found.known & (np.random.default_rng(1).random(len(found.query)) < 0.5)
+    points, p = [{"per_query": 1.0, "bound": 0.3}], parsed()
+    few, many = (budget.refusal(points, p, said_of(found, missed, documents)) for documents in (600, 100_000))
+    assert f"{missed.sum()} of {found.known.sum()} labelled positives were not retrieved: of what looks" in few
+    assert "not retrieved" not in many
+
+
+def test_a_floor_raises_what_is_promised_and_never_lowers_it():
+    """Where labels contradict the filter the curve is flat below what they reach, and was lowered there."""
+    thought = np.linspace(-8.0, 0.0, 200)
+    labels = np.random.default_rng(0).random(200) < np.maximum(0.1, scipy.special.expit(thought))
+    curve, contradicted = caution.of_labels(thought, labels, wrong=0.0, unseen=0.0)
+    assert contradicted is not None
+    at = scipy.special.expit(np.linspace(-30.0, 5.0, 50))
+    before = caution.unfavourable(at, curve)
+    for share in (1e-6, 0.01, 0.3):
+        floored = caution.unfavourable(at, caution.no_less(curve, share))
+        np.testing.assert_allclose(floored, np.maximum(before, share), rtol=1e-4)
+
+
+def test_labels_of_every_labelled_positive_leave_a_share_and_a_promise_that_are_numbers():
+    found = sample(0.3)
+    told = np.where(found.known, 1, np.where(np.random.default_rng(3).random(len(found.query)) < 0.1, 0, -1))
+    said = said_of(dataclasses.replace(found, known=np.zeros_like(found.known)), told=told)
+    assert 0.0 < said["share"]["low"] <= said["share"]["middle"] <= said["share"]["high"] < 1.0
+    assert np.isfinite(said["caution"]).all()
+    assert "inf" not in said["share"]["words"]
 
 
 def test_a_candidate_may_be_surer_than_those_where_labelled_positives_are_rare_among_what_looks_least_relevant():
@@ -124,7 +160,7 @@ def test_a_candidate_may_be_surer_than_those_where_labelled_positives_are_rare_a
     assert tail < spread / 5
     least = caution.unfavourable(scipy.special.expit([-30.0]), said["caution"])[0]
     assert least == pytest.approx(tail, rel=0.05)
-    assert not any("were not retrieved" in line for line in said["findings"])
+    assert said["least"]["share"] == pytest.approx(least, rel=1e-3)
 
 
 @pytest.mark.parametrize("system", ["bm25", "dense"])

@@ -22,7 +22,7 @@ from models import static_encoder
 from gangue.pipeline import params
 from gangue.pipeline.command import models
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.running import cluster, shards
+from gangue.transforms.running import cluster, shards, workers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -249,6 +249,17 @@ def test_a_worker_that_goes_away_after_it_was_named_is_no_fault(tmp_path, monkey
         monkeypatch.setattr(client, "scheduler_info", lambda **_: named)
         assert isinstance(cluster._answers(client, 2, os.getpid)[gone], ConnectionError)
         assert cluster.faults(client, Data(str(tmp_path / "data")), {}) == []
+
+
+def test_a_cluster_that_cannot_be_ended_is_asked_nothing_more(scheduler, tmp_path, monkeypatch):
+    def end(_):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(cluster.Workers, "end", end)
+    settings, data = params.Beam(cluster=scheduler), Data(str(tmp_path))
+    with pytest.raises(ConnectionError, match="gone"), workers.started("score", settings, data):
+        assert workers.submit(abs, -1).result() == 1
+    assert workers.submit(abs, -1) is None, "this process works itself"
 
 
 def test_where_the_dashboard_is_is_said_once(capfd):

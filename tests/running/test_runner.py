@@ -153,6 +153,13 @@ def test_a_job_server_that_is_not_there_is_a_line_at_once(tmp_path, spelt):
         runner.run("empty", lambda root: root | beam.Create([]), Data(str(tmp_path)), settings, rows=0, flags=flags)
 
 
+def test_a_job_server_at_an_ipv6_address_is_found(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket, "create_connection", lambda at, **_: asked.append(at) or socket.socket())
+    runner._check_endpoint(params.Beam(runner="PortableRunner"), ["--job_endpoint=[::1]:8099"])
+    assert asked == [("::1", 8099)]
+
+
 def test_what_worker_processes_leave_among_temporary_files_goes_with_them(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with workers.started("x", params.Beam(workers=2), Data(str(tmp_path))):

@@ -134,6 +134,13 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
     why = f"{_percent(least)} of the negatives may be false with the strictest cut that leaves a fifth of them"
     if learned["findings"]:
         why = learned["findings"][0] if learned["distrusted"] else f"{why}; {learned['findings'][0]}"
+    tail = learned["least"]
+    if tail["share"] > budget:
+        why += (
+            f"; {tail['missed']} of {tail['missed'] + tail['known']} labelled positives were not retrieved: of what"
+            f" looks least relevant up to {_percent(tail['share'])} are positives too, and no cut lets less through."
+            " Raise retrievers.*.depth"
+        )
     labelled = share["labels"] >= labelled_share.LEAST  # which settles it, whatever is said
     known = "" if labelled or share["told"] else ", or learn.labelled, if you know the share"
     label = (

@@ -105,8 +105,8 @@ def _p_value(mean: np.ndarray, risk: np.ndarray, queries: int) -> np.ndarray:
 def loosest(bounds: np.ndarray, budget: float) -> int:
     """Place of the loosest cut whose bound, and every stricter one's, is within the budget; -1 if none is.
 
-    >>> loosest(np.array([0.01, 0.02, 0.05]), 0.02), loosest(np.array([0.1]), 0.02)
-    (1, -1)
+    >>> loosest(np.array([0.01, 0.02, 0.05]), 0.02), loosest(np.array([0.1]), 0.02), loosest(np.array([np.nan]), 0.02)
+    (1, -1, -1)
     """
-    beyond = np.flatnonzero(bounds > budget)
+    beyond = np.flatnonzero(~(bounds <= budget))  # what is no number keeps none
     return int(beyond[0]) - 1 if beyond.size else len(bounds) - 1

@@ -72,6 +72,8 @@ def no_less(curve: Curve, share: float) -> Curve:
         return curve
     least = float(scipy.special.logit(share))
     thought, promised = np.array(curve).T
+    if least <= promised[0]:
+        return curve
     crossing = float(np.interp(least, promised, thought))
     higher = [(float(odds), float(end)) for odds, end in zip(thought, promised, strict=True) if odds > crossing]
     return [(-_END, least), (max(crossing, _RISE - _END), least), *higher]

@@ -27,7 +27,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
 
     ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
     labelled, by the middle of the share's interval; ``caution`` is the curve by which a promise takes the unfavourable
-    end (``relevance.caution``).
+    end (``relevance.caution``), ``least`` what it takes any candidate to be.
 
     Args:
       p: params.   note: of what was taught.   table: as ``learn`` samples it.   documents: of the corpus.
@@ -75,7 +75,8 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     if len(labels) >= labelled_share.LEAST:
         of_asked = describing.joined(asked["full"].to_numpy(), asked["taught"].to_numpy(), weight)
         ends = _, middle, low = caution.by_labels(of_asked, labels, p.labels.wrong)
-        shares = [found.known / max(found.known + scipy.special.expit(free + s).sum(), 1) for s in reversed(ends)]
+        masses = (float(scipy.special.expit(free + shift).sum()) for shift in reversed(ends))
+        shares = [max(labelled_share.LOWEST, found.known / max(found.known + mass, 1)) for mass in masses]
         used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
         unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
         curve, contradicted = caution.of_labels(of_asked + middle, labels, p.labels.wrong, unseen)
@@ -96,12 +97,6 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
             )
     spread = missed / used.low / max(sample.queries * documents - len(free), 1)
     least = min(spread, _in_the_tail(joined[known], free) / used.low, 0.5)
-    curve = caution.no_less(curve, least)
-    if p.filter.max_false_negatives is not None and least > p.filter.max_false_negatives:
-        findings.append(
-            f"{missed} of {missed + found.known} labelled positives were not retrieved: up to {spread:.1%} of all other"
-            " documents are positives too, and no cut lets less through than these. Raise retrievers.*.depth"
-        )
     share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
     evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends")}
     told = p.learn.labelled != "auto" and not by
@@ -113,7 +108,8 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
         "distrusted": distrusted and not by,
         "weight": weight,
         "shift": middle,
-        "caution": curve,
+        "caution": caution.no_less(curve, least),
+        "least": {"missed": missed, "known": found.known, "share": _rounded(least)},
         "findings": findings,
     }
 

@@ -33,10 +33,11 @@ import scipy.stats
 
 from gangue.transforms import arrays
 
+LOWEST = 1e-3  # that any share is taken to be
 LEAST = 30  # documents, or labelled positives, without which a depth or a gap says nothing
 _DEPTHS = 40
 _ERROR = 0.05  # one-sided, of the share at each depth
-_LOW, _HIGH = 1e-3, 0.995  # ends of any share
+_HIGH = 0.995  # end of any share
 _NEXT = 10  # spacings below the first that it is compared with
 _MOST = 4.4  # log of the unlabelled positives for each labelled one where a system chose the labels, at most
 _BEYOND = 2.7  # log of how many times more these were, at most, than the pretrained filter makes out
@@ -120,7 +121,7 @@ def estimate(sample: Sample) -> Share:
     """The labelled share of the positives that were found."""
     count = int(sample.known.sum())
     if not count:
-        return Share(_LOW, 0.03, 0.5, 0, 0.0, None, 0.0)
+        return Share(LOWEST, 0.03, 0.5, 0, 0.0, None, 0.0)
     top, least = best_depth(sample.blind, sample.known)
     odds = float(scipy.special.logit(least))
     place = placed(sample, 1.0 / least)
@@ -139,7 +140,7 @@ def estimate(sample: Sample) -> Share:
         depends = max(0.0, float((_dependence(differences) - errors).max()))
         low = min(low, float(scipy.special.logit(worse))) - _DEPENDING * _between(depends, *_DEPENDENT)
     high = 1.0 if few >= 1.0 else float(scipy.special.expit(scipy.special.logit(min(top, _HIGH)) + _WIDER))
-    low = float(np.clip(scipy.special.expit(low), _LOW, _HIGH))
+    low = float(np.clip(scipy.special.expit(low), LOWEST, _HIGH))
     high = float(np.clip(high, low, 1.0))
     return Share(low, _middle(low, high), high, count, place, gap, chosen, depends)
 
@@ -155,14 +156,14 @@ def best_depth(score: np.ndarray, known: np.ndarray) -> tuple[float, float]:
     (0.25, True)
     """
     if not len(score):
-        return _LOW, _LOW
+        return LOWEST, LOWEST
     order = np.argsort(-score, kind="stable")
     least = min(max(LEAST, int(known.sum())), len(score))
     sizes = np.unique(np.geomspace(least, len(score), _DEPTHS).astype(np.int64))
     found = np.cumsum(known[order])[sizes - 1]
     low = np.where(found > 0, scipy.stats.beta.ppf(_ERROR, np.maximum(found, 1), sizes - found + 1), 0.0)
     best = int(np.argmax(low))
-    return float(found[best] / sizes[best]), float(np.clip(low[best], _LOW, _HIGH))
+    return float(found[best] / sizes[best]), float(np.clip(low[best], LOWEST, _HIGH))
 
 
 def sharpened(share: Share, sample: Sample, joined: np.ndarray) -> Share:
@@ -231,7 +232,7 @@ def halves(sample: Sample, some: np.ndarray) -> tuple[float, np.ndarray, np.ndar
         differences.append(odds[0] - odds[1])
         parts = (1.0 / (labelled + 0.5) + 1.0 / (size - labelled + 0.5) for labelled, size in (better, worse))
         errors.append(np.sqrt(sum(parts)))
-    return float(np.clip(min(shares), _LOW, _HIGH)), np.array(differences), np.array(errors)
+    return float(np.clip(min(shares), LOWEST, _HIGH)), np.array(differences), np.array(errors)
 
 
 def with_mass(logits: np.ndarray, mass: float) -> float:

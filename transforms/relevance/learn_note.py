@@ -21,7 +21,8 @@ def read(data: Data, dataset: str = "relevance") -> dict[str, Any]:
     found: dict[str, Any] = data.read_note(dataset, MODEL)
     wanted = {field.name for field in dataclasses.fields(classifier.Model)}
     models, caution = found.get("models", []), found.get("caution", [])
-    known = {"usable", "weight", "findings"} <= set(found) and isinstance(caution, list)
+    keys = {"usable", "weight", "findings"} | ({"least"} if caution else set())
+    known = keys <= set(found) and isinstance(caution, list)
     if not known or any(set(one) != wanted for one in models):
         raise stale(data)
     return found

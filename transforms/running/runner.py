@@ -212,7 +212,7 @@ def _check_endpoint(settings: sections.Beam, flags: Sequence[str]) -> None:
         return
     host, _, port = endpoint.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
     except (OSError, ValueError) as error:
         said = error if host else "HOST:PORT is wanted"
         raise ConnectionError(

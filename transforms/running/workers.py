@@ -90,8 +90,8 @@ def _on_cluster(stage: str, address: str, data: Data, resources: Mapping[str, fl
         try:
             yield
         finally:
-            _cluster.end()
-            _cluster = None
+            ended, _cluster = _cluster, None  # also where it cannot be ended: the next job must not ask it
+            ended.end()
 
 
 @contextlib.contextmanager
