@@ -23,8 +23,14 @@ def run(params_path: str, root: str, reports: str) -> None:
     """
     p, data = params.load(params_path), Data(root)
     preflight.check(data, p, reports)
+    # A model that is not there, or not what was meant, is named now, not after hours, and here before anything is
+    # written. A cluster's workers are asked to read what is, so the folder must be this job's alone.
+    on_cluster = p.beam.cluster is not None
+    if not on_cluster:
+        models.check(data, p)
     with occupancy.occupied(data, "gangue mine"):
-        models.check(data, p)  # one that is not there, or not what was meant, is named now, not after hours
+        if on_cluster:
+            models.check(data, p)
         _run(data, p, reports)
         _forget_others(data, p)
         stages.check_unchanged(params_path, p)
