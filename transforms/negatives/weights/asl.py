@@ -45,8 +45,8 @@ class Asl(WeightSection):
         if outside.any():
             raise ValueError(
                 f"sample.weight: kind asl needs probabilities, but {int(outside.sum())} of {len(scores)} scores of"
-                f" {self.score} are not from 0 to 1, first {scores[outside][0]:.4g}. Set"
-                f" scorers.{self.score}.activation: sigmoid, or name another scorers.{self.score}.model or weight"
+                f" {self.score} are not from 0 to 1, first {scores[outside][0]:.4g}. Name another"
+                f" scorers.{self.score}.model or weight, or set scorers.{self.score}.activation: sigmoid"
             )
         return asl_weights(scores, self.gamma_neg, self.clip, self.form)
 
