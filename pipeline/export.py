@@ -118,9 +118,8 @@ def export_shard(
     if p.export.views:
         shown = view_rows.for_trainers(triplets, p.sample.score)
         counts["without_weight"] = len(triplets) - len(shown)
-        scored = view_rows.scored(shown, p.shown_score)
-        if p.export.shows_scores:
-            counts["without_score"] = len(shown) - len(scored)
+        scored = view_rows.scored(shown, p.shown_score) if p.export.shows_scores else shown
+        counts["without_score"] = len(shown) - len(scored)
         for view in p.export.views:
             shape = views.VIEWS[view]
             some = scored if shape.scores else shown

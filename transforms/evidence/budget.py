@@ -134,13 +134,13 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
     why = f"{_percent(least)} of the negatives may be false with the strictest cut that leaves a fifth of them"
     if learned["findings"]:
         why = learned["findings"][0] if learned["distrusted"] else f"{why}; {learned['findings'][0]}"
-    tail = learned["least"]
+    tail, deeper = learned["least"], ""
     if tail["share"] > budget:
         why += (
             f"; {tail['missed']} of {tail['missed'] + tail['known']} labelled positives were not retrieved: of what"
-            f" looks least relevant up to {_percent(tail['share'])} are positives too, and no cut lets less through."
-            " Raise retrievers.*.depth"
+            f" looks least relevant up to {_percent(tail['share'])} are positives too, and no cut lets less through"
         )
+        deeper = "; raise retrievers.*.depth"
     labelled = share["labels"] >= labelled_share.LEAST  # which settles it, whatever is said
     known = "" if labelled or share["told"] else ", or learn.labelled, if you know the share"
     label = (
@@ -150,8 +150,8 @@ def refusal(points: Sequence[dict[str, Any]], p: params.Params, learned: dict[st
         else "Label 200 of the negatives to see how many are false (gangue sample-for-labels)"
     )
     return (
-        f"{_percent(budget)} false negatives cannot be promised: {why}; {share['words']}. {label}; give more positives"
-        f" of the same queries, a larger filter.max_false_negatives{known}"
+        f"{_percent(budget)} false negatives cannot be promised: {why}; {share['words']}. {label}{deeper}; give more"
+        f" positives of the same queries, a larger filter.max_false_negatives{known}"
     )
 
 

@@ -207,10 +207,7 @@ def lines(data: Data, p: params.Params) -> dict[str, list[dict[str, Any]]]:
         line.append(rules.Learned(p_false=1.0))
     told = p.filter.max_false_negatives is None  # else the command says which cut was chosen
     own = (p.filter if told else p.filter.with_cut(1.0)).rule
-    if own.learns:
-        line = [own if rule.learns and own.cut is not None else rule for rule in line]
-    else:
-        line = [rule for rule in line if _named(rule, score) != _named(own, score)] + [own]
+    line = [rule for rule in line if _named(rule, score) != _named(own, score)] + [own]
     alone = p.filter.model_copy(update={"also": ()})
     stacks = {}
     for rule in line:

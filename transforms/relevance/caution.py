@@ -12,9 +12,9 @@ where they show nothing:
 * below them nothing is surer than at their lower end, unless the rest of the data say so: where topics are few and
   large, what looks least relevant is a positive as often as any document is.
 
-With labels or without, no candidate is surer than a document that no retriever found, nor than the candidates that
-look least relevant, whichever is surer. How many positives lie among these is known: labelled positives lie there as
-often as others do, if they were labelled at random.
+With labels or without, no candidate is surer than the surer of two: a document that no retriever found, and one of the
+candidates that look least relevant. How many positives lie among these is known: labelled positives lie there as often
+as others do, if they were labelled at random.
 """
 
 from __future__ import annotations

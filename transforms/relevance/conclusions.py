@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from gangue.pipeline import params
 
 _LOOKS_CHOSEN = 0.5  # from which on labels are said to look chosen
-_ERROR = 0.05  # one-sided, of what is counted there
-_TAIL = 0.25  # share of the candidates, from below, that look least relevant
 _DEPENDS = 1.3  # log odds between the halves from which on labels surely depend on a rank
+_TAIL = 0.25  # share of the candidates, from below, that look least relevant
+_ERROR = 0.05  # one-sided, of how many labelled positives are among these
 
 
 def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents: int) -> dict[str, Any]:
