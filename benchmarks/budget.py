@@ -1,17 +1,18 @@
 """Does the budget hold? Many drawings of what is labelled, each judged without the rest, on any BEIR folder.
 
 Usage: python -m benchmarks.budget --data FOLDER [--known one half 0.1] [--labelled random bm25] [--splits 20]
-           [--queries 200] [--labels 200 200] [--wrong 0.1] [--encoder MODEL] [--pretrained FILE] [--work DIR]
-           [--output NAME]
+           [--queries 200] [--labels 200 200] [--wrong 0.1] [--told chosen] [--encoder MODEL] [--pretrained FILE]
+           [--work DIR] [--output NAME]
 
 In each split some positives of every query are labelled and the others hidden from everything: ``one`` of them, the
-``half``, or a share; drawn at random, or those that a system ranks best (``bm25``, ``dense``) or BM25 ranks ``worst``.
+``half``, or a share; drawn at random, from the half that BM25 ranks ``upper``, or with chances inverse to their BM25
+ranks (``clicked``); or those that a system ranks best (``bm25``, ``dense``) or BM25 ranks ``worst``.
 The job learns, estimates the labelled share and chooses its cut from these labels alone, with default settings, for
 each budget on average and with 90 % confidence; it mines, and the hidden positives that come back are counted. A split
-exceeds a budget where the share that came back is above it. With ``--labels`` so many pairs are labelled truly, half of
-them the first budget's negatives and half what other cuts would choose, as by ``gangue sample-for-labels``, a share
-``--wrong`` of them falsely, and all is done again; with a second number once more, of the new negatives. Prints one
-JSON line per (known, labelled, budget, confidence) with
+exceeds a budget where the share that came back is above it. ``--told`` is what ``learn.labelled`` says. With
+``--labels`` so many pairs are labelled truly, half of them the first budget's negatives and half what other cuts would
+choose, as by ``gangue sample-for-labels``, a share ``--wrong`` of them falsely, and all is done again; with a second
+number once more, of the new negatives. Prints one JSON line per (known, labelled, budget, confidence) with
 
   exceeded          share of the splits above the budget
   fn_rate, worst    mean and highest share of false negatives
@@ -50,6 +51,8 @@ from gangue.transforms.relevance import conclusions, describing, learn_note, tea
 BUDGETS = (0.02, 0.05)
 CONFIDENCES = (None, 0.9)
 PROMISED = 0.1  # share of the splits that may exceed
+DRAWN = ("random", "upper", "clicked")
+LABELLED = (*DRAWN, "bm25", "dense", "worst")
 
 
 def prepare(folder: pathlib.Path, work: pathlib.Path, asked: argparse.Namespace) -> tuple[Data, params.Params]:
@@ -59,7 +62,7 @@ def prepare(folder: pathlib.Path, work: pathlib.Path, asked: argparse.Namespace)
         update={
             "ingest": p.ingest.model_copy(update={"queries_per_shard": 1 << 20}),
             "filter": params.Filter(rule=rules.Learned(), max_false_negatives=BUDGETS[0]),
-            "learn": p.learn.model_copy(update={"pretrained": asked.pretrained}),
+            "learn": p.learn.model_copy(update={"pretrained": asked.pretrained, "labelled": asked.told}),
             "labels": params.Labels(wrong=asked.wrong),
         }
     )
@@ -91,9 +94,14 @@ def hidden_of(whole: query_shard.Shard, known: str, labelled: str, seed: int) ->
         wanted = np.clip(np.round(share * size).astype(np.int64), 1, np.maximum(size - 1, 1))
     noise = randomness.uniforms(randomness.mix(seed, 77, whole.positive_hashes))
     scores = whole.candidates.positive_scores
-    key = {"random": noise, "worst": scores["bm25"]}.get(labelled)
-    if key is None:
-        key = -scores[labelled]
+    place = arrays.rank_within(query, [-scores["bm25"].astype(np.float64), noise])
+    drawn = {
+        "random": noise,
+        "upper": noise + (place >= (size + 1) // 2),
+        "clicked": -np.log(noise) * (place + 1),  # the least of exponential variables, each with its own rate
+        "worst": scores["bm25"],
+    }
+    key = drawn[labelled] if labelled in drawn else -scores[labelled]
     return np.asarray(arrays.rank_within(query, [key.astype(np.float64), noise]) >= wanted)
 
 
@@ -250,7 +258,7 @@ def main() -> int:
     )
     parser.add_argument("--data", required=True, type=pathlib.Path, help="BEIR folder")
     parser.add_argument("--known", nargs="+", default=["half"], help="one, half, or a share of the positives")
-    parser.add_argument("--labelled", nargs="+", default=["random"], choices=("random", "bm25", "dense", "worst"))
+    parser.add_argument("--labelled", nargs="+", default=["random"], choices=LABELLED)
     parser.add_argument("--splits", type=int, default=20, help="drawings of what is labelled")
     parser.add_argument(
         "--queries",
@@ -260,6 +268,7 @@ def main() -> int:
     )
     parser.add_argument("--labels", type=int, nargs="+", default=[], help="tell the labels of so many negatives")
     parser.add_argument("--wrong", type=float, default=0.0, help="share of these labels that are wrong")
+    parser.add_argument("--told", default="auto", choices=("auto", "chosen"), help="learn.labelled")
     parser.add_argument("--encoder", default=lines.ENCODER, help="another model")
     parser.add_argument("--pretrained", help="the filter to start from: one that has not seen this corpus")
     parser.add_argument("--work", type=pathlib.Path, help="keep the datasets here, vectors above all")
@@ -274,7 +283,7 @@ def main() -> int:
             for known in asked.known:
                 for labelled in asked.labelled:
                     splits = []
-                    for seed in range(asked.splits if labelled == "random" else 1):  # the others always choose the same
+                    for seed in range(asked.splits if labelled in DRAWN else 1):  # the others always choose the same
                         hidden = hidden_of(whole, known, labelled, seed)
                         splits.append(split(data, p, whole, hidden, asked.labels, seed))
                         print(f"{known}, {labelled}: {seed + 1} of {asked.splits}", file=sys.stderr, flush=True)
@@ -293,6 +302,7 @@ def main() -> int:
             "queries": whole.queries,
             "labels": asked.labels,
             "wrong": asked.wrong,
+            "told": asked.told,
             "lines": found,
         }
         (lines.RESULTS / f"budget_{asked.output}.json").write_text(json.dumps(note, indent=1) + "\n")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gangue.pipeline import params
+from gangue.transforms import arrays
 from gangue.transforms.evidence import budget
 from gangue.transforms.relevance import caution, conclusions, labelled_share
 
@@ -57,6 +58,30 @@ def test_labels_that_a_system_chose_are_seen_and_more_are_reckoned_with(system):
     chosen = labelled_share.estimate(sample(0.1, system, known=1))
     assert at_random.chosen < 0.2 < 0.8 < chosen.chosen
     assert chosen.low <= 0.1 <= chosen.high
+
+
+def clicked(positives=60, negatives=60):
+    """One positive of each query, with a chance inverse to its rank by BM25, which the blind score sees; the truth."""
+    found = sample(0.1, known=1, positives=positives, negatives=negatives)
+    true = np.arange(len(found.query)) % (positives + negatives) < positives
+    place = arrays.rank_within(found.query, [np.where(true, -found.scores["bm25"], np.inf)])
+    chance = np.random.default_rng(3).random(len(place))
+    key = np.where(true, -np.log(chance) * (place + 1), np.inf)  # the least of exponential variables of these rates
+    known = arrays.rank_within(found.query, [key]) < 1
+    return dataclasses.replace(found, known=known, blind=found.blind + 2 * found.scores["bm25"]), 1 / positives
+
+
+def test_where_clicks_chose_what_is_labelled_and_it_does_not_show_one_can_say_so():
+    found, true = clicked()
+    alone = labelled_share.estimate(found)
+    assert alone.low > true
+    assert alone.chosen < 0.5, "the data alone do not tell"
+    assert labelled_share.estimate(found, chosen=True).low <= true
+    said = said_of(found, labelled="chosen")
+    assert "chosen by clicks or a search system, as learn.labelled says" in said["findings"][0]
+    assert said["share"]["chosen"] == 1.0
+    assert said["share"]["low"] <= true
+    assert not said["share"]["told"]
 
 
 def said_of(found, missed=None, documents=100_000, told=None, **section):

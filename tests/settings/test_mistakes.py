@@ -165,9 +165,9 @@ def test_every_key_left_out_is_fine_or_told(sample):
         (
             ("learn", "labelled"),
             "atuo",
-            "learn.labelled must be a number or one of auto, got 'atuo'. Did you mean auto?",
+            "learn.labelled must be a number or one of auto, chosen, got 'atuo'. Did you mean auto?",
         ),
-        (("learn", "labelled"), 2, "learn.labelled must be < 1 or one of auto, got 2. See docs/params.md"),
+        (("learn", "labelled"), 2, "learn.labelled must be < 1 or one of auto, chosen, got 2. See docs/params.md"),
         (
             ("encoders", "a b"),
             {"model": "m"},

@@ -49,24 +49,29 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
         logits["full"],
         {name: table[name].to_numpy() for name in p.retrievers},
     )
-    found = labelled_share.estimate(sample)
+    share_told = p.learn.labelled if isinstance(p.learn.labelled, float) else None
+    chosen = p.learn.labelled == "chosen"
+    found = labelled_share.estimate(sample, chosen)
     weight = round(classifier.joined_weight(note["several"], found.depends), 6) if note["usable"] else 0.0
     joined = describing.joined(logits["full"], logits["taught"], weight)
-    found = labelled_share.sharpened(found, sample, joined)
+    if not chosen:
+        found = labelled_share.sharpened(found, sample, joined)
     findings, distrusted = list(note["findings"]), note["distrusted"]
     used = found
-    if p.learn.labelled != "auto":
-        told = p.learn.labelled
-        used = dataclasses.replace(found, low=told, middle=told, high=told)
-        if not found.low <= told <= found.high:
+    if share_told is not None:
+        used = dataclasses.replace(found, low=share_told, middle=share_told, high=share_told)
+        if not found.low <= share_told <= found.high:
             findings.append(
-                f"learn.labelled says that {told:.0%} of all positives are labelled, the data say {found.low:.1%} to"
-                f" {found.high:.1%}: what you say is believed, and every promise rests on it"
+                f"learn.labelled says that {share_told:.0%} of all positives are labelled, the data say"
+                f" {found.low:.1%} to {found.high:.1%}: what you say is believed, and every promise rests on it"
             )
     elif found.chosen >= _LOOKS_CHOSEN or found.depends >= _DEPENDS:
         findings.append(
-            "the labelled positives look chosen by a search system: they stand where it ranks best, not where positives"
-            " in general would; many more may be unlabelled than can be seen"
+            "the labelled positives were chosen by clicks or a search system, as learn.labelled says: many more may be"
+            " unlabelled than can be seen"
+            if chosen
+            else "the labelled positives look chosen by a search system: they stand where it ranks best, not where"
+            " positives in general would; many more may be unlabelled than can be seen"
         )
         # With several a query the share is known well enough, but not where those lie that the system passed over.
         distrusted = distrusted or found.depends >= _DEPENDS
@@ -81,9 +86,9 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
         unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
         curve, contradicted = caution.of_labels(of_asked + middle, labels, p.labels.wrong, unseen)
         findings = [] if contradicted is None else [contradicted]
-        if p.learn.labelled != "auto" and not used.low <= p.learn.labelled <= used.high:
+        if share_told is not None and not used.low <= share_told <= used.high:
             findings.append(
-                f"learn.labelled says that {p.learn.labelled:.0%} of all positives are labelled, {len(labels)} labels"
+                f"learn.labelled says that {share_told:.0%} of all positives are labelled, {len(labels)} labels"
                 f" say {used.low:.1%} to {used.high:.1%}: these are believed"
             )
         by = f", by {len(labels)} labels, {int(labels.sum())} of them positive"
@@ -99,10 +104,8 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     least = min(spread, _in_the_tail(joined[known], free) / used.low, 0.5)
     share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
     evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends")}
-    told = p.learn.labelled != "auto" and not by
-    words_of_it = (
-        f"labelled are {p.learn.labelled:.1%} of all positives, as learn.labelled says" if told else f"{used}{by}"
-    )
+    told = share_told is not None and not by
+    words_of_it = f"labelled are {share_told:.1%} of all positives, as learn.labelled says" if told else f"{used}{by}"
     return {
         "share": {**share, **evidence, "told": told, "labels": len(labels), "words": words_of_it},
         "distrusted": distrusted and not by,

@@ -41,7 +41,7 @@ _HIGH = 0.995  # end of any share
 _NEXT = 10  # spacings below the first that it is compared with
 _MOST = 4.4  # log of the unlabelled positives for each labelled one where a system chose the labels, at most
 _BEYOND = 2.7  # log of how many times more these were, at most, than the pretrained filter makes out
-_PLACE = (-0.55, -0.75)  # log of the place over the place expected: from which on labels look chosen, and surely do
+_PLACE = (-0.65, -0.75)  # log of the place over the place expected: from which on labels look chosen, and surely do
 _GAP = (0.3, 0.65)  # log of the gap over ln 2: from which on positives look few, and surely do
 _HIGHEST, _ALONE = -1.4, 0.5  # log place below which the gap must be larger, by how much for each
 _WIDER = 2.2  # log odds by which the top was too low at most
@@ -117,8 +117,12 @@ class Share:
         )
 
 
-def estimate(sample: Sample) -> Share:
-    """The labelled share of the positives that were found."""
+def estimate(sample: Sample, chosen: bool = False) -> Share:
+    """The labelled share of the positives that were found.
+
+    Args:
+      sample: the documents.   chosen: clicks or a system chose what is labelled, whether or not that shows.
+    """
     count = int(sample.known.sum())
     if not count:
         return Share(LOWEST, 0.03, 0.5, 0, 0.0, None, 0.0)
@@ -129,10 +133,10 @@ def estimate(sample: Sample) -> Share:
     # The higher the labelled stand, the more alone they must be to pass for few.
     farther = _ALONE * max(0.0, _HIGHEST - place)
     few = _between(-np.inf if gap is None else gap - farther, *_GAP)
-    chosen = _between(place, *_PLACE) * (1.0 - few)
+    by_system = 1.0 if chosen else _between(place, *_PLACE) * (1.0 - few)
     mass = scipy.special.expit(sample.full[~sample.known & ~sample.judged]).sum() / count
     most = min(_MOST, np.log(max(mass, 1e-9)) + _BEYOND)
-    low = odds - chosen * max(0.0, most + odds) - _FEWER * max(0.0, 1.0 - count / _FEW)
+    low = odds - by_system * max(0.0, most + odds) - _FEWER * max(0.0, 1.0 - count / _FEW)
     several = sample.several
     depends = 0.0
     if sample.known[several].sum() >= max(LEAST, count / 2):
@@ -142,7 +146,7 @@ def estimate(sample: Sample) -> Share:
     high = 1.0 if few >= 1.0 else float(scipy.special.expit(scipy.special.logit(min(top, _HIGH)) + _WIDER))
     low = float(np.clip(scipy.special.expit(low), LOWEST, _HIGH))
     high = float(np.clip(high, low, 1.0))
-    return Share(low, _middle(low, high), high, count, place, gap, chosen, depends)
+    return Share(low, _middle(low, high), high, count, place, gap, by_system, depends)
 
 
 def best_depth(score: np.ndarray, known: np.ndarray) -> tuple[float, float]:

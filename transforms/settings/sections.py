@@ -115,7 +115,8 @@ class Learn(Section):
 
     examples: Positive = 500_000  # about so many pairs serve as examples at most
     candidates: Positive = 30  # per positive
-    labelled: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"  # share of all positives that is labelled
+    # Share of all positives that is labelled; chosen: what is labelled is what users clicked or a system ranked first.
+    labelled: Annotated[float, Field(gt=0, lt=1)] | Literal["auto", "chosen"] = "auto"
     pretrained: Place | None = None  # file of the pretrained filter; null: the one that comes with Gangue
     seed: int = 13
 
