@@ -42,6 +42,7 @@ _NEXT = 10  # spacings below the first that it is compared with
 _MOST = 4.4  # log of the unlabelled positives for each labelled one where a system chose the labels, at most
 _BEYOND = 2.7  # log of how many times more these were, at most, than the pretrained filter makes out
 _PLACE = (-0.65, -0.75)  # log of the place over the place expected: from which on labels look chosen, and surely do
+_PLACE_OF_SEVERAL = (-0.55, -0.75)  # where queries have several: random ones stand nearer to what is expected
 _GAP = (0.3, 0.65)  # log of the gap over ln 2: from which on positives look few, and surely do
 _HIGHEST, _ALONE = -1.4, 0.5  # log place below which the gap must be larger, by how much for each
 _WIDER = 2.2  # log odds by which the top was too low at most
@@ -133,13 +134,14 @@ def estimate(sample: Sample, chosen: bool = False) -> Share:
     # The higher the labelled stand, the more alone they must be to pass for few.
     farther = _ALONE * max(0.0, _HIGHEST - place)
     few = _between(-np.inf if gap is None else gap - farther, *_GAP)
-    by_system = 1.0 if chosen else _between(place, *_PLACE) * (1.0 - few)
+    several = sample.several
+    mostly = sample.known[several].sum() >= max(LEAST, count / 2)
+    by_system = 1.0 if chosen else _between(place, *(_PLACE_OF_SEVERAL if mostly else _PLACE)) * (1.0 - few)
     mass = scipy.special.expit(sample.full[~sample.known & ~sample.judged]).sum() / count
     most = min(_MOST, np.log(max(mass, 1e-9)) + _BEYOND)
     low = odds - by_system * max(0.0, most + odds) - _FEWER * max(0.0, 1.0 - count / _FEW)
-    several = sample.several
     depends = 0.0
-    if sample.known[several].sum() >= max(LEAST, count / 2):
+    if mostly:
         worse, differences, errors = halves(sample, several)
         depends = max(0.0, float((_dependence(differences) - errors).max()))
         low = min(low, float(scipy.special.logit(worse))) - _DEPENDING * _between(depends, *_DEPENDENT)
