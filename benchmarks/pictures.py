@@ -157,14 +157,16 @@ def budgets(report: dict[str, Any], known: str) -> list[str]:
     return rows
 
 
-def labelled(once: dict[str, Any], twice: dict[str, Any]) -> list[str]:
-    """Rows of a table: what came back of each budget with one sample of labels, and with a second one."""
+def told(once: dict[str, Any], more: dict[str, Any]) -> list[str]:
+    """Rows of a table: what came back of each budget with what one job was told, and with more."""
     rows = []
-    for how in ("random", "bm25"):
-        found = [one for one in once["lines"] + twice["lines"] if one["labelled"] == how and one["confidence"] is None]
+    for how in dict.fromkeys(one["labelled"] for one in once["lines"]):
+        found = [one for one in once["lines"] + more["lines"] if one["labelled"] == how and one["confidence"] is None]
         cells, naive = [], found[0]["naive"]
         for one in found:
             some = f", {one['refused']} of {one['splits']} refused" if one["refused"] else ""
+            if one.get("fn_rate", 0.0) > one["budget"]:
+                some += f", **above** in {one['exceeded']:.0%}"
             cells.append(f"{one['fn_rate']:.1%} ({one['hardness']:.2f}){some}" if "fn_rate" in one else "refused")
         rows.append(
             f"| {once['data']}, {how} | {naive['fn_rate']:.0%} ({naive['hardness']:.2f}) | {' | '.join(cells)} |"
@@ -255,10 +257,14 @@ def main() -> int:
     print("\nBudgets, one known, queries as they come")
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("budget_*_as_they_come.json"))]
     print("\n".join(row for report in found for row in budgets(report, "one")))
-    print("\nBudgets, one known, with 200 labels and with 200 more")
-    for path in sorted(RESULTS.glob("budget_*_labels_twice.json")):
-        of_one = path.with_name(path.name.replace("_twice", ""))
-        print("\n".join(labelled(json.loads(of_one.read_text()), json.loads(path.read_text()))))
+    for title, ending in (
+        ("One known, with 200 labels and with 200 more", "_twice"),
+        ("One known that leans to a rank, and the same with learn.labelled: chosen", "_told"),
+    ):
+        print(f"\nBudgets: {title}")
+        for path in sorted(RESULTS.glob(f"budget_*{ending}.json")):
+            once = path.with_name(path.name.replace(ending, ""))
+            print("\n".join(told(json.loads(once.read_text()), json.loads(path.read_text()))))
     print("\nPairs")
     for path in sorted(RESULTS.glob("pairs_truth_*.json")):
         print("\n".join(pairs(json.loads(path.read_text()))))

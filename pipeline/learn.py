@@ -84,7 +84,13 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def said(note: dict[str, Any]) -> list[str]:
     """What a person must know of a note, a line each."""
-    lines = [note["share"]["words"]]
+    share = note["share"]
+    lines = [share["words"]]
+    if not (share["told"] or share["labels"] or share["chosen"]):
+        lines.append(
+            "assumed: chance decided which of a query's positives are labelled. If clicks or a ranking did, say"
+            " learn.labelled: chosen"
+        )
     lines += [f"the scorer {name} is not used to judge: {why}" for name, why in note.get("outranked", {}).items()]
     if not note["usable"]:
         lines.append(f"the pretrained filter judges alone: {note['reason']}")
