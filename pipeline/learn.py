@@ -84,9 +84,8 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> Counts:
 
 def said(note: dict[str, Any]) -> list[str]:
     """What a person must know of a note, a line each."""
-    share = note["share"]
-    lines = [share["words"]]
-    if not (share["told"] or share["labels"] or share["chosen"]):
+    lines = [note["share"]["words"]]
+    if note["share"]["assumed_random"]:
         lines.append(
             "assumed: chance decided which of a query's positives are labelled. If clicks or a ranking did, say"
             " learn.labelled: chosen"

@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gangue.pipeline import params
+from gangue.pipeline import learn, params
 from gangue.transforms import arrays
 from gangue.transforms.evidence import budget
 from gangue.transforms.relevance import caution, conclusions, labelled_share
@@ -82,6 +82,8 @@ def test_where_clicks_chose_what_is_labelled_and_it_does_not_show_one_can_say_so
     assert said["share"]["chosen"] == 1.0
     assert said["share"]["low"] <= true
     assert not said["share"]["told"]
+    assert any("assumed: chance decided" in line for line in learn.said({"usable": True, **said_of(found)}))
+    assert not any("assumed" in line for line in learn.said({"usable": True, **said}))
 
 
 def said_of(found, missed=None, documents=100_000, told=None, **section):

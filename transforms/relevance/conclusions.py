@@ -56,6 +56,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     joined = describing.joined(logits["full"], logits["taught"], weight)
     if not chosen:
         found = labelled_share.sharpened(found, sample, joined)
+    looks_chosen = found.chosen >= _LOOKS_CHOSEN or found.depends >= _DEPENDS
     findings, distrusted = list(note["findings"]), note["distrusted"]
     used = found
     if share_told is not None:
@@ -65,7 +66,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
                 f"learn.labelled says that {share_told:.0%} of all positives are labelled, the data say"
                 f" {found.low:.1%} to {found.high:.1%}: what you say is believed, and every promise rests on it"
             )
-    elif found.chosen >= _LOOKS_CHOSEN or found.depends >= _DEPENDS:
+    elif looks_chosen:
         findings.append(
             "the labelled positives were chosen by clicks or a search system, as learn.labelled says: many more may be"
             " unlabelled than can be seen"
@@ -107,7 +108,14 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     told = share_told is not None and not by
     words_of_it = f"labelled are {share_told:.1%} of all positives, as learn.labelled says" if told else f"{used}{by}"
     return {
-        "share": {**share, **evidence, "told": told, "labels": len(labels), "words": words_of_it},
+        "share": {
+            **share,
+            **evidence,
+            "told": told,
+            "labels": len(labels),
+            "assumed_random": not (told or by or looks_chosen),
+            "words": words_of_it,
+        },
         "distrusted": distrusted and not by,
         "weight": weight,
         "shift": middle,
