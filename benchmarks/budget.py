@@ -95,14 +95,15 @@ def hidden_of(whole: query_shard.Shard, known: str, labelled: str, seed: int) ->
     noise = randomness.uniforms(randomness.mix(seed, 77, whole.positive_hashes))
     scores = whole.candidates.positive_scores
     place = arrays.rank_within(query, [-scores["bm25"].astype(np.float64), noise])
-    drawn = {
+    keys = {
         "random": noise,
         "upper": noise + (place >= (size + 1) // 2),
         "clicked": -np.log(noise) * (place + 1),  # the least of exponential variables, each with its own rate
+        "bm25": -scores["bm25"],
+        "dense": -scores["dense"],
         "worst": scores["bm25"],
     }
-    key = drawn[labelled] if labelled in drawn else -scores[labelled]
-    return np.asarray(arrays.rank_within(query, [key.astype(np.float64), noise]) >= wanted)
+    return np.asarray(arrays.rank_within(query, [keys[labelled].astype(np.float64), noise]) >= wanted)
 
 
 def unaware_of(

@@ -56,7 +56,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     joined = describing.joined(logits["full"], logits["taught"], weight)
     if not chosen:
         found = labelled_share.sharpened(found, sample, joined)
-    looks_chosen = found.chosen >= _LOOKS_CHOSEN or found.depends >= _DEPENDS
+    looks_chosen = chosen or found.chosen >= _LOOKS_CHOSEN or found.depends >= _DEPENDS
     findings, distrusted = list(note["findings"]), note["distrusted"]
     used = found
     if share_told is not None:

@@ -137,8 +137,8 @@ def estimate(sample: Sample, chosen: bool = False) -> Share:
     few = _between(-np.inf if gap is None else gap - farther, *_GAP)
     several = sample.several
     mostly = sample.known[several].sum() >= max(LEAST, count / 2)
-    many = 1.0 if mostly else _between(-np.log(least), *np.log(_FEW_POSITIVES))
-    start = _PLACE_OF_FEW + many * (_PLACE[0] - _PLACE_OF_FEW)
+    few_to_many = np.log(_FEW_POSITIVES), (_PLACE_OF_FEW, _PLACE[0])
+    start = _PLACE[0] if mostly else float(np.interp(-np.log(least), *few_to_many))
     by_system = 1.0 if chosen else _between(place, start, _PLACE[1]) * (1.0 - few)
     mass = scipy.special.expit(sample.full[~sample.known & ~sample.judged]).sum() / count
     most = min(_MOST, np.log(max(mass, 1e-9)) + _BEYOND)
