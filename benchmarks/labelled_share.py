@@ -35,7 +35,7 @@ from matplotlib.figure import Figure
 from benchmarks import simulated
 from benchmarks.frontier import RESULTS
 from benchmarks.simulated import Regime
-from gangue.transforms.relevance import labelled_share, portable, pretrained
+from gangue.transforms.relevance import labelled_share, labelling, portable, pretrained
 
 PICTURE = pathlib.Path(__file__).parents[1] / "docs" / "labelled_share.svg"
 LABELLED: tuple[float, ...] = (1, 0.1, 0.3, 0.5, 0.8)
@@ -51,7 +51,7 @@ def measured(corpus: simulated.Corpus, regime: Regime, filters: pretrained.Pretr
     if not known.any():
         return {}
     full = job.agreed(filters.full.logits(portable.full(job.pairs)))[rows]
-    sample = labelled_share.Sample(
+    sample = labelling.Sample(
         job.pairs.query[rows],
         job.pairs.queries,
         known,

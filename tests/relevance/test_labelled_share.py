@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gangue.pipeline import learn, params
 from gangue.transforms import arrays
 from gangue.transforms.evidence import budget
-from gangue.transforms.relevance import caution, conclusions, labelled_share
+from gangue.transforms.relevance import caution, conclusions, labelled_share, labelling
 
 
 def sample(share, chosen_by="random", *, seed=0, queries=200, positives=10, negatives=60, known=None, apart=0.0):
@@ -40,7 +40,7 @@ def sample(share, chosen_by="random", *, seed=0, queries=200, positives=10, nega
     full = likely + generator.normal(size=(queries, size))
     flat = {name: values.ravel() for name, values in scores.items()}
     nobody = np.zeros(len(query), bool)
-    return labelled_share.Sample(query, queries, (labelled & true).ravel(), nobody, likely.ravel(), full.ravel(), flat)
+    return labelling.Sample(query, queries, (labelled & true).ravel(), nobody, likely.ravel(), full.ravel(), flat)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -254,32 +254,30 @@ def test_the_gap_below_the_best_of_many_alike_is_that_of_exponential_spacings_wh
     first = min({1, 2, 3} - set(judged))
     flat, query = scores.ravel(), np.repeat(np.arange(2000), 60)
     known = (rank == first).ravel()
-    many = labelled_share.Sample(query, 2000, known, np.isin(rank, judged).ravel(), flat, flat, {"dense": flat})
-    gap = labelled_share.gap_below(many)
+    many = labelling.Sample(query, 2000, known, np.isin(rank, judged).ravel(), flat, flat, {"dense": flat})
+    gap = labelling.gap_below(many)
     assert gap is not None
     assert abs(gap) < 0.2
 
 
 def test_without_a_labelled_positive_found_almost_none_may_be_labelled():
     some = sample(0.3)
-    nothing = labelled_share.Sample(
-        some.query, some.queries, some.judged, some.judged, some.blind, some.full, some.scores
-    )
+    nothing = labelling.Sample(some.query, some.queries, some.judged, some.judged, some.blind, some.full, some.scores)
     found = labelled_share.estimate(nothing)
     assert (found.known, found.low) == (0, 1e-3)
 
 
 def test_nothing_at_all_is_no_error():
     empty = np.empty(0)
-    nothing = labelled_share.Sample(empty.astype(int), 0, *[empty.astype(bool)] * 2, empty, empty, {"dense": empty})
+    nothing = labelling.Sample(empty.astype(int), 0, *[empty.astype(bool)] * 2, empty, empty, {"dense": empty})
     assert labelled_share.estimate(nothing).known == 0
-    assert labelled_share.with_mass(empty, 3.0) == 0.0
+    assert labelling.with_mass(empty, 3.0) == 0.0
 
 
 @given(st.lists(st.floats(-8, 8), min_size=1, max_size=50), st.floats(0.01, 0.9))
 def test_the_shift_makes_probabilities_add_up_to_a_mass_and_keeps_their_order(logits, share):
     logits = np.array(logits)
-    shift = labelled_share.with_mass(logits, share * len(logits))
+    shift = labelling.with_mass(logits, share * len(logits))
     assert scipy.special.expit(logits + shift).sum() == pytest.approx(share * len(logits), rel=1e-4)
 
 

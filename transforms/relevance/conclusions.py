@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import scipy.special
 import scipy.stats
 
-from gangue.transforms.relevance import caution, classifier, describing, labelled_share
+from gangue.transforms.relevance import caution, classifier, describing, labelled_share, labelling
 
 if TYPE_CHECKING:
     from gangue.pipeline import params
@@ -40,7 +40,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     query = np.cumsum(np.r_[False, hashes[1:] != hashes[:-1]]) if len(hashes) else np.zeros(0, np.int64)
     known, judged = (table[name].to_numpy(zero_copy_only=False) for name in ("known", "judged"))
     logits = {name: table[name].to_numpy() for name in ("blind", "full", "taught")}
-    sample = labelled_share.Sample(
+    sample = labelling.Sample(
         query,
         int(query[-1]) + 1 if len(query) else 0,
         known,
@@ -82,9 +82,9 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
         of_asked = describing.joined(asked["full"].to_numpy(), asked["taught"].to_numpy(), weight)
         ends = _, middle, low = caution.by_labels(of_asked, labels, p.labels.wrong)
         masses = (float(scipy.special.expit(free + shift).sum()) for shift in reversed(ends))
-        shares = [max(labelled_share.LOWEST, found.known / max(found.known + mass, 1)) for mass in masses]
+        shares = [max(labelling.LOWEST, found.known / max(found.known + mass, 1)) for mass in masses]
         used = dataclasses.replace(found, low=shares[0], middle=shares[1], high=shares[2])
-        unseen = labelled_share.with_mass(free, found.known * (1 - found.low) / found.low) - middle
+        unseen = labelling.with_mass(free, found.known * (1 - found.low) / found.low) - middle
         curve, contradicted = caution.of_labels(of_asked + middle, labels, p.labels.wrong, unseen)
         findings = [] if contradicted is None else [contradicted]
         if share_told is not None and not used.low <= share_told <= used.high:
@@ -94,7 +94,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
             )
         by = f", by {len(labels)} labels, {int(labels.sum())} of them positive"
     else:
-        low, middle = (labelled_share.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
+        low, middle = (labelling.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
         by, curve = "", caution.constant(max(0.0, low - middle))
         if len(labels):
             findings.append(

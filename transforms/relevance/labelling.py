@@ -1,0 +1,158 @@
+"""How labels came about, read off where the labelled documents stand among all that were found.
+
+Labels say which documents are positives, never which are not, and what follows from them depends on who chose what was
+labelled. Three things show it:
+
+* **The place of the labelled.** Drawn at random they stand as far down as positives do. Where they stand higher, under
+  one retriever or all, a search system chose them, or there are few positives and retrieval finds them.
+* **The gap below the labelled.** Of many positives alike the best is hardly better than the next: normalised spacings
+  of the best scores are independent exponentials of one mean (Renyi 1953), so the first one's median is ln 2 of the
+  mean of the others. A positive that is alone stands out. That tells the two apart. Judged negatives, which often
+  stand right below a positive, are passed over.
+* **The halves of the top**, where queries have several labelled positives: among the documents that are most alike to
+  the other labelled ones, those that a retriever ranks first and last. A system that chose the labels left out the
+  last. Where the halves are labelled alike, labels are as good as drawn at random.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+import scipy.stats
+
+from gangue.transforms import arrays
+
+ERROR = 0.05  # one-sided, of a share that is read off labels
+LOWEST, HIGHEST = 1e-3, 0.995  # that any share is taken to be
+_NEXT = 10  # spacings below the first that it is compared with
+_INVERSE = 1.8  # times that labels depend more on a rank than it looks where those that rank last are labelled more
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Documents found for some queries, as arrays: n pairs of q queries, by query.
+
+    Attributes:
+      query: (n,) query number, ascending.   queries: q.
+      known: (n,) bool, labelled positives; all others are unlabelled.
+      judged: (n,) bool, of these the ones that somebody said are no positives.
+      blind: (n,) log odds of being a positive by what does not know which are labelled.
+      full: (n,) log odds by what knows the query's other labelled positives.
+      scores: retriever -> (n,) its score.
+    """
+
+    query: np.ndarray
+    queries: int
+    known: np.ndarray
+    judged: np.ndarray
+    blind: np.ndarray
+    full: np.ndarray
+    scores: Mapping[str, np.ndarray]
+
+    @property
+    def several(self) -> np.ndarray:
+        """(n,) bool, the documents of queries with several labelled positives."""
+        return np.bincount(self.query[self.known], minlength=self.queries)[self.query] > 1
+
+
+def with_mass(logits: np.ndarray, mass: float) -> float:
+    """The constant that, added to (n,) log odds, makes the probabilities add up to a mass.
+
+    >>> round(with_mass(np.zeros(4), 1.0), 4)
+    -1.0986
+    """
+    if not len(logits):
+        return 0.0
+    mean = float(np.clip(mass / len(logits), 1e-7, 0.95))
+    return float(
+        scipy.optimize.brentq(lambda shift: scipy.special.expit(logits + shift).mean() - mean, -40.0, 40.0, xtol=1e-9)
+    )
+
+
+def placed(sample: Sample, positives: float) -> float:
+    """Log of the place of the labelled over the place expected of random positives; the least over all orders.
+
+    The place of a document: which part of its query's other positives stands above it, by the blind probability,
+    under the blind score and under each retriever's. Expected is the mean place of all, by that probability.
+
+    Args:
+      sample: the documents.   positives: how many there are for each labelled one, itself included.
+    """
+    shift = with_mass(sample.blind, float(sample.known.sum()) * positives)
+    probability = np.where(sample.judged, 0.0, scipy.special.expit(sample.blind + shift))
+    total = np.bincount(sample.query, probability, minlength=sample.queries)
+    labelled = np.bincount(sample.query, sample.known, minlength=sample.queries)
+    some = labelled > 0
+    found = []
+    for score in (sample.blind, *sample.scores.values()):
+        values = np.nan_to_num(score.astype(np.float64), nan=-np.inf)
+        order = np.lexsort((-values, sample.query))
+        query, weight = sample.query[order], probability[order]
+        above = arrays.sums_before(query, weight) / np.maximum(total[query] - weight, 1e-9)
+        known = sample.known[order]
+        observed = np.bincount(query[known], above[known], minlength=sample.queries)[some] / labelled[some]
+        expected = np.bincount(query, weight * above, minlength=sample.queries)[some] / np.maximum(total[some], 1e-9)
+        found.append(np.log((observed.mean() + 0.01) / (expected.mean() + 0.01)))
+    return float(min(found))
+
+
+def gap_below(sample: Sample) -> float | None:
+    """Log of the median gap below labelled positives that come first by the blind score, over ln 2.
+
+    The gap: the first normalised spacing over the mean of the next ten. None where fewer than five come first. Judged
+    documents are passed over, but keep their ranks: the k-th and the l-th best of alike ones are as far apart as minus
+    the logarithm of a Beta(k, l - k) variable, in units of their mean spacing, whichever between them are left out.
+    """
+    order = np.lexsort((-sample.blind, sample.query))
+    rank = arrays.rank_within(sample.query[order], [np.arange(len(order))]) + 1.0
+    kept = ~sample.judged[order]
+    order, rank = order[kept], rank[kept]
+    offsets = arrays.offsets_of(sample.query[order], sample.queries)
+    starts = offsets[:-1][np.diff(offsets) > _NEXT + 2]
+    first = starts[sample.known[order[starts]]]
+    if len(first) < 5:
+        return None
+    at = first[:, None] + np.arange(_NEXT + 2)
+    best, rank = sample.blind[order[at]], rank[at]
+    upper, lower = rank[:, :-1], rank[:, 1:]
+    spacings = (best[:, :-1] - best[:, 1:]) / (scipy.special.digamma(lower) - scipy.special.digamma(upper))
+    typical = -np.log(scipy.special.betaincinv(upper[:, 0], lower[:, 0] - upper[:, 0], 0.5))
+    ratio = (best[:, 0] - best[:, 1]) / typical / np.maximum(spacings[:, 1:].mean(axis=1), 1e-9)
+    return float(np.log(np.clip(np.median(ratio), 0.1, 10.0)))
+
+
+def halves(sample: Sample, some: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """How the documents that are most alike to labelled ones are labelled, by their rank under each retriever.
+
+    As many documents are taken as are labelled, by the score that knows the query's other labelled positives, and
+    halved by rank.
+
+    Args:
+      sample: the documents.   some: (n,) bool, those of queries with several labelled positives.
+
+    Returns:
+      The lower end of the labelled share of the half that ranks last, the least over all retrievers; for each
+      retriever, (r,), how much labels depend on its rank: by how much the log odds of being labelled are higher in the
+      other half, and the standard error. Negatives, which the half that ranks last holds more of, make that look less
+      labelled than it is, never more: where it is more labelled, labels depend on the rank by more than can be seen.
+    """
+    rows = np.flatnonzero(some)
+    count = int(sample.known[rows].sum())
+    top = rows[np.argsort(-sample.full[rows], kind="stable")[:count]]
+    shares, differences, errors = [], [], []
+    for score in sample.scores.values():
+        values = np.nan_to_num(score.astype(np.float64), nan=-np.inf)
+        place = arrays.rank_within(sample.query, [-values])[top]
+        last = np.argsort(-place, kind="stable")[: max(1, count // 2)]
+        hits, found = int(sample.known[top[last]].sum()), int(sample.known[top].sum())
+        shares.append(scipy.stats.beta.ppf(ERROR, hits, len(last) - hits + 1) if hits else 0.0)
+        better, worse = (found - hits, count - len(last)), (hits, len(last))
+        odds = [np.log((labelled + 0.5) / (size - labelled + 0.5)) for labelled, size in (better, worse)]
+        differences.append(max(odds[0] - odds[1], _INVERSE * (odds[1] - odds[0])))
+        parts = (1.0 / (labelled + 0.5) + 1.0 / (size - labelled + 0.5) for labelled, size in (better, worse))
+        errors.append(np.sqrt(sum(parts)))
+    return float(np.clip(min(shares), LOWEST, HIGHEST)), np.array(differences), np.array(errors)
