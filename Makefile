@@ -74,6 +74,9 @@ bench: install
 	    $$run.budget $$own --labels 200 --output topics_$${topics}_labels || exit 1; \
 	    $$run.budget $$own --labels 200 200 --output topics_$${topics}_labels_twice || exit 1; \
 	  done; \
+	  both=$(WORK)/$${name}_and_squad_sent; single=$$(dirname $$folder)/squad_sent; \
+	  case $$name in cisi|clinc150|dbpedia_entity_titles) $$run.two_kinds --data $$folder $$single --write $$both && \
+	    $$run.budget --data $$both --pretrained $(WORK)/filters/$$name.json --known one --output $${both##*/} || exit 1;; esac; \
 	  if [ "$$come" ]; then $$run.budget $$on --known one --labelled random bm25 --output $${name}_as_they_come || exit 1; fi; \
 	done
 	$(BIN)/python -m benchmarks.pictures

@@ -115,9 +115,10 @@ def unaware_of(
     at_hand.forget()  # of the other queries too, only what is labelled is known
     unaware = held_out.hide(data, p, whole, hidden)
     note = teaching.taught(learn.examples(data, p, unaware), describing.names(p))
-    opinion, told = describing.opinion(data, p, unaware, note), describing.labels(data, unaware)
+    asked = np.ones(unaware.queries, bool)
+    opinion, told = describing.opinion(data, p, unaware, note, asked), describing.labels(data, unaware)
     documents = sum(data.rows("documents"))
-    note |= conclusions.concluded(p, note, learn.sampled(p, unaware, opinion, told), documents)
+    note |= conclusions.concluded(p, note, learn.sampled(unaware, opinion, told, asked), documents)
     data.write_note("relevance", learn_note.MODEL, json.dumps(note))
     data.commit("relevance")
     p_false = describing.probability(opinion.full, opinion.taught, describing.evidence(data, p, unaware), note)

@@ -10,7 +10,8 @@ Two clusters of this machine: a scheduler with one worker of one thread, and a s
   empty   a stage without work: what it takes longer on a cluster, and how much longer the first of a process, which
           loads Dask
   stages  embed of that job's texts, score of its pairs by a cross-encoder of MiniLM's size, and exact retrieve among
-          ``--documents`` made-up vectors of 384 dimensions: on one worker and on two
+          ``--documents`` made-up vectors of 384 dimensions: on one worker and on two. Each is kept to a core of its
+          own, as on a machine that has one: the tokenizer of a worker that is alone would use them all
 
 All sides run in turn, ``--repeats`` times, those of stages once more before; one JSON object of seconds, and medians
 of the ratios of each turn. Beside the clock's stand the processor's, which other programs of the machine change little:
@@ -22,6 +23,7 @@ busiest worker. ``load``: programs that wanted a core meanwhile. Of parts that a
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -81,6 +83,19 @@ def worked(cluster: Cluster) -> dict[str, float]:
         return dict(client.run(time.process_time))
 
 
+def keep_apart(cluster: Cluster) -> None:
+    """Have each worker stay on a core of its own."""
+    cores = itertools.cycle(sorted(os.sched_getaffinity(0)))
+    with cluster.client() as client:
+        for worker, core in zip(sorted(client.scheduler_info()["workers"]), cores, strict=False):
+            client.run(_stay, core, workers=[worker])
+
+
+def _stay(core: int) -> None:
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), {core})
+
+
 def of_children() -> float:
     """Seconds of a core that commands run by this process have used, and their processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -110,6 +125,8 @@ def stages(
 ) -> dict[str, Any]:
     """Each stage on one worker and on two."""
     result = {}
+    for cluster in clusters.values():
+        keep_apart(cluster)
     for stage, (run, written) in runs.items():
         clock: dict[str, list[float]] = {name: [] for name in clusters}
         processor: dict[str, list[float]] = {name: [] for name in clusters}

@@ -51,12 +51,14 @@ def measured(corpus: simulated.Corpus, regime: Regime, filters: pretrained.Pretr
     if not known.any():
         return {}
     full = job.agreed(filters.full.logits(portable.full(job.pairs)))[rows]
+    blind = filters.blind.logits(portable.blind(job.pairs))
     sample = labelling.Sample(
         job.pairs.query[rows],
         job.pairs.queries,
         known,
         job.judged[rows],
-        filters.blind.logits(portable.blind(job.pairs)[rows]),
+        blind[rows],
+        job.agreed(blind, blind=True)[rows],
         full,
         {role: scores[rows] for role, scores in job.scores.items()},
     )

@@ -265,6 +265,9 @@ def main() -> int:
         for path in sorted(RESULTS.glob(f"budget_*{ending}.json")):
             once = path.with_name(path.name.replace(ending, ""))
             print("\n".join(told(json.loads(once.read_text()), json.loads(path.read_text()))))
+    print("\nBudgets: one known, queries of two kinds")
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("budget_*_and_*.json"))]
+    print("\n".join(row for report in found for row in told(report, {"lines": []})))
     print("\nPairs")
     for path in sorted(RESULTS.glob("pairs_truth_*.json")):
         print("\n".join(pairs(json.loads(path.read_text()))))

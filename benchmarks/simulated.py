@@ -90,15 +90,17 @@ class Job:
     document: np.ndarray
     vectors: tuple[np.ndarray, np.ndarray]
 
-    def agreed(self, logits: np.ndarray) -> np.ndarray:
-        """(n,) log odds by each pair's own and by what the other candidates of its query say."""
+    def agreed(self, logits: np.ndarray, *, blind: bool = False) -> np.ndarray:
+        """(n,) log odds by each pair's own and by what the other candidates of its query say, ``blind``: unlabelled."""
         pairs, (queries, vectors) = self.pairs, self.vectors
 
         def ridge(query: int, some: np.ndarray) -> features.Ridge:
             given = vectors[self.document[some]]
             return features.Ridge.among(given @ given.T, given @ queries[query])
 
-        said = (pairs.query, pairs.known, pairs.unlabelled, self.judged, pairs.queries)
+        known = np.zeros(len(logits), bool) if blind else pairs.known
+        free = (pairs.known | pairs.unlabelled) & ~self.judged if blind else pairs.unlabelled
+        said = (pairs.query, known, free, self.judged, pairs.queries)
         return logits + consensus.news(logits, *said, ridge)
 
 

@@ -158,28 +158,31 @@ def _write(data: Data, note: dict[str, Any]) -> None:
 def weigh_shard(shard: str, data: Data, p: params.Params, share: float) -> Counts:
     """Write the log odds of each pair of a shard, and what the labelled share is read off for some of its queries."""
     loaded = query_shard.load(data, p, shard, judged=False, compared=False)
-    opinion = describing.opinion(data, p, loaded, learn_note.read(data, staged("relevance")))
+    asked = asked_for_share(p, loaded, share)
+    opinion = describing.opinion(data, p, loaded, learn_note.read(data, staged("relevance")), asked)
     evidence = describing.evidence(data, p, loaded)
     columns = [loaded.pairs["query_id"], loaded.pairs["document_id"], opinion.full, opinion.taught, evidence]
     table = pa.table(columns, names=["query_id", "document_id", "full", "taught", "evidence"])
     data.write(staged(OPINIONS), shard, table, suffix=".arrow")
-    some = sampled(p, loaded, opinion, describing.labels(data, loaded), share)
+    some = sampled(loaded, opinion, describing.labels(data, loaded), asked)
     data.write(staged(SAMPLED), shard, some, suffix=".arrow")
     return Counts({"sampled": len(some)})
 
 
-def sampled(
-    p: params.Params, loaded: query_shard.Shard, opinion: describing.Opinion, told: np.ndarray, share: float = 1.0
-) -> pa.Table:
-    """What was found for about a ``share`` of the queries of a shard, and what is thought of it.
+def asked_for_share(p: params.Params, loaded: query_shard.Shard, share: float) -> np.ndarray:
+    """(q,) bool, about a ``share`` of the queries of a shard, whose documents the labelled share is read off."""
+    return randomness.uniforms(randomness.mix(p.learn.seed + 2, loaded.hashes.query)) < share
 
-    Also every pair that somebody labelled (``told``, as ``describing.labels`` gives it), ``asked`` or not. A positive
+
+def sampled(loaded: query_shard.Shard, opinion: describing.Opinion, told: np.ndarray, asked: np.ndarray) -> pa.Table:
+    """What was found for the queries ``asked``, (q,) bool, of a shard, and what is thought of it.
+
+    Also every pair that somebody labelled (``told``, as ``describing.labels`` gives it), of whatever query. A positive
     that is known by such a label alone is none that the source labelled: ``known`` is false.
     """
     candidates = loaded.candidates
     free = ~np.any(list(candidates.relations.values()), axis=0)
     known = candidates.relations["positive"]
-    asked = randomness.uniforms(randomness.mix(p.learn.seed + 2, loaded.hashes.query)) < share
     counted = asked[candidates.query] & (free | known) & candidates.retrieved
     missed = asked[candidates.query] & known & ~candidates.retrieved & (told < 0)
     rows = np.flatnonzero(counted | missed | (told >= 0))
@@ -191,8 +194,8 @@ def sampled(
         "known": pa.array((known & (told < 0))[rows]),
         "told": pa.array(told[rows]),
         "judged": pa.array(candidates.judged[rows]),
-        **{name: pa.array(getattr(opinion, name)[rows]) for name in ("blind", "full", "taught")},
-        **{name: pa.array(candidates.scores[name][rows].astype(np.float64)) for name in p.retrievers},
+        **{name: pa.array(getattr(opinion, name)[rows]) for name in ("blind", "agreed", "full", "taught")},
+        **{name: pa.array(candidates.scores[name][rows].astype(np.float64)) for name in candidates.ranks},
     }
     return pa.table(columns)
 

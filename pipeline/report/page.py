@@ -160,7 +160,9 @@ def _learned(evidence: Evidence, learned: dict[str, Any]) -> dict[str, Any]:
     return {
         "usable": learned["usable"],
         "weight": learned["weight"],
-        "labelled": {key: share[key] for key in ("low", "middle", "high", "place", "gap", "chosen", "depends")},
+        "labelled": {
+            key: share[key] for key in ("low", "middle", "high", "place", "gap", "chosen", "depends", "kinds")
+        },
         "findings": learned["findings"],
         **{key: quality.get(key) for key in ("auc", "ece", "positives", "candidates")},
         "dropped": dropped,

@@ -1,5 +1,6 @@
 """Every benchmark runs, on next to nothing: its figures mean nothing here, but its program must not be broken."""
 
+import collections
 import itertools
 import json
 import pathlib
@@ -14,6 +15,7 @@ from benchmarks import (
     beir,
     budget,
     candidates,
+    frontier,
     gpu,
     growth,
     languages,
@@ -21,6 +23,7 @@ from benchmarks import (
     learned_cost,
     lexical,
     stages,
+    two_kinds,
 )
 from benchmarks import workers as several
 from benchmarks.frontier import RESULTS
@@ -131,6 +134,21 @@ def test_a_budget_is_held_against_hidden_positives(monkeypatch, capsys, folder):
         itertools.product(("one", "half"), ("random", "bm25"), budget.BUDGETS, budget.CONFIDENCES)
     )
     assert all(0 < line["share"]["true"] <= 1 and line["share"]["low"] <= line["share"]["high"] for line in found)
+
+
+def test_two_kinds_of_queries_are_joined_with_all_their_positives(folder, tmp_path):
+    two_kinds.write([folder, folder], tmp_path, queries=7, documents=70, seed=1)
+    documents, queries = ({row["_id"] for row in beir.records(tmp_path / f"{n}.jsonl")} for n in ("corpus", "queries"))
+    asked = collections.defaultdict(set)
+    for query, document in beir.read(tmp_path, "test").pairs:
+        asked[query].add(document)
+    assert asked.keys() == queries
+    assert len(queries) == 14
+    assert len(documents) >= 140
+    whole = frontier.positives_of(folder)
+    for query, found in asked.items():
+        number, name = query.split("-", 1)
+        assert found == {f"{number}-{one}" for one in whole[name]} <= documents
 
 
 def test_every_difference_from_sentence_transformers_has_a_reason(printed, folder):

@@ -40,7 +40,9 @@ def sample(share, chosen_by="random", *, seed=0, queries=200, positives=10, nega
     full = likely + generator.normal(size=(queries, size))
     flat = {name: values.ravel() for name, values in scores.items()}
     nobody = np.zeros(len(query), bool)
-    return labelling.Sample(query, queries, (labelled & true).ravel(), nobody, likely.ravel(), full.ravel(), flat)
+    return labelling.Sample(
+        query, queries, (labelled & true).ravel(), nobody, likely.ravel(), likely.ravel(), full.ravel(), flat
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -50,6 +52,58 @@ def test_labels_drawn_at_random_have_their_share_within_the_interval(share, seed
     assert found.low <= share <= found.high
     assert found.low > share / 4, "and it says something"
     assert found.chosen < 0.2
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_what_the_others_say_brings_the_lower_end_nearer_to_the_share_and_not_above_it(share):
+    pure = sample(share)
+    noise = np.random.default_rng(4).normal(size=len(pure.query))
+    alone = dataclasses.replace(pure, agreed=pure.blind / 4 + 2 * noise)
+    assert labelled_share.estimate(alone).low < 0.9 * labelled_share.estimate(pure).low
+    assert labelled_share.estimate(pure).low <= share
+
+
+def of_two_kinds(many, seed):
+    """Half of the queries have one positive, which is clear, the others many; each has one label. And the truth."""
+    one, other = sample(1.0, positives=1, apart=2.0, seed=seed), sample(0.1, known=1, positives=many, seed=seed + 9)
+    clear = one.agreed + 3 * one.known
+    parts = dataclasses.replace(one, blind=clear, agreed=clear), other
+
+    def both(name):
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    joined = {name: both(name) for name in ("known", "judged", "blind", "agreed", "full")}
+    scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in one.scores}
+    query = np.concatenate([one.query, other.query + one.queries])
+    return labelling.Sample(query, one.queries + other.queries, **joined, scores=scores), 2 / (1 + many)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("many", [20, 60])
+def test_where_half_of_the_queries_have_one_positive_the_top_of_all_would_be_theirs(many, seed):
+    found, true = of_two_kinds(many, seed)
+    assert labelled_share.best_depth(found.agreed, found.known)[1] > 4 * true
+    share = labelled_share.estimate(found)
+    assert labelling.LOWEST < share.low < true
+    assert share.kinds > 4
+    assert any("queries are of several kinds" in line for line in said_of(found)["findings"])
+    assert not any("kinds" in line for line in said_of(sample(0.1, known=1, seed=seed))["findings"])
+
+
+def test_queries_with_more_labels_than_a_stratum_do_not_lose_the_others():
+    found = sample(0.5, positives=200, negatives=50, queries=12)
+    few = dataclasses.replace(
+        found, known=found.known & ((found.query == 3) | (np.arange(len(found.query)) % 250 == 0))
+    )
+    assert 0 < labelled_share.of_kinds(few)[1] <= labelled_share.of_kinds(few)[0] < 1
+
+
+def test_a_gap_below_few_of_the_labelled_says_nothing():
+    alone = sample(1.0, positives=1, apart=3.0)
+    assert labelling.gap_below(alone) is not None
+    seen = dataclasses.replace(alone, known=alone.known & (alone.query < 100))
+    below = np.where(seen.known & (seen.query >= 15), -9.0, seen.agreed)
+    assert labelling.gap_below(dataclasses.replace(seen, blind=below, agreed=below)) is None
 
 
 @pytest.mark.parametrize("system", ["bm25", "dense", "fused"])
@@ -68,7 +122,8 @@ def clicked(positives=60, negatives=60):
     chance = np.random.default_rng(3).random(len(place))
     key = np.where(true, -np.log(chance) * (place + 1), np.inf)  # the least of exponential variables of these rates
     known = arrays.rank_within(found.query, [key]) < 1
-    return dataclasses.replace(found, known=known, blind=found.blind + 2 * found.scores["bm25"]), 1 / positives
+    blind = found.blind + 2 * found.scores["bm25"]
+    return dataclasses.replace(found, known=known, blind=blind, agreed=blind), 1 / positives
 
 
 def test_where_clicks_chose_what_is_labelled_and_it_does_not_show_one_can_say_so():
@@ -101,6 +156,7 @@ def said_of(found, missed=None, documents=100_000, told=None, **section):
             "told": np.full(len(found.query), -1, np.int8) if told is None else told.astype(np.int8),
             "judged": np.zeros(len(found.query), bool),
             "blind": found.blind,
+            "agreed": found.agreed,
             "full": found.full,
             "taught": np.zeros(len(found.query)),
             **found.scores,
@@ -211,7 +267,8 @@ def test_where_queries_have_several_labels_the_system_that_chose_them_shows_too(
 def purer(some, seed=9):
     """The sample with a blind score that tells little, and log odds that know a query's other labels and tell much."""
     noise = np.random.default_rng(seed).normal(size=(2, len(some.query)))
-    return dataclasses.replace(some, blind=some.blind / 4 + 2 * noise[0]), some.full + 0.1 * noise[1]
+    blind = some.blind / 4 + 2 * noise[0]
+    return dataclasses.replace(some, blind=blind, agreed=blind), some.full + 0.1 * noise[1]
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5])
@@ -254,7 +311,7 @@ def test_the_gap_below_the_best_of_many_alike_is_that_of_exponential_spacings_wh
     first = min({1, 2, 3} - set(judged))
     flat, query = scores.ravel(), np.repeat(np.arange(2000), 60)
     known = (rank == first).ravel()
-    many = labelling.Sample(query, 2000, known, np.isin(rank, judged).ravel(), flat, flat, {"dense": flat})
+    many = labelling.Sample(query, 2000, known, np.isin(rank, judged).ravel(), flat, flat, flat, {"dense": flat})
     gap = labelling.gap_below(many)
     assert gap is not None
     assert abs(gap) < 0.2
@@ -262,14 +319,16 @@ def test_the_gap_below_the_best_of_many_alike_is_that_of_exponential_spacings_wh
 
 def test_without_a_labelled_positive_found_almost_none_may_be_labelled():
     some = sample(0.3)
-    nothing = labelling.Sample(some.query, some.queries, some.judged, some.judged, some.blind, some.full, some.scores)
+    nothing = labelling.Sample(
+        some.query, some.queries, some.judged, some.judged, some.blind, some.agreed, some.full, some.scores
+    )
     found = labelled_share.estimate(nothing)
     assert (found.known, found.low) == (0, 1e-3)
 
 
 def test_nothing_at_all_is_no_error():
     empty = np.empty(0)
-    nothing = labelling.Sample(empty.astype(int), 0, *[empty.astype(bool)] * 2, empty, empty, {"dense": empty})
+    nothing = labelling.Sample(empty.astype(int), 0, *[empty.astype(bool)] * 2, *[empty] * 3, {"dense": empty})
     assert labelled_share.estimate(nothing).known == 0
     assert labelling.with_mass(empty, 3.0) == 0.0
 

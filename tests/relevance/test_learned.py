@@ -67,6 +67,30 @@ def test_its_probability_puts_planted_positives_above_true_negatives(job):
     assert (answers[:, None] > others).mean() > 0.95
 
 
+def test_without_labels_the_others_tell_positives_from_decoys_and_no_known_positive_from_one_that_nobody_labelled(job):
+    known, planted, others = collections.defaultdict(list), collections.defaultdict(list), collections.defaultdict(list)
+    for shard in job.shards():
+        every = np.ones(shard.queries, bool)
+        opinion = describing.opinion(job.data, job.p, shard, learn_note.read(job.data), every)
+        relations, hidden = (
+            shard.candidates.relations,
+            [pair in job.planted for pair in pairs_of(shard, np.arange(len(shard.pairs)))],
+        )
+        free = ~np.any(list(relations.values()), axis=0)
+        for name in ("blind", "agreed"):
+            value = getattr(opinion, name)
+            known[name] += value[relations["positive"]].tolist()
+            planted[name] += value[free & hidden].tolist()
+            others[name] += value[free & ~np.array(hidden)].tolist()
+
+    def above(one, other):
+        return (np.array(one)[:, None] > np.array(other)).mean()
+
+    for name in known:
+        assert above(known[name], planted[name]) == pytest.approx(0.5, abs=0.05), name
+    assert above(planted["agreed"], others["agreed"]) > above(planted["blind"], others["blind"]) + 0.01
+
+
 # Nobody is judged by what saw it.
 
 

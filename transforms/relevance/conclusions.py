@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LOOKS_CHOSEN = 0.5  # from which on labels are said to look chosen
 _DEPENDS = 1.3  # log odds between the halves from which on labels surely depend on a rank
+_OF_SEVERAL_KINDS = 3.0  # times that the share is lower for it, from which on that is said
 _TAIL = 0.25  # share of the candidates, from below, that look least relevant
 _ERROR = 0.05  # one-sided, of how many labelled positives are among these
 
@@ -39,13 +40,14 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     hashes = table["query"].to_numpy()
     query = np.cumsum(np.r_[False, hashes[1:] != hashes[:-1]]) if len(hashes) else np.zeros(0, np.int64)
     known, judged = (table[name].to_numpy(zero_copy_only=False) for name in ("known", "judged"))
-    logits = {name: table[name].to_numpy() for name in ("blind", "full", "taught")}
+    logits = {name: table[name].to_numpy() for name in ("blind", "agreed", "full", "taught")}
     sample = labelling.Sample(
         query,
         int(query[-1]) + 1 if len(query) else 0,
         known,
         judged,
         logits["blind"],
+        logits["agreed"],
         logits["full"],
         {name: table[name].to_numpy() for name in p.retrievers},
     )
@@ -76,6 +78,11 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
         )
         # With several a query the share is known well enough, but not where those lie that the system passed over.
         distrusted = distrusted or found.depends >= _DEPENDS
+    if share_told is None and found.kinds >= _OF_SEVERAL_KINDS:
+        findings.append(
+            "queries are of several kinds: the labels that stand highest are of those with few positives, and say"
+            f" little of the others; {found.kinds:.2g} times as many unlabelled positives are reckoned with"
+        )
     free = joined[~known & ~judged]
     labels = asked["told"].to_numpy()
     if len(labels) >= labelled_share.LEAST:
@@ -104,7 +111,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     spread = missed / used.low / max(sample.queries * documents - len(free), 1)
     least = min(spread, _in_the_tail(joined[known], free) / used.low, 0.5)
     share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
-    evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends")}
+    evidence = {key: _rounded(getattr(found, key)) for key in ("known", "place", "gap", "chosen", "depends", "kinds")}
     told = share_told is not None and not by
     words_of_it = f"labelled are {share_told:.1%} of all positives, as learn.labelled says" if told else f"{used}{by}"
     return {

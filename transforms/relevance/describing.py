@@ -30,11 +30,14 @@ class Opinion:
 
     Attributes:
       blind: a positive, labelled or not, by what does not know which are labelled.
+      agreed: the same, and what the query's other candidates say that nobody judged, still without the labels; both NaN
+        unless asked for.
       full: a positive that nobody labelled, by the pretrained filter.
       taught: the same by the filter that was taught here; 0 where none was.
     """
 
     blind: np.ndarray
+    agreed: np.ndarray
     full: np.ndarray
     taught: np.ndarray
 
@@ -44,7 +47,7 @@ def false_probability(data: Data, p: params.Params, shard: query_shard.Shard, le
 
     A known positive is judged as if nobody knew it. A query is judged by the model that did not see it.
     """
-    both = opinion(data, p, shard, learned, blind=False)
+    both = opinion(data, p, shard, learned)
     return probability(both.full, both.taught, evidence(data, p, shard), learned)
 
 
@@ -87,11 +90,11 @@ def labels(data: Data, shard: query_shard.Shard) -> np.ndarray:
 
 
 def opinion(
-    data: Data, p: params.Params, shard: query_shard.Shard, learned: dict[str, Any], *, blind: bool = True
+    data: Data, p: params.Params, shard: query_shard.Shard, learned: dict[str, Any], asked: np.ndarray | None = None
 ) -> Opinion:
     """What both filters think of the pairs of a shard, known positives as if nobody knew them.
 
-    ``blind``: also what does not know the labels, which only the labelled share is read off; else NaN.
+    ``asked``: (q,) bool, queries of which also what does not know the labels is wanted, for the labelled share alone.
     """
     if learned["features"] != names(p):
         raise learn_note.stale(data)
@@ -101,7 +104,14 @@ def opinion(
     filters = pretrained.load(p.learn.pretrained)
     with process_wide.one_blas_thread():
         full = filters.full.logits(portable.full(pairs))
-        unaware = filters.blind.logits(portable.blind(pairs)) if blind else np.full(len(full), np.nan)
+        blind = agreed = np.full(len(full), np.nan)
+        if asked is not None:
+            blind = filters.blind.logits(portable.blind(pairs))
+            # What is judged mostly lies beside a labelled positive, and would tell it.
+            judged = shard.candidates.judged
+            of_asked = asked[pairs.query] & (pairs.known | pairs.unlabelled) & ~judged
+            alike = dataclasses.replace(pairs, known=np.zeros(len(blind), bool), unlabelled=of_asked)
+            agreed = blind + _news(data, p, shard, alike, blind, {} if judged.any() else ridges)
         taught = np.zeros(len(full))
         if learned["usable"]:
             values = matrix(columns, learned["features"])
@@ -111,7 +121,7 @@ def opinion(
                 rows = np.flatnonzero(fold == number)
                 taught[rows] = classifier.Model(**parameters).logits(values[rows])
         news = _news(data, p, shard, pairs, full, ridges)
-    return Opinion(unaware, full + news, taught + news)
+    return Opinion(blind, agreed, full + news, taught + news)
 
 
 def _news(

@@ -3,9 +3,10 @@
 What a filter promises depends on how many positives nobody labelled, and people who mine cannot know that. Order all
 documents found by a score that does not know which are labelled. Of a set of pure positives the labelled share is
 known; one with negatives in it shows less. So the best depth is a bound, if the labelled were drawn at random from the
-positives (the idea of best-bin estimation: Garg et al., arXiv 2111.00980). No depth counts that holds fewer documents
-than are labelled: few queries, those with few positives, would decide. Clopper and Pearson's lower end keeps the
-smaller ones from winning by luck.
+positives (the idea of best-bin estimation: Garg et al., arXiv 2111.00980). What a query's candidates say of each other
+(``consensus``) needs no labels, and makes the top purer. No depth counts that holds fewer documents than are labelled,
+or fewer than a fifth of the labelled: few queries, those with few positives, would decide. Clopper and Pearson's lower
+end keeps the smaller ones from winning by luck.
 
 How labels came about (``labelling``) says how far that holds. Where a search system chose them, there may be as many
 unlabelled positives as the pretrained filter makes out, and several times more. Where queries have several and the
@@ -26,13 +27,16 @@ from gangue.transforms.relevance.labelling import HIGHEST, LOWEST
 
 LEAST = 30  # documents, or labelled positives, without which a depth or a gap says nothing
 _DEPTHS = 40
+_HELD = 0.2  # of all that is labelled, that a depth must hold to count
+_KINDS = 1.5  # times, in logarithms, that a share is lowered further where strata show queries of several kinds
+_STRATUM, _STRATA = 60, 3  # labels of a stratum of queries, at least, and strata at most
 _MOST = 4.4  # log of the unlabelled positives for each labelled one where a system chose the labels, at most
 _BEYOND = 2.7  # log of how many times more these were, at most, than the pretrained filter makes out
 _PLACE = (-0.55, -0.75)  # log of the place over the place expected: from which on labels look chosen, and surely do
 _PLACE_OF_FEW = -0.65  # the first of these where queries have one label and few positives: random ones stand higher
 _FEW_POSITIVES = (5.5, 8.0)  # for each labelled one: up to which they are few, and from which on they are not
 _GAP = (0.3, 0.65)  # log of the gap over ln 2: from which on positives look few, and surely do
-_STANDING, _ALONE = -1.4, 0.5  # log place below which the gap must be larger, by how much for each
+_STANDING, _ALONE = -1.1, 0.5  # log place below which the gap must be larger, by how much for each
 _WIDER = 2.2  # log odds by which the top was too low at most
 _DEPENDING = 1.5  # log odds for labels that surely depend on a retriever's score where queries have several
 _DEPENDENT = (0.75, 1.3)  # log odds between the halves from which on they may, and surely do
@@ -54,6 +58,7 @@ class Share:
       chosen: how much labels look as if a search system had chosen them, from 0 to 1.
       depends: how much labels depend on a retriever's rank, where queries have several: by how much the log odds of
         being labelled surely differ between the halves of the documents most alike to labelled ones; else 0.
+      kinds: how many times lower the share is than the top of all would have it, since queries are of several kinds.
     """
 
     low: float
@@ -64,6 +69,7 @@ class Share:
     gap: float | None
     chosen: float
     depends: float = 0.0
+    kinds: float = 1.0
 
     @property
     def missing(self) -> tuple[float, float, float]:
@@ -87,7 +93,7 @@ def estimate(sample: labelling.Sample, chosen: bool = False) -> Share:
     count = int(sample.known.sum())
     if not count:
         return Share(LOWEST, 0.03, 0.5, 0, 0.0, None, 0.0)
-    top, least = best_depth(sample.blind, sample.known)
+    (top, least), of_all = of_kinds(sample), best_depth(sample.agreed, sample.known)[1]
     odds = float(scipy.special.logit(least))
     place, gap = labelling.placed(sample, 1.0 / least), labelling.gap_below(sample)
     several = sample.several
@@ -105,7 +111,7 @@ def estimate(sample: labelling.Sample, chosen: bool = False) -> Share:
     high = 1.0 if alone >= 1.0 else float(scipy.special.expit(scipy.special.logit(min(top, HIGHEST)) + _WIDER))
     low = float(np.clip(scipy.special.expit(low), LOWEST, HIGHEST))
     high = float(np.clip(high, low, 1.0))
-    return Share(low, _middle(low, high), high, count, place, gap, by_system, depends)
+    return Share(low, _middle(low, high), high, count, place, gap, by_system, depends, of_all / least)
 
 
 def _alone(place: float, gap: float | None) -> float:
@@ -127,6 +133,42 @@ def _standing(place: float, least: float, several: bool) -> float:
     return _between(place, start, _PLACE[1])
 
 
+def of_kinds(sample: labelling.Sample) -> tuple[float, float]:
+    """The labelled share and its lower end, for queries of whatever kinds.
+
+    A query with one positive is as likely to have a label as one with a hundred, and its positive stands higher: the
+    top of all is theirs, and says nothing of the others. So the top is taken in each stratum of queries, those whose
+    best document is more likely the labelled one apart from the others, and the positives of all strata added up; the
+    upper end of the sum is by MOVER (Zou and Donner, Statistics in Medicine 27, 2008).
+
+    The top of a stratum may also be poor in labels as it is less pure. Then the filter has more doubts there: the sum
+    of p (1 - p) for each label. What these do not explain are queries of several kinds, and strata part them but
+    roughly: the share is lowered by one and a half times as much again.
+    """
+    share, low = best_depth(sample.agreed, sample.known)
+    labels = np.bincount(sample.query, sample.known, minlength=sample.queries)
+    count = int(labels.sum())
+    parts = min(count // _STRATUM, _STRATA)
+    if parts < 2:
+        return share, low
+    order = np.argsort(labelling.best_is_labelled(sample), kind="stable")
+    stratum = np.empty(sample.queries, np.int64)
+    stratum[order] = np.minimum((np.cumsum(labels[order]) - labels[order]) * parts // count, parts - 1)
+    of_pair = stratum[sample.query]
+    # A query of many labels may leave the stratum after it without any.
+    some = [of_pair == number for number in np.unique(of_pair[sample.known])]
+    known = np.array([sample.known[here].sum() for here in some], np.float64)
+    found = np.array([best_depth(sample.agreed[here], sample.known[here]) for here in some])
+    likely = scipy.special.expit(sample.full)
+    doubt = np.where(sample.known | sample.judged, 0.0, likely * (1.0 - likely))
+    doubts = np.maximum([doubt[here].sum() for here in some] / known, 1e-9)
+    found = np.minimum(found * (doubts / doubts.min())[:, None], found.max(axis=0))
+    total, highest = (known[:, None] / found).sum(axis=0), known / found[:, 1] - known / found[:, 0]
+    of_all = np.minimum(count / np.array([total[0], total[0] + np.sqrt((highest**2).sum())]), (share, low))
+    share, low = of_all * (of_all / (share, low)) ** _KINDS
+    return float(share), float(np.clip(low, LOWEST, HIGHEST))
+
+
 def best_depth(score: np.ndarray, known: np.ndarray) -> tuple[float, float]:
     """The labelled share at the depth of a score at which it is surely highest, and its lower end.
 
@@ -144,6 +186,7 @@ def best_depth(score: np.ndarray, known: np.ndarray) -> tuple[float, float]:
     sizes = np.unique(np.geomspace(least, len(score), _DEPTHS).astype(np.int64))
     found = np.cumsum(known[order])[sizes - 1]
     low = np.where(found > 0, scipy.stats.beta.ppf(labelling.ERROR, np.maximum(found, 1), sizes - found + 1), 0.0)
+    low[found < _HELD * known.sum()] = 0.0
     best = int(np.argmax(low))
     return float(found[best] / sizes[best]), float(np.clip(low[best], LOWEST, HIGHEST))
 
