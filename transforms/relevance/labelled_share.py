@@ -29,7 +29,7 @@ LEAST = 30  # documents, or labelled positives, without which a depth or a gap s
 _DEPTHS = 40
 _HELD = 0.2  # of all that is labelled, that a depth must hold to count
 _KINDS = 1.5  # times, in logarithms, that a share is lowered further where strata show queries of several kinds
-_STRATUM, _STRATA = 60, 3  # labels of a stratum of queries, at least, and strata at most
+_STRATA = ((40, 2), (180, 3))  # labels from which on queries are parted into so many strata
 _MOST = 4.4  # log of the unlabelled positives for each labelled one where a system chose the labels, at most
 _BEYOND = 2.7  # log of how many times more these were, at most, than the pretrained filter makes out
 _PLACE = (-0.55, -0.75)  # log of the place over the place expected: from which on labels look chosen, and surely do
@@ -148,8 +148,8 @@ def of_kinds(sample: labelling.Sample) -> tuple[float, float]:
     share, low = best_depth(sample.agreed, sample.known)
     labels = np.bincount(sample.query, sample.known, minlength=sample.queries)
     count = int(labels.sum())
-    parts = min(count // _STRATUM, _STRATA)
-    if parts < 2:
+    parts = max((number for least, number in _STRATA if count >= least), default=1)
+    if parts == 1:
         return share, low
     order = np.argsort(labelling.best_is_labelled(sample), kind="stable")
     stratum = np.empty(sample.queries, np.int64)
