@@ -28,11 +28,11 @@ from gangue.transforms.relevance.labelling import HIGHEST, LOWEST
 LEAST = 30  # documents, or labelled positives, without which a depth or a gap says nothing
 _DEPTHS = 40
 _HELD = 0.2  # of all that is labelled, that a depth must hold to count
-_KINDS = 1.5  # times, in logarithms, that a share is lowered further where strata show queries of several kinds
 _STRATA = ((40, 2), (180, 3))  # labels from which on queries are parted into so many strata
 _MOST = 4.4  # log of the unlabelled positives for each labelled one where a system chose the labels, at most
 _BEYOND = 2.7  # log of how many times more these were, at most, than the pretrained filter makes out
 _PLACE = (-0.55, -0.75)  # log of the place over the place expected: from which on labels look chosen, and surely do
+_PLACE_OF_SEVERAL = -0.45  # the first of these where queries have several labels, of which random ones stand lower
 _PLACE_OF_FEW = -0.65  # the first of these where queries have one label and few positives: random ones stand higher
 _FEW_POSITIVES = (5.5, 8.0)  # for each labelled one: up to which they are few, and from which on they are not
 _GAP = (0.3, 0.65)  # log of the gap over ln 2: from which on positives look few, and surely do
@@ -129,7 +129,7 @@ def _standing(place: float, least: float, several: bool) -> float:
       place: of them.   least: lower end of the labelled share.   several: most are of queries with several.
     """
     few_to_many = np.log(_FEW_POSITIVES), (_PLACE_OF_FEW, _PLACE[0])
-    start = _PLACE[0] if several else float(np.interp(-np.log(least), *few_to_many))
+    start = _PLACE_OF_SEVERAL if several else float(np.interp(-np.log(least), *few_to_many))
     return _between(place, start, _PLACE[1])
 
 
@@ -143,7 +143,7 @@ def of_kinds(sample: labelling.Sample) -> tuple[float, float]:
 
     The top of a stratum may also be poor in labels as it is less pure. Then the filter has more doubts there: the sum
     of p (1 - p) for each label. What these do not explain are queries of several kinds, and strata part them but
-    roughly: the share is lowered by one and a half times as much again.
+    roughly: the share is lowered by as much again.
     """
     share, low = best_depth(sample.agreed, sample.known)
     labels = np.bincount(sample.query, sample.known, minlength=sample.queries)
@@ -165,7 +165,7 @@ def of_kinds(sample: labelling.Sample) -> tuple[float, float]:
     found = np.minimum(found * (doubts / doubts.min())[:, None], found.max(axis=0))
     total, highest = (known[:, None] / found).sum(axis=0), known / found[:, 1] - known / found[:, 0]
     of_all = np.minimum(count / np.array([total[0], total[0] + np.sqrt((highest**2).sum())]), (share, low))
-    share, low = of_all * (of_all / (share, low)) ** _KINDS
+    share, low = of_all * (of_all / (share, low))
     return float(share), float(np.clip(low, LOWEST, HIGHEST))
 
 
