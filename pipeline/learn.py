@@ -203,7 +203,9 @@ def sampled(loaded: query_shard.Shard, opinion: describing.Opinion, told: np.nda
 def estimate_share(_: str, data: Data, p: params.Params) -> Counts:
     """Add the labelled share, and the constants that it asks for, to the note."""
     note, documents = learn_note.read(data, staged("relevance")), sum(data.rows("documents"))
-    _write(data, note | conclusions.concluded(p, note, data.read_all(staged(SAMPLED)), documents))
+    with process_wide.one_blas_thread():
+        found = conclusions.concluded(p, note, data.read_all(staged(SAMPLED)), documents)
+    _write(data, note | found)
     return Counts()
 
 
