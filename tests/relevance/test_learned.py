@@ -72,16 +72,14 @@ def test_without_labels_the_others_tell_positives_from_decoys_and_no_known_posit
     for shard in job.shards():
         every = np.ones(shard.queries, bool)
         opinion = describing.opinion(job.data, job.p, shard, learn_note.read(job.data), every)
-        relations, hidden = (
-            shard.candidates.relations,
-            [pair in job.planted for pair in pairs_of(shard, np.arange(len(shard.pairs)))],
-        )
+        relations = shard.candidates.relations
+        hidden = np.array([pair in job.planted for pair in pairs_of(shard, np.arange(len(shard.pairs)))])
         free = ~np.any(list(relations.values()), axis=0)
         for name in ("blind", "agreed"):
             value = getattr(opinion, name)
             known[name] += value[relations["positive"]].tolist()
             planted[name] += value[free & hidden].tolist()
-            others[name] += value[free & ~np.array(hidden)].tolist()
+            others[name] += value[free & ~hidden].tolist()
 
     def above(one, other):
         return (np.array(one)[:, None] > np.array(other)).mean()

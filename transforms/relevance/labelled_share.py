@@ -93,7 +93,8 @@ def estimate(sample: labelling.Sample, chosen: bool = False) -> Share:
     count = int(sample.known.sum())
     if not count:
         return Share(LOWEST, 0.03, 0.5, 0, 0.0, None, 0.0)
-    (top, least), of_all = of_kinds(sample), best_depth(sample.agreed, sample.known)[1]
+    of_all = best_depth(sample.agreed, sample.known)
+    top, least = of_kinds(sample, *of_all)
     odds = float(scipy.special.logit(least))
     place, gap = labelling.placed(sample, 1.0 / least), labelling.gap_below(sample)
     several = sample.several
@@ -111,7 +112,7 @@ def estimate(sample: labelling.Sample, chosen: bool = False) -> Share:
     high = 1.0 if alone >= 1.0 else float(scipy.special.expit(scipy.special.logit(min(top, HIGHEST)) + _WIDER))
     low = float(np.clip(scipy.special.expit(low), LOWEST, HIGHEST))
     high = float(np.clip(high, low, 1.0))
-    return Share(low, _middle(low, high), high, count, place, gap, by_system, depends, of_all / least)
+    return Share(low, _middle(low, high), high, count, place, gap, by_system, depends, of_all[1] / least)
 
 
 def _alone(place: float, gap: float | None) -> float:
@@ -133,7 +134,7 @@ def _standing(place: float, least: float, several: bool) -> float:
     return _between(place, start, _PLACE[1])
 
 
-def of_kinds(sample: labelling.Sample) -> tuple[float, float]:
+def of_kinds(sample: labelling.Sample, share: float, low: float) -> tuple[float, float]:
     """The labelled share and its lower end, for queries of whatever kinds.
 
     A query with one positive is as likely to have a label as one with a hundred, and its positive stands higher: the
@@ -144,8 +145,10 @@ def of_kinds(sample: labelling.Sample) -> tuple[float, float]:
     The top of a stratum may also be poor in labels as it is less pure. Then the filter has more doubts there: the sum
     of p (1 - p) for each label. What these do not explain are queries of several kinds, and strata part them but
     roughly: the share is lowered by as much again.
+
+    Args:
+      sample: the documents.   share, low: by the top of all (``best_depth``).
     """
-    share, low = best_depth(sample.agreed, sample.known)
     labels = np.bincount(sample.query, sample.known, minlength=sample.queries)
     count = int(labels.sum())
     parts = max((number for least, number in _STRATA if count >= least), default=1)

@@ -148,7 +148,8 @@ def best_is_labelled(sample: Sample) -> np.ndarray:
     falls = np.column_stack([one for score in scores for one in _falls(sample, score)])
     places = (scipy.stats.rankdata(falls, axis=0) - 0.5) / sample.queries - 0.5
     design = np.column_stack([places, np.ones(sample.queries)])
-    best = np.lexsort((-sample.agreed, sample.query))[_starts(sample)]
+    offsets = arrays.offsets_of(sample.query, sample.queries)
+    best = np.lexsort((-sample.agreed, sample.query))[offsets[:-1][np.diff(offsets) > 0]]
     target = np.zeros(sample.queries)
     target[sample.query[best]] = sample.known[best]
     labelled = np.bincount(sample.query, sample.known, minlength=sample.queries) > 0
@@ -175,11 +176,6 @@ def _falls(sample: Sample, score: np.ndarray) -> list[np.ndarray]:
     table = np.where(has, table, lowest[:, None])
     best, whole = table[:, 0], np.maximum(table[:, 0] - lowest, 1e-9)
     return [best, *(best - table[:, at] for at in _FALLS), *((best - table[:, at]) / whole for at in _FALLS[:-1])]
-
-
-def _starts(sample: Sample) -> np.ndarray:
-    """Where each query's documents begin, of those that have any."""
-    return np.flatnonzero(np.r_[True, np.diff(sample.query) != 0])
 
 
 def halves(sample: Sample, some: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
