@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterable, Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,21 @@ def records(path: pathlib.Path) -> list[dict[str, str]]:
     """The lines of a JSONL file."""
     with _existing(path).open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def write(
+    folder: pathlib.Path,
+    documents: Iterable[Mapping[str, str]],
+    queries: Iterable[Mapping[str, str]],
+    pairs: Iterable[tuple[str, str]],
+) -> None:
+    """Write a folder of these records, as ``records`` reads them, and of positives, (query id, document id), of the split ``test``."""
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    for name, found in (("corpus", documents), ("queries", queries)):
+        rows = (json.dumps(record, ensure_ascii=False) + "\n" for record in found)
+        (folder / f"{name}.jsonl").write_text("".join(rows), encoding="utf-8")
+    judged = "".join(f"{query}\t{document}\t1\n" for query, document in pairs)
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, encoding="utf-8")
 
 
 def _existing(path: pathlib.Path) -> pathlib.Path:

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
 import pathlib
 import sys
-from typing import Any
 
 import numpy as np
 
@@ -53,16 +51,13 @@ def write(folder: pathlib.Path, target: pathlib.Path, asked: argparse.Namespace)
     topics = [chosen[topic * asked.classes : (topic + 1) * asked.classes] for topic in range(asked.topics)]
     documents = [[d for one in topic for d in some(sorted(one), asked.documents)] for topic in topics]
     queries = [[q for one in topic for q in some(classes[one], asked.queries)] for topic in topics]
-    (target / "qrels").mkdir(parents=True, exist_ok=True)
-    for name, kept in (("corpus", documents), ("queries", queries)):
+
+    def records(name: str, kept: list[list[str]]) -> list[dict[str, str]]:
         texts = {record["_id"]: record for record in beir.records(folder / f"{name}.jsonl")}
-        _write(target / f"{name}.jsonl", [texts[one] for topic in kept for one in topic])
-    judged = [f"{q}\t{d}\t1\n" for qs, ds in zip(queries, documents, strict=True) for q in qs for d in ds]
-    (target / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged), encoding="utf-8")
+        return [texts[one] for topic in kept for one in topic]
 
-
-def _write(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+    pairs = [(q, d) for qs, ds in zip(queries, documents, strict=True) for q in qs for d in ds]
+    beir.write(target, records("corpus", documents), records("queries", queries), pairs)
 
 
 def main() -> int:

@@ -11,10 +11,9 @@ all is far too high (``python -m benchmarks.budget --data FOLDER --known one``).
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,10 +23,9 @@ from benchmarks import frontier as lines
 
 def write(folders: Sequence[pathlib.Path], target: pathlib.Path, queries: int, documents: int, seed: int) -> None:
     """Write the folder."""
-    (target / "qrels").mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(seed)
-    texts: dict[str, list[str]] = {"corpus": [], "queries": []}
-    judged = ["query-id\tcorpus-id\tscore\n"]
+    records: dict[str, list[dict[str, str]]] = {"corpus": [], "queries": []}
+    pairs: list[tuple[str, str]] = []
     for number, folder in enumerate(folders):
         positives = lines.positives_of(folder)
         able = sorted(query for query, found in positives.items() if found)
@@ -36,17 +34,11 @@ def write(folders: Sequence[pathlib.Path], target: pathlib.Path, queries: int, d
         rest = sorted({record["_id"] for record in beir.records(folder / "corpus.jsonl")}.difference(answers))
         more = [rest[place] for place in draw.permutation(len(rest))[: max(0, documents - len(answers))]]
         for name, kept in (("corpus", [*answers, *more]), ("queries", asked)):
-            texts[name] += _renamed(folder / f"{name}.jsonl", set(kept), number)
-        judged += [f"{number}-{query}\t{number}-{one}\t1\n" for query in asked for one in sorted(positives[query])]
-    for name, rows in texts.items():
-        (target / f"{name}.jsonl").write_text("".join(rows), encoding="utf-8")
-    (target / "qrels" / "test.tsv").write_text("".join(judged), encoding="utf-8")
-
-
-def _renamed(path: pathlib.Path, kept: set[str], number: int) -> Iterable[str]:
-    for record in beir.records(path):
-        if record["_id"] in kept:
-            yield json.dumps({**record, "_id": f"{number}-{record['_id']}"}, ensure_ascii=False) + "\n"
+            wanted = set(kept)
+            found = (record for record in beir.records(folder / f"{name}.jsonl") if record["_id"] in wanted)
+            records[name] += [{**record, "_id": f"{number}-{record['_id']}"} for record in found]
+        pairs += [(f"{number}-{query}", f"{number}-{one}") for query in asked for one in sorted(positives[query])]
+    beir.write(target, records["corpus"], records["queries"], pairs)
 
 
 def main() -> int:
