@@ -63,7 +63,7 @@ def write(
     queries: Iterable[Mapping[str, str]],
     pairs: Iterable[tuple[str, str]],
 ) -> None:
-    """Write a folder of these records, as ``records`` reads them, and of positives, (query id, document id), of the split ``test``."""
+    """Write a folder of these records and of positives, (query id, document id), of the split ``test``."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     for name, found in (("corpus", documents), ("queries", queries)):
         rows = (json.dumps(record, ensure_ascii=False) + "\n" for record in found)
