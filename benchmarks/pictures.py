@@ -268,6 +268,14 @@ def main() -> int:
     print("\nBudgets: one known, queries of two kinds")
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("budget_*_and_*.json"))]
     print("\n".join(row for report in found for row in told(report, {"lines": []})))
+    print("\nBudgets: another encoder, one known, and half known")
+    for path in sorted(RESULTS.glob("budget_*_static.json")):
+        report = json.loads(path.read_text())
+        one, half = (
+            {**report, "lines": [each for each in report["lines"] if each["known"] == known]}
+            for known in ("one", "half")
+        )
+        print("\n".join(told(one, half)))
     print("\nPairs")
     for path in sorted(RESULTS.glob("pairs_truth_*.json")):
         print("\n".join(pairs(json.loads(path.read_text()))))

@@ -3,8 +3,8 @@
 Chooses the cut of the main rule of ``filter`` by the budget ``max_false_negatives``: mines with every cut, and adds up
 how likely each negative is false, at the unfavourable end of the labelled share. Where queries have several positives,
 some are hidden and those that come back are counted: the higher of the two is promised. A budget that no cut can keep
-is refused by name, and the negatives are chosen by the fallback, or by the cut that is expected to keep it. A filter
-without a budget only leaves a note.
+is refused by name, and the negatives are chosen by the fallback, or by the cut that comes nearest. A filter without a
+budget only leaves a note.
 """
 
 from __future__ import annotations

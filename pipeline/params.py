@@ -118,7 +118,7 @@ class Params(Section):
     def _sample(self) -> Params:
         sample = self.sample
         if sample.price is not None and not self.filter.asks_to_learn:
-            raise ValueError("sample.price needs p_false, which only filter.kind learned gives")
+            raise ValueError("sample.price needs p_false, which filter.kind learned or a budget gives")
         in_turn = sample.ensemble is not None and sample.ensemble.kind == "intra"  # among so many of each score
         if sample.first is not None and sample.first < sample.hard and not in_turn:
             raise ValueError(

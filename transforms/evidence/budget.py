@@ -110,9 +110,9 @@ def chosen_cut(
 
 
 def nearest(points: Sequence[dict[str, Any]], budget: float) -> int:
-    """Place of the cut for a budget that is refused: the loosest expected to keep it by the middle of the share.
+    """Place of the cut for a budget that is refused, among those that leave four fifths of the most negatives.
 
-    Where there is none, the strictest one that leaves four fifths of the most negatives that any cut gives.
+    The loosest expected to keep it by the middle of the share; where none is, the strictest.
     """
     most = max(point["per_query"] for point in points)
     full = [place for place, point in enumerate(points) if point["per_query"] >= _FULL * most]
