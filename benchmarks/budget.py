@@ -46,7 +46,7 @@ from gangue.transforms.datasets import schema
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import budget as budgets
 from gangue.transforms.evidence import frontier, held_out, other_cuts, prediction_powered
-from gangue.transforms.relevance import conclusions, describing, learn_note, teaching
+from gangue.transforms.relevance import conclusions, describing, feature_names, learn_note, teaching
 
 BUDGETS = (0.02, 0.05)
 CONFIDENCES = (None, 0.9)
@@ -114,7 +114,7 @@ def unaware_of(
     data.commit("positives")
     at_hand.forget()  # of the other queries too, only what is labelled is known
     unaware = held_out.hide(data, p, whole, hidden)
-    note = teaching.taught(learn.examples(data, p, unaware), describing.names(p))
+    note = teaching.taught(learn.examples(data, p, unaware), feature_names.names(p))
     asked = np.ones(unaware.queries, bool)
     opinion, told = describing.opinion(data, p, unaware, note, asked), describing.labels(data, unaware)
     documents = sum(data.rows("documents"))

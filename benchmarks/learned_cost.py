@@ -29,7 +29,7 @@ from benchmarks import frontier as lines
 from gangue.transforms.candidates import query_shard, rules
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import frontier
-from gangue.transforms.relevance import describing, learn_note
+from gangue.transforms.relevance import describing, feature_names, learn_note
 
 
 def microseconds(work: Callable[[], Any], candidates: int, repeats: int) -> float:
@@ -58,7 +58,7 @@ def main() -> int:
         lines.mine(data, p)
         learned = learn_note.read(data)
         shard = query_shard.load(data, p, data.shards("queries")[0])
-        left_out, names = shard.positive_of_pair, describing.names(p)
+        left_out, names = shard.positive_of_pair, feature_names.names(p)
         rule = p.filter.with_rule(rules.Abs(score="dense", abs=0.6))
         steps: dict[str, Callable[[], Any]] = {
             "describe": lambda: describing.matrix(describing.describe(data, p, shard, left_out), names),

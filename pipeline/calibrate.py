@@ -107,11 +107,11 @@ def measure(
     filters: Sequence[params.Filter],
     seen: propensity.Propensity | None = None,
 ) -> pa.Table:
-    """What each cut is expected to let through (``frontier.expected``), and did of hidden positives, ``hidden_`` …"""
+    """What each cut is expected to let through (``frontier.expected``), and did of hidden positives: ``hidden_`` …"""
     labelled = learn_note.read(data)["share"]["low"]
     hidden = frontier.measure(data, p, shard, filters, p.calibrate, labelled=labelled, seen=seen)
     table = frontier.expected(data, p, shard, filters)
-    for name in hidden.column_names[1:]:
+    for name in ("queries", "loss", "losses", "corrected"):  # a line needs its intervals too, a cut does not
         table = table.append_column(budget.HIDDEN + name, hidden[name])
     return table
 

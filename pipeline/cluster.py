@@ -50,7 +50,7 @@ def run(data: Data, p: params.Params, name: str, flags: Sequence[str] = ()) -> C
 def train(_: str, data: Data, name: str, settings: params.Cluster) -> Counts:
     """Write the centroids, with how many documents each has among those it was trained on."""
     vectors = lookup.vectors(data, f"vectors/{name}/documents")
-    rows = np.arange(0, len(vectors), max(1, len(vectors) // settings.sample))
+    rows = np.arange(0, len(vectors), max(1, -(-len(vectors) // settings.sample)))
     output = staged(f"clusters/{name}/centroids")
     # k-means reads its sample once an iteration and in order: it need not lie in memory.
     with scratch(data, output, (len(rows), vectors.dimensions), np.float32) as matrix:

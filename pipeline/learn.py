@@ -26,6 +26,7 @@ from gangue.transforms.relevance import (
     classifier,
     conclusions,
     describing,
+    feature_names,
     learn_note,
     portable,
     pretrained,
@@ -124,7 +125,7 @@ def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: flo
     chosen = np.flatnonzero(positive | (free & (place < wanted[candidates.query])))
     left_out = describing.left_out_for_learning(loaded, randomness.mix(p.learn.seed + 1, hashes))
     columns = describing.describe(data, p, loaded, left_out)
-    values = describing.matrix(columns, describing.names(p))[chosen]
+    values = describing.matrix(columns, feature_names.names(p))[chosen]
     blind = portable.blind(describing.portable_pairs(p, loaded, columns))[chosen]
     with process_wide.one_blas_thread():
         alike = pretrained.load(p.learn.pretrained).blind.logits(blind)
@@ -147,7 +148,9 @@ def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: flo
 
 def teach_models(_: str, data: Data, p: params.Params) -> Counts:
     """Teach a model per fold; write them, or why there are none."""
-    _write(data, teaching.taught(data.read_all(staged(EXAMPLES)), describing.names(p), [*p.scorers], [*p.retrievers]))
+    _write(
+        data, teaching.taught(data.read_all(staged(EXAMPLES)), feature_names.names(p), [*p.scorers], [*p.retrievers])
+    )
     return Counts()
 
 
@@ -195,7 +198,10 @@ def sampled(loaded: query_shard.Shard, opinion: describing.Opinion, told: np.nda
         "told": pa.array(told[rows]),
         "judged": pa.array(candidates.judged[rows]),
         **{name: pa.array(getattr(opinion, name)[rows]) for name in ("blind", "agreed", "full", "taught")},
-        **{name: pa.array(candidates.scores[name][rows].astype(np.float64)) for name in candidates.ranks},
+        **{
+            conclusions.score_column(name): pa.array(candidates.scores[name][rows].astype(np.float64))
+            for name in candidates.ranks
+        },
     }
     return pa.table(columns)
 

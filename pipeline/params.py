@@ -13,6 +13,7 @@ from gangue.transforms.candidates.rules.filter import Filter as Filter
 from gangue.transforms.negatives.section import Ensemble as Ensemble
 from gangue.transforms.negatives.section import Sample as Sample
 from gangue.transforms.negatives.weights import Phi
+from gangue.transforms.relevance import feature_names
 from gangue.transforms.retrieval import protocol
 from gangue.transforms.settings import mistakes, params_file
 from gangue.transforms.settings.section import Name, Section
@@ -73,6 +74,11 @@ class Params(Section):
         scores = {**self.retrievers, **self.scorers}
         if rules.P_FALSE in scores:
             raise ValueError(f"a retriever or scorer must not be called {rules.P_FALSE}: the learned filter is")
+        if self.filter.asks_to_learn and (feature := feature_names.ambiguous(self)):
+            raise ValueError(
+                f"retrievers, scorers and encoders must have names that features can be told apart by, got two that are"
+                f" called {feature}. Rename one"
+            )
         stack = {"filter": self.filter.rule, **{f"filter.also.{i}": rule for i, rule in enumerate(self.filter.also)}}
         if self.filter.fallback:
             stack["filter.fallback"] = self.filter.fallback

@@ -14,12 +14,17 @@ import sys
 from collections.abc import Sequence
 
 from gangue.pipeline import params
+from gangue.transforms.candidates import quota as quotas
+from gangue.transforms.candidates import relations
 from gangue.transforms.candidates.quota import NOTE, Quota, place
+from gangue.transforms.candidates.rules import candidates, rule, verdicts
 from gangue.transforms.datasets.names import staged
 from gangue.transforms.datasets.storage import Data
 
 SECTIONS = ("encoders", "scorers")
 """Sections that a job may do without."""
+_DECIDES = (candidates, quotas, relations, rule, verdicts)
+"""Beside the rules' own, what decides whether a query has what it must find."""
 
 
 def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> None:
@@ -34,7 +39,7 @@ def run(data: Data, p: params.Params, flags: Sequence[str] = ()) -> None:
         runner.options(p.beam, flags)
     for name in p.retrievers:
         wanted = quota(p, name)
-        _write(data, place(name), NOTE, wanted.model_dump_json(exclude=None if wanted.rules else {"code"}))
+        _write(data, place(name), NOTE, wanted.model_dump_json(exclude=None if wanted.code else {"code"}))
     data.prune("quotas", p.retrievers)
     for name in SECTIONS:
         section = {key: settings.model_dump(mode="json") for key, settings in getattr(p, name).items()}
@@ -47,9 +52,9 @@ def quota(p: params.Params, name: str) -> Quota:
         return Quota()
     # A cut that a budget will choose is not known yet.
     known = p.filter.rules if p.filter.max_false_negatives is None else p.filter.also
-    rules = tuple(rule for rule in known if rule.judged_by(name))
+    rules = tuple(each for each in known if each.judged_by(name))
     code = hashlib.blake2b(digest_size=8)
-    for module in sorted({type(rule).__module__ for rule in rules}):
+    for module in sorted({type(each).__module__ for each in rules} | {each.__name__ for each in _DECIDES}):
         code.update(inspect.getsource(sys.modules[module]).encode())
     return Quota(rules=rules, candidates=p.sample.hard + p.sample.skip_kept, code=code.hexdigest())
 

@@ -6,11 +6,16 @@ import json
 import random
 
 import models
+import numpy as np
 import planted
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gangue.pipeline import mine
 from gangue.pipeline.command import show
+from gangue.transforms.candidates import relations
 
 RULES = {"naive": {"kind": "naive"}, "strict": {"kind": "learned", "p_false": 1e-9}}
 
@@ -107,3 +112,23 @@ def test_near_copies_that_a_cross_encoder_would_have_read_are_not_tested(tmp_pat
         found.append(leaking(tmp_path, "near_copies", capsys, rule, scorers=scorers)["retrieved"])
     assert found[0] == 0
     assert found[1] > 5, "no candidate is read at their ranks"
+
+
+small = st.integers(0, 4)
+
+
+@given(st.lists(small, min_size=1, max_size=12), st.lists(st.tuples(small, small)), st.lists(st.tuples(small, small)))
+def test_a_siblings_positive_is_one_of_another_query_that_asks_the_same(asking, positives, pairs):
+    names = [f"q{i:02}" for i in range(len(asking))]
+    positives = sorted((query % len(asking), group) for query, group in positives)
+    pairs = [(query % len(asking), group) for query, group in pairs]
+    block = relations.QueryBlock(
+        pa.table({"query_id": names, "near_group": [f"g{group}" for group in asking]}),
+        pa.table({"query_id": pa.array([names[query] for query, _ in positives], pa.string())}),
+    )
+    query, group = np.array(pairs, np.int64).reshape(-1, 2).T
+    found = relations.of_siblings(block, query, group, np.array([group for _, group in positives], np.int64))
+    assert found.tolist() == [
+        any(asking[other] == asking[mine_] and other != mine_ and theirs == own for other, theirs in positives)
+        for mine_, own in pairs
+    ]

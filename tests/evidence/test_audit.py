@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from gangue.pipeline import audit, export, params, sample
@@ -690,6 +691,21 @@ def test_the_leak_is_that_of_a_plain_count(tmp_path, reference):
             shares = [r["share"] for r in leak.figures(stack, measured.queries, 2)["by_retriever"].values()]
             assert min(shares) <= stack.hard_leaked / stack.hard + 1e-6, "all together are as noisy as some mean"
             assert max(shares) >= stack.hard_leaked / stack.hard - 1e-6
+
+
+def test_a_judged_negative_that_no_retriever_found_is_booked_to_none(data):
+    p = parameters()
+    shard = data.shards("queries")[0]
+    pairs = data.read("pairs", shard)
+    best = pc.and_(pc.fill_null(pc.less_equal(pairs["rank_one"], 6), False), pc.invert(pairs["positive"]))
+    others = pc.if_else(best, pa.scalar(None, pa.int32()), pairs["rank_one"])
+    for name, values in (("rank_one", others), ("rank_two", pa.nulls(len(pairs), pa.int32())), ("judged", best)):
+        pairs = pairs.set_column(pairs.column_names.index(name), name, values)
+    data.write("pairs", shard, pairs, anew=True)
+    data.commit("pairs")
+    found = leak.measure(data, p, query_shard.load(data, p, shard)).naive
+    assert found.supplied["two"] == 0
+    assert 0 < found.supplied["one"] < found.hard
 
 
 def test_the_leak_adds_up_over_shards_and_one_round_adds_wilsons_interval(data):

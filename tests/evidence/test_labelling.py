@@ -298,6 +298,7 @@ def test_params_of_another_job_are_named_in_a_line(job, tmp_path, command):
     ("changed", "said"),
     [
         ({"ingest": {"near_duplicate": 0.6}}, r"was mined with, where ingest was \{"),
+        ({"labels": {"wrong": 0.1}}, r"was mined with, where labels was \{"),
         ({"retrievers": {"bm25": {"kind": "bm25", "depth": 7}}}, r"was mined with, where retrievers was \{"),
     ],
 )

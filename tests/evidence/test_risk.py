@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from mapie.risk_control import methods
@@ -133,3 +134,12 @@ def test_the_tighter_bound_costs_little_beside_the_better_and_gains_much_where_l
         )
         assert both < of_means * most
         assert both < min(of_means, betting) * 1.06
+
+
+def test_as_many_events_are_counted_as_there_are():
+    """100 * 0.07 is a little more than 7, and 8 events would be less likely."""
+    for queries, events in ((100, 7), (100, 14), (50, 7)):
+        risks = np.array([0.15, 0.3])
+        bentkus = np.e * scipy.stats.binom.cdf(events, queries, risks)
+        found = risk._p_value(np.full(2, events / queries), risks, queries)
+        assert (found <= bentkus * (1 + 1e-9)).all()

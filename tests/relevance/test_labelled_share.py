@@ -161,7 +161,7 @@ def said_of(found, missed=None, documents=100_000, told=None, **section):
             "agreed": found.agreed,
             "full": found.full,
             "taught": np.zeros(len(found.query)),
-            **found.scores,
+            **{conclusions.score_column(name): scores for name, scores in found.scores.items()},
         }
     )
     note = {"usable": False, "several": 0, "distrusted": False, "findings": []}
@@ -345,3 +345,27 @@ def test_the_shift_makes_probabilities_add_up_to_a_mass_and_keeps_their_order(lo
 def test_in_words_it_says_how_many_are_missing_for_each():
     words = str(labelled_share.Share(0.1, 0.2, 0.5, 30, 0.0, None, 0.0))
     assert words.startswith("for each labelled positive about 4 are not labelled (1 to 9; labelled share 20.0%")
+
+
+@pytest.mark.parametrize("section", [{}, {"labelled": 0.5}, {"labelled": "chosen"}])
+def test_where_no_labelled_positive_was_retrieved_nothing_is_promised(section):
+    """Wrong ids of documents, or a retriever that finds nothing: of none found there was none among the others."""
+    found = sample(0.3)
+    said = said_of(found, missed=found.known, documents=100_000, **section)
+    assert said["distrusted"]
+    assert "no labelled positive was retrieved" in said["findings"][0]
+    points = [{"per_query": 5.0, "bound": 0.001, "loss": 0.0, "setting": 1.0, "queries": 200}]
+    refused = budget.chosen_cut(points, parsed(**section), said)["refused"]
+    assert "cannot be promised: no labelled positive was retrieved" in refused
+    one = said_of(found, missed=found.known & (np.cumsum(found.known) > 1), documents=100_000, **section)
+    assert not any("no labelled positive" in line for line in one["findings"])
+
+
+def test_log_odds_beyond_any_that_are_usual_can_be_shifted_to_a_mass():
+    for logits in (np.full(10, -60.0), np.full(10, 60.0), np.array([-80.0, 80.0])):
+        assert scipy.special.expit(logits + labelling.with_mass(logits, 1.0)).sum() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_what_is_no_number_is_promised_to_be_nothing():
+    assert np.isnan(caution.unfavourable(np.array([np.nan]), caution.constant(1.0)))[0]
+    assert caution.unfavourable(np.array([0.0]), caution.constant(1.0))[0] == 0.0

@@ -21,7 +21,7 @@ from gangue.transforms import at_hand, randomness
 from gangue.transforms.candidates import rules
 from gangue.transforms.datasets.storage import Data
 from gangue.transforms.evidence import held_out
-from gangue.transforms.relevance import classifier, describing, features, learn_note
+from gangue.transforms.relevance import classifier, describing, feature_names, features, learn_note
 from gangue.transforms.views.recipe import RECIPE
 
 
@@ -172,7 +172,7 @@ def test_a_positive_left_out_is_described_as_if_it_were_hidden(job, number):
         assert len(gone) > 8
         own = [
             name
-            for name in describing.names(job.p)
+            for name in feature_names.names(job.p)
             # nearest and the like are standardised by what is said of the others, and they know one positive less
             if not (name.endswith("_standardised") and name.startswith(("nearest", "mean", "crowd", "neighbours")))
         ]
@@ -185,12 +185,12 @@ def test_a_positive_left_out_is_described_as_if_it_were_hidden(job, number):
 
 
 def values_of(job, shard, left_out):
-    return describing.matrix(describing.describe(job.data, job.p, shard, left_out), describing.names(job.p))
+    return describing.matrix(describing.describe(job.data, job.p, shard, left_out), feature_names.names(job.p))
 
 
 def described(job, shard, left_out):
     values = values_of(job, shard, left_out)
-    names = describing.names(job.p)
+    names = feature_names.names(job.p)
     assert values.shape == (len(shard.pairs), len(names))
     pairs = pairs_of(shard, np.arange(len(shard.pairs)))
     return {pair: dict(zip(names, row.tolist(), strict=True)) for pair, row in zip(pairs, values, strict=True)}
@@ -198,7 +198,7 @@ def described(job, shard, left_out):
 
 def test_an_unlabelled_positive_is_described_as_a_labelled_one_is(job):
     """Which answers are labelled is chance, so no feature may tell: the label would stand in the features."""
-    names = describing.names(job.p)
+    names = feature_names.names(job.p)
     labelled, unlabelled = [], []
     for shard in job.shards():
         words = randomness.mix(1, np.arange(len(shard.pairs), dtype=np.uint64))
@@ -221,7 +221,7 @@ def test_for_learning_every_pair_is_described_by_one_positive_less(job):
         assert (own == shard.candidates.query).all(), "each leaves out a positive of its own query"
         positive = shard.candidates.relations["positive"]
         assert (left_out[positive] == shard.positive_of_pair[positive]).all()
-        column = describing.names(job.p).index("positives")
+        column = feature_names.names(job.p).index("positives")
         known = np.expm1(values_of(job, shard, left_out)[:, column])
         assert known == pytest.approx(2.0, abs=1e-5)
 
@@ -235,7 +235,7 @@ def test_queries_with_a_single_positive_are_judged_and_mined_too(tmp_path):
     assert of_lonely
     assert None not in of_lonely
     assert lonely <= set(single.data.read_all("triplets", ["query_id"])["query_id"].to_pylist())
-    column = describing.names(single.p).index("nearest_static")
+    column = feature_names.names(single.p).index("nearest_static")
     for shard in single.shards():
         alone = np.isin(shard.pairs["query_id"].to_pylist(), list(lonely))
         positive = shard.candidates.relations["positive"]
@@ -463,7 +463,7 @@ def test_the_learned_rule_is_in_the_recipe(job):
     assert recipe(job.data)["judged_by"] == {"kind": "learned", "cut": 0.3}
     model = job.data.read_note("relevance", "model.json")
     assert model["usable"]
-    assert model["features"] == describing.names(job.p) == sorted(model["importances"], key=model["features"].index)
+    assert model["features"] == feature_names.names(job.p) == sorted(model["importances"], key=model["features"].index)
     assert len(model["models"]) == classifier.FOLDS
 
 
@@ -491,7 +491,7 @@ def test_with_too_few_positives_the_pretrained_filter_judges_alone_and_all_say_s
 
 def test_with_features_that_say_nothing_the_pretrained_filter_judges_alone_and_all_say_so(tmp_path, capfd, monkeypatch):
     def nothing(data, p, shard, left_out, ridges=None):
-        names = (*describing.names(p), *(f"mutual_{name}" for name in p.encoders))
+        names = (*feature_names.names(p), *(f"mutual_{name}" for name in p.encoders))
         return {name: np.zeros(len(shard.pairs)) for name in names}
 
     monkeypatch.setattr(describing, "describe", nothing)
@@ -567,3 +567,35 @@ def test_a_second_learning_after_a_change_of_the_params_starts_anew(tmp_path):
     assert not learn_note.read(first.data)["usable"]
     assert first.data.files("relevance") == []
     at_hand.forget()
+
+
+def renamed(p, names):
+    """The params with other names for retrievers."""
+    values = json.loads(p.model_dump_json(exclude_unset=True))
+    values["retrievers"] = {names.get(name, name): retriever for name, retriever in values["retrievers"].items()}
+    for part in (values["filter"].get("fallback", {}), values["sample"]):
+        part["score"] = names.get(part.get("score"), part.get("score"))
+    return values
+
+
+@pytest.mark.parametrize("names", [("full", "known"), ("query", "taught"), ("judged", "agreed"), ("told", "counted")])
+def test_how_retrievers_are_called_changes_nothing(job, tmp_path, names):
+    called = dict(zip(job.p.retrievers, names, strict=True))
+    again = Job(tmp_path, **{k: renamed(job.p, called)[k] for k in ("retrievers", "filter", "sample")})
+    assert again.p_false() == job.p_false()
+
+
+@pytest.mark.parametrize(
+    ("names", "feature"),
+    [
+        ({"bm25": "dense_gap"}, "dense_gap"),
+        ({"bm25": "usage"}, "usage"),
+        ({"bm25": "positives"}, "positives"),
+        ({"bm25": "mutual_static"}, "mutual_static"),
+    ],
+)
+def test_a_name_by_which_two_features_would_be_called_is_refused(job, names, feature):
+    values = renamed(job.p, names)
+    with pytest.raises(ValueError, match=f"got two that are called {feature}. Rename one"):
+        params.parse(values)
+    params.parse({**values, "filter": {"kind": "naive"}})

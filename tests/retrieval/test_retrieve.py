@@ -361,6 +361,14 @@ def test_an_index_in_parts_finds_what_it_finds_as_one(tmp_path, monkeypatch, fac
         lookup.fetched(data, "index", data.shards("index")[1])
 
 
+@pytest.mark.parametrize(("sample", "read"), [(1000, 400), (400, 400), (399, 200), (201, 200), (200, 200), (100, 100)])
+def test_clusters_are_trained_on_no_more_documents_than_the_params_say(tmp_path, sample, read):
+    data, *_ = make(tmp_path, documents=400)
+    cluster.train("", data, "e", params.Cluster(clusters=4, sample=sample))
+    centroids = data.read(staged("clusters/e/centroids"), shard_names(1)[0])
+    assert sum(centroids["size"].to_pylist()) == read
+
+
 def test_lists_are_clusters_where_nothing_else_was_trained(tmp_path):
     data, *_ = make(tmp_path, documents=400)
     vectors, centroids = lookup.vectors(data, "vectors/e/documents"), RNG.normal(size=(8, 16)).astype(np.float32)

@@ -47,19 +47,6 @@ class QueryBlock:
         known = arrays.pair_among(query, document, self.positive_query, self.positive_row)
         return query[~known], document[~known]
 
-    def siblings(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positives of other queries that ask the same: (s,) query number, (s,) document row."""
-        (groups,) = arrays.codes(self.queries["near_group"])
-        positive_query, positive_row = self.positive_query, self.positive_row
-        shared = np.bincount(groups, minlength=1)[groups] > 1
-        asking = np.flatnonzero(shared)
-        by_group = np.argsort(groups[positive_query], kind="stable")
-        offsets = arrays.offsets_of(groups[positive_query][by_group], int(groups.max(initial=-1)) + 1)
-        position, member = arrays.ragged(offsets, groups[asking])
-        owner = by_group[member]
-        other = positive_query[owner] != asking[position]
-        return asking[position][other], positive_row[owner][other]
-
 
 def query_block(data: Data, *shards: str) -> tuple[QueryBlock, np.ndarray]:
     """The queries and positives of some shards, one after the other, and the (q,) row numbers of these queries."""
@@ -70,29 +57,25 @@ def query_block(data: Data, *shards: str) -> tuple[QueryBlock, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Involved:
-    """The documents that decide what pairs are: theirs, every positive and every sibling's positive.
+    """The documents that decide what pairs are: theirs, and every positive.
 
     Attributes:
       rows: (u,) document rows, ascending.   documents: their id, ``text_hash`` and ``near_group``.
       at: (n,) place of each pair's document among them.
       positive: (p,) place of each positive.
-      sibling_query, sibling: (s,) query number and place of each sibling's positive.
     """
 
     rows: np.ndarray
     documents: pa.Table
     at: np.ndarray
     positive: np.ndarray
-    sibling_query: np.ndarray
-    sibling: np.ndarray
 
 
 def involved(data: Data, block: QueryBlock, document_row: np.ndarray) -> Involved:
     """Look up the documents that ``annotate`` needs for pairs with these (n,) documents."""
-    sibling_query, sibling_row = block.siblings()
-    rows, (at, positive, sibling) = arrays.places(document_row, block.positive_row, sibling_row)
+    rows, (at, positive) = arrays.places(document_row, block.positive_row)
     documents = lookup.rows(data, "documents", ("document_id", "text_hash", "near_group")).take(rows)
-    return Involved(rows, documents, at, positive, sibling_query, sibling)
+    return Involved(rows, documents, at, positive)
 
 
 def annotate(
@@ -106,7 +89,7 @@ def annotate(
       judged: (n,) bool, somebody said that it is no positive: of those only what reads alike is a copy.
 
     Returns:
-      Relation -> (n,) bool, see ``schema.RELATIONS``.
+      Relation -> (n,) bool: of ``schema.RELATIONS`` those that labels and texts tell.
     """
     documents, pair, positive = found.documents, found.at, found.positive
     groups = near_groups(documents["document_id"], documents["near_group"])
@@ -118,7 +101,7 @@ def annotate(
         "same_text": among(query, pair, texts, positive_query, texts[positive]),
         "near_duplicate": among(query, pair, groups, positive_query, groups[positive]),
         "own_text": among(query, pair, texts, np.arange(len(own)), own),
-        "sibling_positive": among(query, pair, groups, found.sibling_query, groups[found.sibling]),
+        "sibling_positive": of_siblings(block, query, groups[pair], groups[positive]),
     }
     # A positive goes first, so that none is called a copy of a candidate, and then what was judged.
     order = np.where(relations["positive"], -2, np.where(judged, -1, order))
@@ -131,6 +114,30 @@ def annotate(
     (reading,) = arrays.codes(documents["text_hash"].take(pa.array(pair[told])))
     relations["duplicate"][told] = duplicates(query[told], reading, order[told], tie[told])
     return relations
+
+
+def of_siblings(block: QueryBlock, query: np.ndarray, group: np.ndarray, positive_group: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether another query that asks the same has a positive that is nearly the document.
+
+    However many queries ask the same, the work is that of the pairs and the positives.
+
+    Args:
+      block: the queries.   query, group: (n,) query number and near-duplicates' code of the document of each pair.
+      positive_group: (p,) that code of each positive.
+    """
+    (asking,) = arrays.codes(block.queries["near_group"])
+    several = (np.bincount(asking, minlength=1) > 1)[asking]  # most queries ask alone
+    owner = block.positive_query
+    some, owned = np.flatnonzero(several[query]), np.flatnonzero(several[owner])
+    owner = owner[owned]
+    wanted, known = arrays.pair_numbers((asking[query[some]], group[some]), (asking[owner], positive_group[owned]))
+    order = np.lexsort((owner, known))
+    owners = np.append(owner[order], -1)
+    first, last = (np.searchsorted(known[order], wanted, side) for side in ("left", "right"))
+    result = np.zeros(len(query), bool)
+    # Of all who have such a positive the first or the last is another than the query itself.
+    result[some] = (last > first) & ((owners[first] != query[some]) | (owners[last - 1] != query[some]))
+    return result
 
 
 def near_groups(ids: pa.ChunkedArray, named: pa.ChunkedArray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from gangue.transforms.evidence import frontier, risk
+from gangue.transforms.evidence import risk
 from gangue.transforms.relevance import labelled_share
 
 if TYPE_CHECKING:
@@ -33,19 +33,21 @@ def points_of(parts: Sequence[pa.Table], confidence: float | None) -> list[dict[
       or with this confidence; ``hardness``, ``per_query``, and ``hidden``: queries, loss and corrected of those that
       were hidden.
     """
-    hidden = frontier.points(parts, HIDDEN)
-    names = ("queries", "chosen", "expected", "cautious", "hardness")
+    of_hidden = ("queries", "loss", "corrected")
+    names = ("queries", "chosen", "expected", "cautious", "hardness", *(HIDDEN + name for name in of_hidden))
     sums = {name: np.sum([part[name].to_numpy() for part in parts], axis=0) for name in names}
     chosen, queries = np.maximum(sums["chosen"], 1), int(sums["queries"][0])
     bound = np.where(sums["chosen"] > 0, sums["cautious"] / chosen, 0.0)
-    enough = hidden[0]["queries"] >= _ENOUGH
+    tested = int(sums[f"{HIDDEN}queries"][0])
+    loss, corrected = (sums[HIDDEN + name] / max(tested, 1) for name in of_hidden[1:])
+    enough = tested >= _ENOUGH
     if confidence is not None:
         bound = risk.confident_bound(np.maximum.accumulate(bound), queries, confidence)
         if enough:
             losses = np.hstack([_losses(part) for part in parts])
             bound = np.maximum(bound, risk.tighter_bound(losses, confidence))
     elif enough:
-        bound = np.maximum(bound, [point["loss"] for point in hidden])
+        bound = np.maximum(bound, loss)
     bound = np.maximum.accumulate(bound)  # a looser cut is never promised less
     figures = {
         "loss": sums["expected"] / chosen,
@@ -55,13 +57,17 @@ def points_of(parts: Sequence[pa.Table], confidence: float | None) -> list[dict[
     }
     return [
         {
-            "setting": point["setting"],
+            "setting": setting,
             "queries": queries,
-            **{name: float(f"{values[number]:.6g}") for name, values in figures.items()},
-            "hidden": {key: point[key] for key in ("queries", "loss", "corrected")},
+            **{name: _rounded(values[number]) for name, values in figures.items()},
+            "hidden": {"queries": tested, "loss": _rounded(loss[number]), "corrected": _rounded(corrected[number])},
         }
-        for number, point in enumerate(hidden)
+        for number, setting in enumerate(parts[0]["setting"].to_pylist())
     ]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def _losses(part: pa.Table) -> np.ndarray:

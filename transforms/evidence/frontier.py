@@ -152,17 +152,16 @@ def _mined_by(data: Data, p: params.Params, shard: query_shard.Shard, stack: par
     return pair[~shard.candidates.judged[pair]]
 
 
-def points(parts: Sequence[pa.Table], prefix: str = "") -> list[dict[str, Any]]:
+def points(parts: Sequence[pa.Table]) -> list[dict[str, Any]]:
     """The line of all shards: share of false negatives with its interval, hardness and quota at each cut.
 
     Args:
-      parts: as ``measure`` gives them.   prefix: of their columns but ``setting``.
+      parts: as ``measure`` gives them.
     """
     keys = ("queries", "loss", "corrected", "chosen", "leaked", "hardness")
     read = (*keys, "rounds", "resampled_chosen", "resampled_leaked")
-    tables = [part.select(["setting", *(prefix + key for key in read)]) for part in parts]
     result = []
-    for row in zip(*(table.rename_columns(["setting", *read]).to_pylist() for table in tables), strict=True):
+    for row in zip(*(part.select(["setting", *read]).to_pylist() for part in parts), strict=True):
         total = {key: sum(part[key] for part in row) for key in keys}
         leaked, drawn = (np.sum([part[f"resampled_{key}"] for part in row], axis=0) for key in ("leaked", "chosen"))
         low, high = intervals.of_queries(total["leaked"], total["chosen"], total["queries"], (leaked, drawn))

@@ -123,7 +123,8 @@ def measure(data: Data, p: params.Params, shard: query_shard.Shard, seen: propen
             np.add.at(tallies[name], query, row)
             hardness[name] += distribution_of(unaware.candidates.scores[p.sample.score][pair])
             supplier = joint.suppliers(np.array([rank[pair[hard]] for rank in unaware.candidates.ranks.values()]))
-            np.add.at(supplied[name], supplier, np.stack([np.ones_like(supplier), leaked[hard]], axis=1))
+            found = supplier >= 0  # a hard one may have been judged, and found by none
+            np.add.at(supplied[name], supplier[found], np.stack([np.ones_like(supplier), leaked[hard]], axis=1)[found])
 
     def summed(name: str) -> Stack:
         resampled = intervals.resampled(shard.hashes.query, tallies[name][:, :3], p.audit.seed)

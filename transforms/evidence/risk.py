@@ -98,7 +98,8 @@ def _p_value(mean: np.ndarray, risk: np.ndarray, queries: int) -> np.ndarray:
     low = np.minimum(mean, risk)
     distance = scipy.special.rel_entr(low, risk) + scipy.special.rel_entr(1 - low, 1 - risk)
     distance = np.minimum(distance, 1000)  # exp(-1000) is 0; of no queries, infinite times 0 would be nothing at all
-    bentkus = np.e * scipy.special.bdtr(np.ceil(queries * mean), queries, risk)
+    events = np.ceil(queries * mean - 1e-9)  # 100 * 0.07 is a little more than 7
+    bentkus = np.e * scipy.special.bdtr(events, queries, risk)
     return np.asarray(np.minimum(np.minimum(np.exp(-queries * distance), bentkus), 1.0))
 
 

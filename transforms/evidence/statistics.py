@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_LEAST = 1e-9  # size that a positive's score is taken to have at least, where another is compared with it
+
 
 def waterfall(
     verdicts: pa.ChunkedArray[Any] | pa.Array[Any], fired: np.ndarray, names: Sequence[str]
@@ -77,14 +79,13 @@ def concordance(
 def closeness(negatives: Mapping[str, np.ndarray], positives: Mapping[str, np.ndarray]) -> np.ndarray:
     """(n,) how close each negative comes to its positive on the score that sees it farthest away.
 
-    The measure is ``(negative - positive) / |positive|``: comparable between scores, high only if all agree.
+    The measure is ``(negative - positive) / |positive|``: comparable between scores, high only if all agree. NaN where
+    one of the scores is missing; a positive that scores 0, as by BM25 without a word in common, counts as almost 0.
 
-    >>> closeness({"a": np.array([0.9])}, {"a": np.array([1.0])}).round(2).tolist()
-    [-0.1]
+    >>> closeness({"a": np.array([0.9, 3.0])}, {"a": np.array([1.0, 0.0])}).round(2).tolist()
+    [-0.1, 3000000000.0]
     """
-    with np.errstate(all="ignore"):
-        relative = [(negatives[n] - positives[n]) / np.abs(positives[n]) for n in negatives]
-    return np.min([np.where(np.isfinite(r), r, np.nan) for r in relative], axis=0)
+    return np.min([(negatives[n] - positives[n]) / np.maximum(np.abs(positives[n]), _LEAST) for n in negatives], axis=0)
 
 
 def top_rows(table: pa.Table, order: np.ndarray, count: int) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ def unfavourable(probability: np.ndarray, curve: Curve) -> np.ndarray:
     """
     thought, promised = np.array(curve).T
     odds = np.interp(scipy.special.logit(probability), thought, promised)
-    return np.where(probability > 0.0, scipy.special.expit(odds), 0.0)
+    return np.where(probability <= 0.0, 0.0, scipy.special.expit(odds))
 
 
 def constant(caution: float) -> Curve:

@@ -28,7 +28,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
 
     ``shift`` is added to log odds so that the probabilities of the unlabelled add up to the positives that nobody
     labelled, by the middle of the share's interval; ``caution`` is the curve by which a promise takes the unfavourable
-    end (``relevance.caution``), ``least`` what it takes any candidate to be.
+    end (``relevance.caution``), ``least`` what it takes any candidate to be; ``distrusted``: nothing is promised.
 
     Args:
       p: params.   note: of what was taught.   table: as ``learn`` samples it.   documents: of the corpus.
@@ -49,7 +49,7 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
         logits["blind"],
         logits["agreed"],
         logits["full"],
-        {name: table[name].to_numpy() for name in p.retrievers},
+        {name: table[score_column(name)].to_numpy() for name in p.retrievers},
     )
     share_told = p.learn.labelled if isinstance(p.learn.labelled, float) else None
     chosen = p.learn.labelled == "chosen"
@@ -108,6 +108,13 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
                 f"{len(labels)} labels say too little of how many negatives are false: label {labelled_share.LEAST} or"
                 " more (gangue sample-for-labels)"
             )
+    if not found.known and len(labels) < labelled_share.LEAST:
+        distrusted = True
+        findings.insert(
+            0,
+            "no labelled positive was retrieved, so nothing tells how many of the candidates are positives: look"
+            " whether the pairs name the documents that are meant, and raise retrievers.*.depth",
+        )
     spread = missed / used.low / max(sample.queries * documents - len(free), 1)
     least = min(spread, _in_the_tail(joined[known], free) / used.low, 0.5)
     share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
@@ -132,8 +139,13 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     }
 
 
+def score_column(retriever: str) -> str:
+    """Name of the column with its scores in what ``learn`` samples: none that another column may have."""
+    return f"score_{retriever}"
+
+
 def _in_the_tail(known: np.ndarray, free: np.ndarray) -> float:
-    """How many labelled positives there are for each candidate among what looks least relevant: Clopper's upper end.
+    """The share of labelled positives among what looks least relevant, labelled or not: Clopper's upper end.
 
     Args:
       known, free: log odds of the labelled positives that were found, and of the unlabelled candidates.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from gangue.transforms import arrays, randomness
 from gangue.transforms.candidates import query_shard
 from gangue.transforms.datasets import lookup
 from gangue.transforms.datasets.storage import Data
-from gangue.transforms.relevance import classifier, consensus, features, learn_note, portable, pretrained
+from gangue.transforms.relevance import classifier, consensus, feature_names, features, learn_note, portable, pretrained
 from gangue.transforms.retrieval import protocol
 from gangue.transforms.running import process_wide
 
@@ -96,7 +95,7 @@ def opinion(
 
     ``asked``: (q,) bool, queries of which also what does not know the labels is wanted, for the labelled share alone.
     """
-    if learned["features"] != names(p):
+    if learned["features"] != feature_names.names(p):
         raise learn_note.stale(data)
     ridges: dict[int, features.Ridge] = {}
     columns = describe(data, p, shard, shard.positive_of_pair, ridges)
@@ -152,7 +151,7 @@ def _news(
 def portable_pairs(p: params.Params, shard: query_shard.Shard, columns: Mapping[str, np.ndarray]) -> portable.Pairs:
     """The pairs of a shard by their features that mean the same in every corpus: those of the first of each role."""
     dense = next((name for name, r in p.retrievers.items() if protocol.encoder(r) is not None), None)
-    lexical = next(iter(_lexical(p)), None)
+    lexical = next(iter(feature_names.lexical(p)), None)
     candidates = shard.candidates
     found: dict[str, np.ndarray] = {}
     ranks: dict[str, np.ndarray] = {}
@@ -175,23 +174,6 @@ def portable_pairs(p: params.Params, shard: query_shard.Shard, columns: Mapping[
 def matrix(columns: Mapping[str, np.ndarray], features: Sequence[str]) -> np.ndarray:
     """(n, f) float32 features in this order."""
     return np.column_stack([columns[name] for name in features]).astype(np.float32)
-
-
-def names(p: params.Params) -> list[str]:
-    """Names of the features that a filter is taught on here, in the order of their columns."""
-    scores = [f"{name}{suffix}" for name in (*p.retrievers, *p.scorers) for suffix in ("", "_standardised", "_gap")] + [
-        f"{name}_found" for name in p.retrievers
-    ]
-    encoders = protocol.encoders(p.retrievers)
-    near = [
-        f"{feature}_{encoder}{suffix}"
-        for encoder in encoders
-        for feature in ("nearest", "mean", "crowd", "neighbours")
-        for suffix in ("", "_standardised")
-    ]
-    words = [f"{feature}_{name}" for name in _lexical(p) for feature in ("asked", "answered", "overlap")]
-    shared = [f"known_{feature}_{encoder}" for encoder in encoders[:1] for feature in ("asked", "answers", "shared")]
-    return [*scores, *near, *words, *shared, "positives", "usage"]
 
 
 def describe(
@@ -251,7 +233,7 @@ def describe(
             columns[f"{feature}_{encoder}_standardised"], _ = features.standardised(
                 query, spread, unlabelled, partner, shard.queries
             )
-    for name, settings in _lexical(p).items():
+    for name, settings in feature_names.lexical(p).items():
         retriever = settings.open(data, name)
         shared = features.shared_words(
             query,
@@ -281,11 +263,6 @@ def describe(
 
 def _all_labels(data: Data) -> features.Labels:
     return features.Labels.of(*lookup.labels(data), sum(data.rows("queries")), sum(data.rows("documents")))
-
-
-def _lexical(p: params.Params) -> dict[str, protocol.Lexical]:
-    """The lexical retriever whose words are compared: the first."""
-    return dict(itertools.islice(protocol.lexical(p.retrievers).items(), 1))
 
 
 def left_out_for_learning(shard: query_shard.Shard, words: np.ndarray) -> np.ndarray:

@@ -75,8 +75,9 @@ def with_mass(logits: np.ndarray, mass: float) -> float:
     if not len(logits):
         return 0.0
     mean = float(np.clip(mass / len(logits), 1e-7, 0.95))
+    least, most = min(-40.0, -20.0 - float(logits.max())), max(40.0, 20.0 - float(logits.min()))
     return float(
-        scipy.optimize.brentq(lambda shift: scipy.special.expit(logits + shift).mean() - mean, -40.0, 40.0, xtol=1e-9)
+        scipy.optimize.brentq(lambda shift: scipy.special.expit(logits + shift).mean() - mean, least, most, xtol=1e-9)
     )
 
 
