@@ -100,6 +100,19 @@ def test_queries_with_more_labels_than_a_stratum_do_not_lose_the_others():
     assert 0 < low <= share < 1
 
 
+def test_of_two_gaps_the_wider_one_counts_thrice_whichever_score_it_is_of():
+    """What the others say of a positive narrowed its gap on scifact and nl2bash, whose labels are nearly complete."""
+    wide = sample(1.0, positives=1)
+    first = np.flatnonzero(wide.known)
+    narrow = wide.blind.copy()
+    narrow[first] -= 0.5 * (narrow[first] - narrow[~wide.known].max())  # still the best of their queries
+    gaps = [labelling.gap_below(dataclasses.replace(wide, blind=one, agreed=one)) for one in (narrow, wide.blind)]
+    assert gaps[0] < gaps[1] - 0.2
+    for blind, agreed in ((narrow, wide.blind), (wide.blind, narrow)):
+        found = labelling.gap_below(dataclasses.replace(wide, blind=blind, agreed=agreed))
+        assert found == pytest.approx(0.25 * gaps[0] + 0.75 * gaps[1])
+
+
 def test_a_gap_below_few_of_the_labelled_says_nothing():
     alone = sample(1.0, positives=1, apart=3.0)
     assert labelling.gap_below(alone) is not None
