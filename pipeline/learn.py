@@ -148,9 +148,8 @@ def examples(data: Data, p: params.Params, loaded: query_shard.Shard, share: flo
 
 def teach_models(_: str, data: Data, p: params.Params) -> Counts:
     """Teach a model per fold; write them, or why there are none."""
-    _write(
-        data, teaching.taught(data.read_all(staged(EXAMPLES)), feature_names.names(p), [*p.scorers], [*p.retrievers])
-    )
+    given, names = data.read_all(staged(EXAMPLES)), feature_names.names(p)
+    _write(data, teaching.taught(given, names, [*p.scorers], [*p.retrievers]))
     return Counts()
 
 

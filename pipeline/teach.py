@@ -136,15 +136,15 @@ def _easy(
     positives = np.bincount(of_pair[pairs["positive"].to_numpy()], minlength=len(queries))
     wanted = np.where(others, settings.random * positives, 0)
     hashes, cells = randomness.id_hashes(queries["query_id"]), drawing.cells_of(data)
-    queries_drawn_for, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    asking, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     power = np.ceil(np.log2(np.maximum(wanted, 1)))  # those that want about as many together: one may want thousands
     for size in np.unique(power[wanted > 0]):
         some = np.flatnonzero((wanted > 0) & (power == size))
         most = int(wanted[some].max())
         drawn = drawing.draw(hashes[some], most, cells, settings.seed)
         place, turn = np.nonzero((drawn >= 0) & (np.arange(most) < wanted[some, None]))
-        queries_drawn_for.append(some[place])
+        asking.append(some[place])
         rows.append(drawn[place, turn])
-    query, row = np.concatenate(queries_drawn_for), np.concatenate(rows)
+    query, row = np.concatenate(asking), np.concatenate(rows)
     keep = ~arrays.pair_among(query, row, of_pair[kinds], pairs["document_row"].to_numpy()[kinds])
     return query[keep], row[keep]

@@ -15,15 +15,8 @@ if TYPE_CHECKING:
     from gangue.pipeline import params
 
 NUMBERS = "audit.json"  # the file of all numbers, among the reports
-_OF_PAIRS = (
-    "source",
-    "labels",
-    "ingest",
-    "encoders",
-    "retrievers",
-    "pool",
-    "scorers",
-)  # sections that decide pairs and scores
+_OF_PAIRS = ("source", "labels", "ingest", "encoders", "retrievers", "pool", "scorers")
+"""Sections that decide pairs and scores."""
 _MADE = ("pairs", "relevance", "calibration", "verdicts", "negatives", "triplets")  # one after the other
 CO_SHARDED = ("positives", "judged", "pairs", "verdicts", "negatives", "shortfalls", "triplets")
 
