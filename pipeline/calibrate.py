@@ -109,9 +109,9 @@ def measure(
 ) -> pa.Table:
     """What each cut is expected to let through (``frontier.expected``), and did of hidden positives: ``hidden_`` …"""
     labelled = learn_note.read(data)["share"]["low"]
-    hidden = frontier.measure(data, p, shard, filters, p.calibrate, labelled=labelled, seen=seen)
+    hidden = frontier.measure(data, p, shard, filters, p.calibrate, labelled=labelled, seen=seen, drawn_anew=False)
     table = frontier.expected(data, p, shard, filters)
-    for name in ("queries", "loss", "losses", "corrected"):  # a line needs its intervals too, a cut does not
+    for name in ("queries", "loss", "losses", "corrected"):
         table = table.append_column(budget.HIDDEN + name, hidden[name])
     return table
 

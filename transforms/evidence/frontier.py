@@ -81,6 +81,7 @@ def measure(
     *,
     labelled: float = 0.5,
     seen: propensity.Propensity | None = None,
+    drawn_anew: bool = True,
 ) -> pa.Table:
     """What each filter lets through in one shard of queries: one row per filter, sums that add up over shards.
 
@@ -93,7 +94,7 @@ def measure(
       each, and never less than with a stricter cut), ``losses`` of each, in an order that says nothing,
       ``corrected``: the same with each of them counted as often as positives like it stay unlabelled by what ``seen``
       says of who was judged, ``chosen``, ``leaked``, ``hardness``: sums over all rounds,
-      ``resampled_chosen``, ``resampled_leaked``: the same when queries are drawn anew.
+      ``resampled_chosen``, ``resampled_leaked``: the same when queries are ``drawn_anew``, which an interval needs.
     """
     known = np.bincount(shard.block.positive_query, minlength=shard.queries)
     tested = known > 1
@@ -120,23 +121,23 @@ def measure(
             np.add.at(tally[place], query[counted], np.stack([np.ones_like(leaked), leaked], axis=1)[counted])
             hardness[place] += np.nansum(unaware.candidates.scores[p.sample.score][pair[counted]])
     order = np.flatnonzero(tested)[np.argsort(shard.hashes.query[tested])]
-    both = intervals.resampled(shard.hashes.query, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
-    resampled = both.reshape(len(filters), 2, -1)
-    return pa.table(
-        {
-            "setting": pa.array([_setting(f) for f in filters], pa.float64()),
-            "queries": pa.array([int(tested.sum())] * len(filters), pa.int64()),
-            "rounds": pa.array([hiding.rounds] * len(filters), pa.int64()),
-            "loss": loss.sum(axis=1),
-            "losses": pa.array(loss[:, order].tolist(), pa.list_(pa.float64())),
-            "corrected": corrected.sum(axis=1),
-            "chosen": tally[:, :, 0].sum(axis=1),
-            "leaked": tally[:, :, 1].sum(axis=1),
-            "hardness": hardness,
-            "resampled_chosen": [r[0].astype(np.int64).tolist() for r in resampled],
-            "resampled_leaked": [r[1].astype(np.int64).tolist() for r in resampled],
-        }
-    )
+    columns = {
+        "setting": pa.array([_setting(f) for f in filters], pa.float64()),
+        "queries": pa.array([int(tested.sum())] * len(filters), pa.int64()),
+        "rounds": pa.array([hiding.rounds] * len(filters), pa.int64()),
+        "loss": loss.sum(axis=1),
+        "losses": pa.array(loss[:, order].tolist(), pa.list_(pa.float64())),
+        "corrected": corrected.sum(axis=1),
+        "chosen": tally[:, :, 0].sum(axis=1),
+        "leaked": tally[:, :, 1].sum(axis=1),
+        "hardness": hardness,
+    }
+    if drawn_anew:
+        both = intervals.resampled(shard.hashes.query, tally.transpose(1, 0, 2).reshape(shard.queries, -1), hiding.seed)
+        for place, name in enumerate(("chosen", "leaked")):
+            of_name = both.reshape(len(filters), 2, -1)[:, place].astype(np.int64)
+            columns[f"resampled_{name}"] = pa.array(of_name.tolist(), pa.list_(pa.int64()))
+    return pa.table(columns)
 
 
 def chosen_by(data: Data, p: params.Params, shard: query_shard.Shard, stack: params.Filter) -> np.ndarray:

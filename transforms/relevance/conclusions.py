@@ -103,18 +103,18 @@ def concluded(p: params.Params, note: dict[str, Any], table: pa.Table, documents
     else:
         low, middle = (labelling.with_mass(free, found.known * (1 - c) / c) for c in (used.low, used.middle))
         by, curve = "", caution.constant(max(0.0, low - middle))
+        if not found.known:
+            distrusted = True
+            findings.insert(
+                0,
+                "no labelled positive was retrieved, so nothing tells how many of the candidates are positives: look"
+                " whether the pairs name the documents that are meant, and raise retrievers.*.depth",
+            )
         if len(labels):
             findings.append(
                 f"{len(labels)} labels say too little of how many negatives are false: label {labelled_share.LEAST} or"
                 " more (gangue sample-for-labels)"
             )
-    if not found.known and len(labels) < labelled_share.LEAST:
-        distrusted = True
-        findings.insert(
-            0,
-            "no labelled positive was retrieved, so nothing tells how many of the candidates are positives: look"
-            " whether the pairs name the documents that are meant, and raise retrievers.*.depth",
-        )
     spread = missed / used.low / max(sample.queries * documents - len(free), 1)
     least = min(spread, _in_the_tail(joined[known], free) / used.low, 0.5)
     share = {key: _rounded(getattr(used, key)) for key in ("low", "middle", "high")}
